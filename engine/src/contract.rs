@@ -133,8 +133,8 @@ pub struct MissingKey {
     pub example: String,
 }
 
-/// Everything a table is told about one scan.
-#[derive(Debug, Clone)]
+/// What one scan shall fetch: plain data, free of any process's state, so that it can be shown, compared and sent.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ScanRequest {
     /// Indexes into the table's schema of the columns to decode, ascending. May be empty (`count(*)`).
     pub projection: Vec<usize>,
@@ -144,6 +144,11 @@ pub struct ScanRequest {
     pub sort: Option<SortKey>,
     /// The consumer stops after this many rows *that satisfy the whole query*.
     pub limit: Option<usize>,
+}
+
+/// What one execution of a scan works with.
+#[derive(Debug, Clone)]
+pub struct ScanRun {
     /// The query this scan belongs to: deadline, cancellation, budget.
     pub query: Arc<QueryContext>,
     /// Where the scan writes what it did.
@@ -177,6 +182,6 @@ pub trait RemoteTable: fmt::Debug + Send + Sync {
     fn describe(&self, request: &ScanRequest) -> RequestPlan;
     /// The rows: batches of the projected columns (in `request.projection` order) that may contain rows the
     /// constraints exclude, never lack rows they include. Nothing is sent before the first poll, and nothing after
-    /// the stream is dropped or `request.query` is cancelled.
-    fn scan(self: Arc<Self>, request: ScanRequest) -> PageStream;
+    /// the stream is dropped or `run.query` is cancelled.
+    fn scan(self: Arc<Self>, request: ScanRequest, run: ScanRun) -> PageStream;
 }

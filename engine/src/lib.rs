@@ -19,7 +19,7 @@ pub use constraint::{Bound, ColumnConstraint, Constraints, LikePattern, Predicat
 pub use context::QueryContext;
 pub use contract::{
     Capabilities, FilterCapability, MissingKey, Operator, PageStream, RemoteTable, RequestPlan, RequiredKey,
-    ScanRequest, ScanShape, SortKey,
+    ScanRequest, ScanRun, ScanShape, SortKey,
 };
 pub use env::Environment;
 pub use error::{EngineError, ScanError, ScanErrorKind};
