@@ -21,13 +21,15 @@ use crate::context::QueryContext;
 use crate::error::EngineError;
 use crate::params::{self, Params};
 use crate::report::{CompletenessReport, ReportBuilder, ScanReport};
-use crate::session::Engine;
+use crate::session::{Engine, InputTable};
 
 /// How one query shall run.
 #[derive(Debug, Clone)]
 pub struct QueryOptions {
     /// Values for `$name` placeholders.
     pub params: Params,
+    /// Tables of this query alone, in schema `input`.
+    pub input: Vec<InputTable>,
     /// What `now()` is; the engine's clock when absent.
     pub now: Option<DateTime<Utc>>,
     /// Wall time the query may take, waiting for vendors included.
@@ -42,6 +44,7 @@ impl Default for QueryOptions {
     fn default() -> Self {
         Self {
             params: Params::new(),
+            input: Vec::new(),
             now: None,
             timeout: Duration::from_secs(120),
             max_requests: 10_000,
@@ -186,7 +189,7 @@ impl Engine {
         let guard = query.cancel.clone().drop_guard();
         let started = Instant::now();
 
-        let state = self.state_for(&query);
+        let state = self.state_for(&query, &options.input)?;
         let logical = self.plan(&state, sql).await?;
         let logical = params::bind(logical, &options.params)?;
         let state = self.sized_for(state, &logical);

@@ -6,12 +6,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemTable, MemoryCatalogProvider, MemoryCatalogProviderList,
+    MemorySchemaProvider, SchemaProvider,
+};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::{TableProvider, source_as_provider};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
 
@@ -20,11 +25,14 @@ use crate::clock::SharedClock;
 use crate::context::QueryContext;
 use crate::contract::RemoteTable;
 use crate::error::EngineError;
+use crate::functions;
 use crate::rules::physical_rules;
 use crate::scan::RemoteTableProvider;
 
 /// Name of the one catalog.
 const CATALOG: &str = "tripline";
+/// The schema of tables that belong to one query.
+const INPUT_SCHEMA: &str = "input";
 
 /// A source as the catalog shows it.
 #[derive(Debug, Clone)]
@@ -52,6 +60,17 @@ pub struct LocalTable {
     pub provider: Arc<dyn TableProvider>,
 }
 
+/// Rows handed to one query by its caller, as table `input.<name>`: baselines, snapshots, keys of an earlier step.
+#[derive(Debug, Clone)]
+pub struct InputTable {
+    /// Table name within schema `input`.
+    pub name: String,
+    /// Columns.
+    pub schema: SchemaRef,
+    /// Rows.
+    pub batches: Vec<RecordBatch>,
+}
+
 /// Limits of the engine.
 #[derive(Debug, Clone, Copy)]
 pub struct EngineOptions {
@@ -72,6 +91,7 @@ impl Default for EngineOptions {
 #[derive(Debug)]
 pub struct Engine {
     state: SessionState,
+    catalog: Arc<MemoryCatalogProvider>,
     runtime: Arc<RuntimeEnv>,
     clock: SharedClock,
     options: EngineOptions,
@@ -127,8 +147,11 @@ impl Engine {
             .with_physical_optimizer_rules(physical_rules())
             .build();
         datafusion_functions_json::register_all(&mut state).map_err(EngineError::from)?;
-        state.catalog_list().register_catalog(CATALOG.to_owned(), catalog);
-        Ok(Self { state, runtime, clock, options, tables: names })
+        for function in functions::all() {
+            state.register_udf(function).map_err(EngineError::from)?;
+        }
+        state.catalog_list().register_catalog(CATALOG.to_owned(), Arc::clone(&catalog) as Arc<dyn CatalogProvider>);
+        Ok(Self { state, catalog, runtime, clock, options, tables: names })
     }
 
     /// The engine's clock.
@@ -143,8 +166,12 @@ impl Engine {
         &self.tables
     }
 
-    /// A session of one query: its clock reading, its memory pool, its context.
-    pub(crate) fn state_for(&self, query: &Arc<QueryContext>) -> SessionState {
+    /// A session of one query: its clock reading, its memory pool, its context, and its own tables in schema `input`.
+    pub(crate) fn state_for(
+        &self,
+        query: &Arc<QueryContext>,
+        input: &[InputTable],
+    ) -> Result<SessionState, EngineError> {
         let mut state = self.state.clone();
         state.config_mut().set_extension(Arc::clone(query));
         state.execution_props_mut().query_execution_start_time = Some(query.now);
@@ -152,7 +179,29 @@ impl Engine {
             memory_pool: Arc::new(GreedyMemoryPool::new(self.options.memory_per_query)),
             ..self.runtime.as_ref().clone()
         };
-        SessionStateBuilder::new_from_existing(state).with_runtime_env(Arc::new(runtime)).build()
+        let mut builder = SessionStateBuilder::new_from_existing(state).with_runtime_env(Arc::new(runtime));
+        if !input.is_empty() {
+            builder = builder.with_catalog_list(self.catalog_with(input)?);
+        }
+        Ok(builder.build())
+    }
+
+    fn catalog_with(&self, input: &[InputTable]) -> Result<Arc<dyn CatalogProviderList>, EngineError> {
+        let schema = Arc::new(MemorySchemaProvider::new());
+        for table in input {
+            let provider = MemTable::try_new(Arc::clone(&table.schema), vec![table.batches.clone()])?;
+            schema.register_table(table.name.clone(), Arc::new(provider)).map_err(EngineError::from)?;
+        }
+        let catalog = Arc::new(MemoryCatalogProvider::new());
+        for name in self.catalog.schema_names() {
+            if let Some(known) = self.catalog.schema(&name) {
+                catalog.register_schema(&name, known).map_err(EngineError::from)?;
+            }
+        }
+        catalog.register_schema(INPUT_SCHEMA, schema).map_err(EngineError::from)?;
+        let list = Arc::new(MemoryCatalogProviderList::new());
+        list.register_catalog(CATALOG.to_owned(), catalog);
+        Ok(list)
     }
 
     /// Remote scans are one partition with parallel pages inside: hash repartitioning above them would only add

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::toy::{Toy, engine, now};
-use crate::{EngineError, OutputFormat, Param, Params, QueryOptions, RowWriter, json_rows};
+use crate::{EngineError, InputTable, OutputFormat, Param, Params, QueryOptions, RowWriter, json_rows};
 
 async fn ask(
     sql: &str,
@@ -138,4 +138,30 @@ async fn every_format_writes_nulls_and_empty_results() {
     assert_eq!(write(one, OutputFormat::Csv).await, "id,at,none\n0,2026-11-20T12:00:00Z,\n");
     assert_eq!(write(none, OutputFormat::Csv).await, "id\n");
     assert!(write(none, OutputFormat::Table).await.contains("| id |"));
+}
+
+#[tokio::test]
+async fn a_query_can_bring_tables_of_its_own_that_no_other_query_sees() {
+    let engine = engine(&[Arc::new(Toy::new("t", 2))]);
+    let keys = arrow::array::Int64Array::from(vec![3, 5]);
+    let batch = arrow::array::RecordBatch::try_from_iter([("id", Arc::new(keys) as arrow::array::ArrayRef)]).unwrap();
+    let input = vec![InputTable { name: "keys".into(), schema: batch.schema(), batches: vec![batch] }];
+    let options = QueryOptions { input, ..QueryOptions::default() };
+    let sql = "SELECT t.id FROM toy.t JOIN input.keys k ON t.id = k.id ORDER BY t.id";
+    let result = engine.collect(sql, options).await.unwrap();
+    let rows = json_rows(&result.schema, &result.batches).unwrap();
+    assert_eq!(rows.iter().map(|r| r["id"].as_i64().unwrap()).collect::<Vec<_>>(), [3, 5]);
+    assert!(engine.collect(sql, QueryOptions::default()).await.is_err());
+}
+
+#[tokio::test]
+async fn json_kind_tells_json_from_text() {
+    let rows = ask("SELECT json_kind('{}') AS a, json_kind('oops') AS b, json_kind(status) AS c, json_kind(NULL) AS d FROM toy.t LIMIT 1", &[])
+        .await
+        .unwrap();
+    assert_eq!(
+        (rows[0]["a"].as_str(), rows[0]["b"].as_str(), rows[0]["c"].as_str()),
+        (Some("object"), Some("text"), Some("text"))
+    );
+    assert!(rows[0]["d"].is_null());
 }
