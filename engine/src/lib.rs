@@ -1,1 +1,26 @@
-//! placeholder
+//! Tripline's SQL engine: sessions, the scan contract, pushdown, planner rules and result surfaces.
+//!
+//! Owns: everything about a query between its text and its rows. Does not own: vendors (connectors), persistence
+//! (store), or what is asked and why (agent).
+//!
+//! Must hold: SQL is read-only and its values are bound; a scan that fails is an error or a stated gap, never an
+//! empty table; every predicate is re-evaluated on the rows, whatever a vendor claims.
+
+pub mod clock;
+pub mod constraint;
+pub mod context;
+pub mod contract;
+pub mod env;
+pub mod error;
+pub mod report;
+
+pub use clock::{Clock, ManualClock, OffsetClock, SharedClock, SystemClock};
+pub use constraint::{Bound, ColumnConstraint, Constraints, LikePattern, Predicate};
+pub use context::QueryContext;
+pub use contract::{
+    Capabilities, FilterCapability, MissingKey, Operator, PageStream, RemoteTable, RequestPlan, RequiredKey,
+    ScanRequest, ScanRun, ScanShape, SortKey,
+};
+pub use env::Environment;
+pub use error::{EngineError, ScanError, ScanErrorKind};
+pub use report::{CompletenessReport, ReportBuilder, ScanReport, ScanStats};

@@ -1,0 +1,85 @@
+//! The context of one query: its clock reading, deadline, cancellation, API-call budget and report.
+//!
+//! Travels inside DataFusion's session config as an extension, so that scans reach it at execution time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{ScanError, ScanErrorKind};
+use crate::report::ReportBuilder;
+
+/// Shared by everything that works for one query.
+#[derive(Debug)]
+pub struct QueryContext {
+    /// What `now()` is in this query.
+    pub now: DateTime<Utc>,
+    /// When the query must have finished (monotonic).
+    pub deadline: Instant,
+    /// How long the query was given in all.
+    pub timeout: Duration,
+    /// Cancelled when the caller drops the result or asks to stop.
+    pub cancel: CancellationToken,
+    /// What the scans did.
+    pub report: Arc<ReportBuilder>,
+    requests_left: AtomicU64,
+}
+
+impl QueryContext {
+    /// A context that ends `timeout` from now and may send at most `max_requests` HTTP requests.
+    #[must_use]
+    pub fn new(now: DateTime<Utc>, timeout: Duration, max_requests: u64) -> Arc<Self> {
+        Arc::new(Self {
+            now,
+            deadline: Instant::now() + timeout,
+            timeout,
+            cancel: CancellationToken::new(),
+            report: Arc::new(ReportBuilder::default()),
+            requests_left: AtomicU64::new(max_requests),
+        })
+    }
+
+    /// Takes one request out of the budget of this query.
+    ///
+    /// # Errors
+    /// [`ScanErrorKind::Budget`] when the budget is spent.
+    pub fn spend_request(&self, source: &str, table: &str) -> Result<(), ScanError> {
+        self.requests_left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+            .map(|_| ())
+            .map_err(|_| {
+                ScanError::new(source, table, ScanErrorKind::Budget, "no further request may be sent for this query")
+                    .hint("narrow the time window, add a LIMIT, or raise the query's request budget")
+            })
+    }
+
+    /// Runs `work` until it ends, the deadline passes, or the query is cancelled.
+    ///
+    /// # Errors
+    /// [`ScanErrorKind::Deadline`] or [`ScanErrorKind::Cancelled`], naming `waiting_for`.
+    pub async fn guard<T>(
+        &self,
+        source: &str,
+        table: &str,
+        waiting_for: &str,
+        work: impl Future<Output = T>,
+    ) -> Result<T, ScanError> {
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => {
+                Err(ScanError::new(source, table, ScanErrorKind::Cancelled, "the caller stopped the query"))
+            }
+            () = tokio::time::sleep_until(self.deadline) => {
+                Err(ScanError::new(source, table, ScanErrorKind::Deadline,
+                    format!("no answer within the query's {:?}", self.timeout))
+                    .request(waiting_for)
+                    .hint("the source is slow or hanging: narrow the window, raise the deadline, or check the source's status"))
+            }
+            out = work => Ok(out),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The scan contract: what a remote table must offer, and what it is asked for.
+//!
+//! Owns: [`RemoteTable`] and the plain-data types around it. Does not own: how a table talks to its vendor
+//! (connectors), nor the plan node that drives a scan (`scan.rs`).
+//!
+//! Must hold: [`RemoteTable::shape`] and [`RemoteTable::describe`] are pure functions of their arguments and send
+//! nothing; only [`RemoteTable::scan`]'s stream, when polled, does.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use futures::stream::BoxStream;
+
+use crate::constraint::Constraints;
+use crate::context::QueryContext;
+use crate::error::ScanError;
+use crate::report::ScanStats;
+
+/// Typed rows of a scan, page by page, in the order the scan promised.
+pub type PageStream = BoxStream<'static, Result<RecordBatch, ScanError>>;
+
+/// A column and a direction.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SortKey {
+    /// Column name.
+    pub column: String,
+    /// Newest or largest first.
+    pub descending: bool,
+}
+
+impl fmt::Display for SortKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.column, if self.descending { "DESC" } else { "ASC" })
+    }
+}
+
+/// A comparison a column can push to its vendor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Operator {
+    /// `=`
+    Equal,
+    /// `IN (…)` in one request.
+    In,
+    /// `<>`
+    NotEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterEqual,
+    /// `<`
+    Less,
+    /// `<=`
+    LessEqual,
+    /// `LIKE`
+    Like,
+}
+
+impl Operator {
+    /// The operator as written in SQL.
+    #[must_use]
+    pub fn sql(self) -> &'static str {
+        match self {
+            Self::Equal => "=",
+            Self::In => "IN",
+            Self::NotEqual => "<>",
+            Self::Greater => ">",
+            Self::GreaterEqual => ">=",
+            Self::Less => "<",
+            Self::LessEqual => "<=",
+            Self::Like => "LIKE",
+        }
+    }
+}
+
+/// One predicate that a table can hand to its vendor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterCapability {
+    /// SQL column.
+    pub column: String,
+    /// Operator understood.
+    pub operator: Operator,
+    /// The vendor's parameter (or path part) it becomes.
+    pub parameter: String,
+    /// Whether the vendor returns exactly the matching rows (else: a superset, filtered again here).
+    pub exact: bool,
+}
+
+/// A group of columns of which the table needs values before it can be fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequiredKey {
+    /// The alternatives: `all_of` when one entry must be complete; several entries mean any of them suffices.
+    pub any_of: Vec<Vec<String>>,
+}
+
+/// What a remote table can do, fixed at load time. Shown in `tripline.filters` and `tripline.tables`.
+#[derive(Debug, Clone, Default)]
+pub struct Capabilities {
+    /// Predicates the vendor understands.
+    pub filters: Vec<FilterCapability>,
+    /// Keys that must be pinned by the query.
+    pub required: Vec<RequiredKey>,
+    /// Orders the vendor can produce on demand.
+    pub sorts: Vec<SortKey>,
+    /// The order rows come in when nothing is asked.
+    pub natural_order: Option<SortKey>,
+    /// Largest page, rows.
+    pub max_page_size: usize,
+    /// One line for people and agents: what the table holds and how to ask for it cheaply.
+    pub guide: String,
+    /// What a row is, in a sentence.
+    pub description: String,
+}
+
+/// What a scan under given constraints would look like, before anything is sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ScanShape {
+    /// The order the rows will come in, if one is certain under these constraints.
+    pub order: Option<SortKey>,
+    /// Orders that can be asked for under these constraints.
+    pub sorts: Vec<SortKey>,
+    /// Required keys that the constraints do not pin; the scan cannot run while any is left.
+    pub missing: Vec<MissingKey>,
+}
+
+/// A required key that a query does not supply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingKey {
+    /// Columns that would satisfy it (any of, each a set).
+    pub any_of: Vec<Vec<String>>,
+    /// A runnable example of supplying it.
+    pub example: String,
+}
+
+/// What one scan shall fetch: plain data, free of any process's state, so that it can be shown, compared and sent.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ScanRequest {
+    /// Indexes into the table's schema of the columns to decode, ascending. May be empty (`count(*)`).
+    pub projection: Vec<usize>,
+    /// What the query asks of the columns.
+    pub constraints: Constraints,
+    /// An order from [`ScanShape::sorts`] that the vendor shall produce.
+    pub sort: Option<SortKey>,
+    /// The consumer stops after this many rows *that satisfy the whole query*.
+    pub limit: Option<usize>,
+}
+
+/// What one execution of a scan works with.
+#[derive(Debug, Clone)]
+pub struct ScanRun {
+    /// The query this scan belongs to: deadline, cancellation, budget.
+    pub query: Arc<QueryContext>,
+    /// Where the scan writes what it did.
+    pub stats: Arc<ScanStats>,
+}
+
+/// What a scan would send, for `EXPLAIN`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestPlan {
+    /// One example request: `GET /path?query` with values filled in, no secrets.
+    pub request: String,
+    /// Requests: exact count or a bound, in words (`1`, `≤ 3`, `1 per page of 100`).
+    pub requests: String,
+    /// Predicates handed to the vendor, as `column op → parameter`, `~` marking inexact ones.
+    pub pushed: Vec<String>,
+}
+
+/// A remote collection, served as a table.
+pub trait RemoteTable: fmt::Debug + Send + Sync {
+    /// The source (SQL schema) it belongs to.
+    fn source(&self) -> &str;
+    /// Its name within the source.
+    fn name(&self) -> &str;
+    /// Columns. Order columns and ids may be null: when reading, every vendor field is optional.
+    fn schema(&self) -> SchemaRef;
+    /// What it can push down.
+    fn capabilities(&self) -> &Capabilities;
+    /// What a scan under `constraints` would look like. Sends nothing.
+    fn shape(&self, constraints: &Constraints) -> ScanShape;
+    /// What a scan would send. Sends nothing.
+    fn describe(&self, request: &ScanRequest) -> RequestPlan;
+    /// The rows: batches of the projected columns (in `request.projection` order) that may contain rows the
+    /// constraints exclude, never lack rows they include. Nothing is sent before the first poll, and nothing after
+    /// the stream is dropped or `run.query` is cancelled.
+    fn scan(self: Arc<Self>, request: ScanRequest, run: ScanRun) -> PageStream;
+}
