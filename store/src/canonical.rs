@@ -68,9 +68,7 @@ pub struct ExactJson {
 impl ExactJson {
     /// Takes the canonical text of a value.
     pub fn new(value: &Value) -> Self {
-        Self {
-            text: canonical_json(value),
-        }
+        Self { text: canonical_json(value) }
     }
 
     /// Takes back a text that this type produced earlier (a database column).
@@ -93,10 +91,8 @@ impl ExactJson {
     /// # Errors
     /// [`StoreError::Corrupt`](crate::StoreError::Corrupt) when the stored text is no JSON.
     pub fn value(&self) -> crate::Result<Value> {
-        serde_json::from_str(&self.text).map_err(|error| crate::StoreError::Corrupt {
-            what: "payload",
-            reason: error.to_string(),
-        })
+        serde_json::from_str(&self.text)
+            .map_err(|error| crate::StoreError::Corrupt { what: "payload", reason: error.to_string() })
     }
 }
 
@@ -135,21 +131,12 @@ mod tests {
         let one: Value = serde_json::from_str(r#"{"b":1,"a":{"y":[1,2],"x":null}}"#).unwrap();
         let other: Value = serde_json::from_str(r#"{ "a": {"x":null,"y":[1,2]}, "b":1 }"#).unwrap();
         assert_eq!(canonical_json(&one), r#"{"a":{"x":null,"y":[1,2]},"b":1}"#);
-        assert_eq!(
-            ExactJson::new(&one).sha256(),
-            ExactJson::new(&other).sha256()
-        );
+        assert_eq!(ExactJson::new(&one).sha256(), ExactJson::new(&other).sha256());
     }
 
     #[test]
     fn the_order_of_items_and_the_type_of_a_scalar_do() {
-        let texts = [
-            json!([1, 2]),
-            json!([2, 1]),
-            json!(["1", 2]),
-            json!([1.0, 2]),
-        ]
-        .map(|v| canonical_json(&v));
+        let texts = [json!([1, 2]), json!([2, 1]), json!(["1", 2]), json!([1.0, 2])].map(|v| canonical_json(&v));
         for (i, a) in texts.iter().enumerate() {
             for b in &texts[i + 1..] {
                 assert_ne!(a, b);
@@ -160,17 +147,11 @@ mod tests {
     #[test]
     fn serialising_embeds_the_exact_text() {
         let exact = ExactJson::from_stored(r#"{"cost":0.10000000000000001}"#.to_owned());
-        assert_eq!(
-            serde_json::to_string(&exact).unwrap(),
-            r#"{"cost":0.10000000000000001}"#
-        );
+        assert_eq!(serde_json::to_string(&exact).unwrap(), r#"{"cost":0.10000000000000001}"#);
     }
 
     #[test]
     fn strings_are_escaped_inside_keys_and_values() {
-        assert_eq!(
-            canonical_json(&json!({"a\"\n": "\u{1}"})),
-            "{\"a\\\"\\n\":\"\\u0001\"}"
-        );
+        assert_eq!(canonical_json(&json!({"a\"\n": "\u{1}"})), "{\"a\\\"\\n\":\"\\u0001\"}");
     }
 }

@@ -211,12 +211,7 @@ pub trait Actions: Send + Sync {
     /// # Errors
     /// `NotFound` when the incident, the approval or the action it depends on does not exist, `Invalid` when it
     /// may not be tried at all.
-    async fn enqueue(
-        &self,
-        scope: &Scope,
-        new: NewAction,
-        now: DateTime<Utc>,
-    ) -> Result<EnqueuedAction>;
+    async fn enqueue(&self, scope: &Scope, new: NewAction, now: DateTime<Utc>) -> Result<EnqueuedAction>;
 
     /// Takes the next action to do, oldest due first: one that is due and whose dependency is done, or one whose
     /// lease ran out (flagged [`resumed`](LeasedAction::resumed)). One statement: no two callers get the same.
@@ -231,25 +226,13 @@ pub trait Actions: Send + Sync {
     ///
     /// # Errors
     /// `LeaseLost`.
-    async fn renew(
-        &self,
-        scope: &Scope,
-        lease: &ActionLease,
-        lease_for: Duration,
-        now: DateTime<Utc>,
-    ) -> Result<()>;
+    async fn renew(&self, scope: &Scope, lease: &ActionLease, lease_for: Duration, now: DateTime<Utc>) -> Result<()>;
 
     /// It happened.
     ///
     /// # Errors
     /// `LeaseLost` when somebody else has taken it, or it is not in *sending*.
-    async fn complete(
-        &self,
-        scope: &Scope,
-        lease: &ActionLease,
-        result: Value,
-        now: DateTime<Utc>,
-    ) -> Result<Action>;
+    async fn complete(&self, scope: &Scope, lease: &ActionLease, result: Value, now: DateTime<Utc>) -> Result<Action>;
 
     /// It did not happen and is worth another try at `at`; the last allowed attempt fails it instead.
     ///
@@ -268,25 +251,14 @@ pub trait Actions: Send + Sync {
     ///
     /// # Errors
     /// `LeaseLost`.
-    async fn fail(
-        &self,
-        scope: &Scope,
-        lease: &ActionLease,
-        error: &str,
-        now: DateTime<Utc>,
-    ) -> Result<Action>;
+    async fn fail(&self, scope: &Scope, lease: &ActionLease, error: &str, now: DateTime<Utc>) -> Result<Action>;
 
     /// It may have happened and the vendor cannot tell.
     ///
     /// # Errors
     /// `LeaseLost`.
-    async fn mark_unknown(
-        &self,
-        scope: &Scope,
-        lease: &ActionLease,
-        error: &str,
-        now: DateTime<Utc>,
-    ) -> Result<Action>;
+    async fn mark_unknown(&self, scope: &Scope, lease: &ActionLease, error: &str, now: DateTime<Utc>)
+    -> Result<Action>;
 
     /// It was asked of a running agent; [`Kills::acknowledge`](super::Kills::acknowledge) makes it done.
     ///
@@ -320,12 +292,7 @@ pub trait Actions: Send + Sync {
     async fn get_by_key(&self, scope: &Scope, idempotency_key: &str) -> Result<Option<Action>>;
 
     /// Actions, newest `created_at` first.
-    async fn list(
-        &self,
-        scope: &Scope,
-        filter: &ActionFilter,
-        page: &PageRequest,
-    ) -> Result<Page<Action>>;
+    async fn list(&self, scope: &Scope, filter: &ActionFilter, page: &PageRequest) -> Result<Page<Action>>;
 
     /// How many the filter covers.
     async fn count(&self, scope: &Scope, filter: &ActionFilter) -> Result<i64>;

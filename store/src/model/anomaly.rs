@@ -83,10 +83,5 @@ pub trait Anomalies: Send + Sync {
     async fn get(&self, scope: &Scope, id: &AnomalyId) -> Result<Option<Anomaly>>;
 
     /// Anomalies, newest `detected_at` first.
-    async fn list(
-        &self,
-        scope: &Scope,
-        filter: &AnomalyFilter,
-        page: &PageRequest,
-    ) -> Result<Page<Anomaly>>;
+    async fn list(&self, scope: &Scope, filter: &AnomalyFilter, page: &PageRequest) -> Result<Page<Anomaly>>;
 }

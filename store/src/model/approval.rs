@@ -191,12 +191,7 @@ pub trait Approvals: Send + Sync {
     ///
     /// # Errors
     /// `NotFound` when there is no such incident, `Invalid` when it would expire at once.
-    async fn request(
-        &self,
-        scope: &Scope,
-        new: NewApproval,
-        now: DateTime<Utc>,
-    ) -> Result<RequestedApproval>;
+    async fn request(&self, scope: &Scope, new: NewApproval, now: DateTime<Utc>) -> Result<RequestedApproval>;
 
     /// Decides, by one conditional update: only if it is pending, not expired at `now` (to the microsecond) and about
     /// exactly the payload that the approver saw.
@@ -225,12 +220,7 @@ pub trait Approvals: Send + Sync {
     async fn get(&self, scope: &Scope, id: &ApprovalId) -> Result<Option<Approval>>;
 
     /// Approvals, newest `created_at` first.
-    async fn list(
-        &self,
-        scope: &Scope,
-        filter: &ApprovalFilter,
-        page: &PageRequest,
-    ) -> Result<Page<Approval>>;
+    async fn list(&self, scope: &Scope, filter: &ApprovalFilter, page: &PageRequest) -> Result<Page<Approval>>;
 
     /// How many the filter covers (what acted by policy within the last hour, say).
     async fn count(&self, scope: &Scope, filter: &ApprovalFilter) -> Result<i64>;

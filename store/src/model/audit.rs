@@ -133,12 +133,7 @@ pub struct AuditFilter {
 #[async_trait]
 pub trait AuditLog: Send + Sync {
     /// Appends a row.
-    async fn append(
-        &self,
-        scope: &Scope,
-        entry: NewAuditEntry,
-        now: DateTime<Utc>,
-    ) -> Result<AuditEntry>;
+    async fn append(&self, scope: &Scope, entry: NewAuditEntry, now: DateTime<Utc>) -> Result<AuditEntry>;
 
     /// Reads the whole log and says whether it is as it was written: edited, deleted, inserted and reordered rows
     /// are found by the chain, rows cut off the end by the head kept beside it.
@@ -152,10 +147,5 @@ pub trait AuditLog: Send + Sync {
     async fn head(&self, scope: &Scope) -> Result<AuditHead>;
 
     /// Rows, newest first, at most `limit`.
-    async fn list(
-        &self,
-        scope: &Scope,
-        filter: &AuditFilter,
-        limit: u32,
-    ) -> Result<Vec<AuditEntry>>;
+    async fn list(&self, scope: &Scope, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditEntry>>;
 }

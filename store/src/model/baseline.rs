@@ -75,12 +75,7 @@ pub trait CostBaselines: Send + Sync {
     ///
     /// # Errors
     /// `Invalid` when a start is not on the hour, a feature occurs twice in an hour, or a figure is negative or no number.
-    async fn upsert_many(
-        &self,
-        scope: &Scope,
-        hours: Vec<CostHour>,
-        now: DateTime<Utc>,
-    ) -> Result<()>;
+    async fn upsert_many(&self, scope: &Scope, hours: Vec<CostHour>, now: DateTime<Utc>) -> Result<()>;
 
     /// What is known of `[from, to)`, of one feature or of all.
     async fn range(

@@ -119,10 +119,7 @@ impl Window {
         if start < end {
             Ok(Self { start, end })
         } else {
-            Err(StoreError::invalid(
-                "window",
-                format!("its end {end} is not after its start {start}"),
-            ))
+            Err(StoreError::invalid("window", format!("its end {end} is not after its start {start}")))
         }
     }
 
@@ -133,10 +130,7 @@ impl Window {
 
     /// The smallest window that holds both.
     pub fn union(&self, other: &Self) -> Self {
-        Self {
-            start: self.start.min(other.start),
-            end: self.end.max(other.end),
-        }
+        Self { start: self.start.min(other.start), end: self.end.max(other.end) }
     }
 }
 
@@ -155,18 +149,12 @@ pub struct PageRequest {
 impl PageRequest {
     /// The first page.
     pub fn first(limit: u32) -> Self {
-        Self {
-            limit,
-            cursor: None,
-        }
+        Self { limit, cursor: None }
     }
 
     /// The page after a cursor.
     pub fn after(limit: u32, cursor: Cursor) -> Self {
-        Self {
-            limit,
-            cursor: Some(cursor),
-        }
+        Self { limit, cursor: Some(cursor) }
     }
 }
 
@@ -208,10 +196,7 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self> {
         let malformed = || StoreError::invalid("cursor", "not a cursor that a listing returned");
         let (at, id) = text.split_once('~').ok_or_else(malformed)?;
-        Ok(Self {
-            at: at.parse().map_err(|_| malformed())?,
-            id: id.to_owned(),
-        })
+        Ok(Self { at: at.parse().map_err(|_| malformed())?, id: id.to_owned() })
     }
 }
 
@@ -232,10 +217,7 @@ mod tests {
             assert_eq!(severity.as_str().parse::<Severity>().unwrap(), *severity);
         }
         let error = "urgent".parse::<Severity>().unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "severity: 'urgent' is none of info, medium, high, critical"
-        );
+        assert_eq!(error, "severity: 'urgent' is none of info, medium, high, critical");
     }
 
     #[test]
@@ -247,10 +229,7 @@ mod tests {
 
     #[test]
     fn a_cursor_reads_back_and_a_made_up_one_is_refused() {
-        let cursor = Cursor {
-            at: -5,
-            id: "a~b".to_owned(),
-        };
+        let cursor = Cursor { at: -5, id: "a~b".to_owned() };
         assert_eq!(cursor.to_string().parse::<Cursor>().unwrap(), cursor);
         assert!("yesterday".parse::<Cursor>().is_err());
         assert!("x~y".parse::<Cursor>().is_err());

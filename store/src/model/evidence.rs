@@ -78,12 +78,7 @@ pub trait EvidenceSets: Send + Sync {
     ///
     /// # Errors
     /// `NotFound` when there is no such incident, `Invalid` when two items have one name.
-    async fn replace(
-        &self,
-        scope: &Scope,
-        incident_id: &IncidentId,
-        evidence: Vec<Evidence>,
-    ) -> Result<String>;
+    async fn replace(&self, scope: &Scope, incident_id: &IncidentId, evidence: Vec<Evidence>) -> Result<String>;
 
     /// The evidence of an incident, by name.
     async fn list(&self, scope: &Scope, incident_id: &IncidentId) -> Result<Vec<Evidence>>;

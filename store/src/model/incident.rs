@@ -139,10 +139,7 @@ pub struct IncidentPolicy {
 impl Default for IncidentPolicy {
     /// Reopens within 7 days, resolves after 3 windows ("Settled questions, one voice").
     fn default() -> Self {
-        Self {
-            reopen_within: Duration::from_secs(7 * 24 * 3600),
-            clean_windows_to_resolve: 3,
-        }
+        Self { reopen_within: Duration::from_secs(7 * 24 * 3600), clean_windows_to_resolve: 3 }
     }
 }
 
@@ -255,29 +252,15 @@ pub trait Incidents: Send + Sync {
     ///
     /// # Errors
     /// `NotFound`.
-    async fn set_github_issue(
-        &self,
-        scope: &Scope,
-        id: &IncidentId,
-        url: &str,
-        now: DateTime<Utc>,
-    ) -> Result<Incident>;
+    async fn set_github_issue(&self, scope: &Scope, id: &IncidentId, url: &str, now: DateTime<Utc>)
+    -> Result<Incident>;
 
     /// One incident.
     async fn get(&self, scope: &Scope, id: &IncidentId) -> Result<Option<Incident>>;
 
     /// The newest incident with a fingerprint, open or resolved.
-    async fn latest_by_fingerprint(
-        &self,
-        scope: &Scope,
-        fingerprint: &str,
-    ) -> Result<Option<Incident>>;
+    async fn latest_by_fingerprint(&self, scope: &Scope, fingerprint: &str) -> Result<Option<Incident>>;
 
     /// Incidents, newest `opened_at` first. The filter applies before the limit.
-    async fn list(
-        &self,
-        scope: &Scope,
-        filter: &IncidentFilter,
-        page: &PageRequest,
-    ) -> Result<Page<Incident>>;
+    async fn list(&self, scope: &Scope, filter: &IncidentFilter, page: &PageRequest) -> Result<Page<Incident>>;
 }

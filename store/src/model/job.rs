@@ -153,10 +153,5 @@ pub trait JobRuns: Send + Sync {
     async fn get(&self, scope: &Scope, id: &JobRunId) -> Result<Option<JobRun>>;
 
     /// Runs, newest `started_at` first.
-    async fn list(
-        &self,
-        scope: &Scope,
-        filter: &JobRunFilter,
-        page: &PageRequest,
-    ) -> Result<Page<JobRun>>;
+    async fn list(&self, scope: &Scope, filter: &JobRunFilter, page: &PageRequest) -> Result<Page<JobRun>>;
 }

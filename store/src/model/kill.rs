@@ -31,18 +31,11 @@ impl KillTarget {
     pub fn new(id: &str) -> Result<Self> {
         let id = id.trim();
         if id.is_empty() || id.len() > 512 {
-            return Err(StoreError::invalid(
-                "id",
-                "a run or trace id has 1 to 512 bytes",
-            ));
+            return Err(StoreError::invalid("id", "a run or trace id has 1 to 512 bytes"));
         }
         let digits: String = id.chars().filter(|c| *c != '-').collect();
         let is_128_bit = digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit());
-        Ok(Self(if is_128_bit {
-            digits.to_ascii_lowercase()
-        } else {
-            id.to_owned()
-        }))
+        Ok(Self(if is_128_bit { digits.to_ascii_lowercase() } else { id.to_owned() }))
     }
 
     /// The form it is looked up by.
@@ -99,13 +92,7 @@ pub trait Kills: Send + Sync {
 
     /// The agent says in which state it is. `Stopped` is final and completes the action (*requested* → *done*);
     /// saying it again changes nothing. `None` when no kill was asked for that run.
-    async fn acknowledge(
-        &self,
-        scope: &Scope,
-        id: &str,
-        state: KillState,
-        now: DateTime<Utc>,
-    ) -> Result<Option<Kill>>;
+    async fn acknowledge(&self, scope: &Scope, id: &str, state: KillState, now: DateTime<Utc>) -> Result<Option<Kill>>;
 
     /// All records, newest first, at most `limit`.
     async fn list(&self, scope: &Scope, limit: u32) -> Result<Vec<Kill>>;
@@ -118,22 +105,13 @@ mod tests {
     #[test]
     fn a_uuid_or_trace_id_is_found_in_every_spelling() {
         let plain = KillTarget::new("0af7651916cd43dd8448eb211c80319c").unwrap();
-        assert_eq!(
-            KillTarget::new(" 0AF76519-16CD-43DD-8448-EB211C80319C ").unwrap(),
-            plain
-        );
+        assert_eq!(KillTarget::new(" 0AF76519-16CD-43DD-8448-EB211C80319C ").unwrap(), plain);
     }
 
     #[test]
     fn ids_of_other_shapes_are_never_confused() {
-        assert_ne!(
-            KillTarget::new("1-11").unwrap(),
-            KillTarget::new("11-1").unwrap()
-        );
-        assert_ne!(
-            KillTarget::new("Run-a").unwrap(),
-            KillTarget::new("run-a").unwrap()
-        );
+        assert_ne!(KillTarget::new("1-11").unwrap(), KillTarget::new("11-1").unwrap());
+        assert_ne!(KillTarget::new("Run-a").unwrap(), KillTarget::new("run-a").unwrap());
         assert!(KillTarget::new("  ").is_err());
     }
 }

@@ -48,12 +48,7 @@ pub trait SchemaSnapshots: Send + Sync {
     async fn latest(&self, scope: &Scope, feature: &str) -> Result<Option<SchemaSnapshot>>;
 
     /// Keeps a schema: a new version only if it differs from the latest.
-    async fn put(
-        &self,
-        scope: &Scope,
-        new: NewSchemaSnapshot,
-        now: DateTime<Utc>,
-    ) -> Result<PutSnapshot>;
+    async fn put(&self, scope: &Scope, new: NewSchemaSnapshot, now: DateTime<Utc>) -> Result<PutSnapshot>;
 
     /// All versions of one feature or of all, by feature, newest version first.
     async fn list(&self, scope: &Scope, feature: Option<&str>) -> Result<Vec<SchemaSnapshot>>;

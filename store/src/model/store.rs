@@ -1,8 +1,8 @@
 //! The bundle of all aggregates, so that a caller holds one value and a test can swap one part.
 
 use super::{
-    Actions, Anomalies, ApiKeys, Approvals, AuditLog, CostBaselines, Events, EvidenceSets,
-    Incidents, JobRuns, Kills, Projects, ReplayGuard, SchemaSnapshots,
+    Actions, Anomalies, ApiKeys, Approvals, AuditLog, CostBaselines, Events, EvidenceSets, Incidents, JobRuns, Kills,
+    Projects, ReplayGuard, SchemaSnapshots,
 };
 use std::sync::Arc;
 
