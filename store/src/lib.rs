@@ -19,7 +19,9 @@
 pub mod canonical;
 pub mod error;
 pub mod model;
+pub mod sqlite;
 
 pub use canonical::ExactJson;
 pub use error::{Result, StoreError};
 pub use model::*;
+pub use sqlite::{OpenMode, OpenOptions, SCHEMA_VERSION, SqliteStore, WriterStats};

@@ -214,7 +214,7 @@ pub trait Actions: Send + Sync {
     async fn enqueue(&self, scope: &Scope, new: NewAction, now: DateTime<Utc>) -> Result<EnqueuedAction>;
 
     /// Takes the next action to do, oldest due first: one that is due and whose dependency is done, or one whose
-    /// lease ran out (flagged [`resumed`](LeasedAction::resumed)). One statement: no two callers get the same.
+    /// lease ran out (flagged [`resumed`](LeasedAction::resumed)). No two callers get the same.
     async fn lease_next(
         &self,
         scope: &Scope,
