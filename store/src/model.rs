@@ -1,0 +1,40 @@
+//! The data model: one file per aggregate, each with its types and the trait of its operations.
+//!
+//! Owns the words and shapes everything above the store is written against. Does not own how they are
+//! kept ([`crate::SqliteStore`] does). Every trait is object safe; [`Store`] bundles them.
+
+mod action;
+mod anomaly;
+mod api_key;
+mod approval;
+mod audit;
+mod baseline;
+mod common;
+mod event;
+mod evidence;
+mod id;
+mod incident;
+mod job;
+mod kill;
+mod project;
+mod replay;
+mod schema_snapshot;
+mod store;
+
+pub use action::*;
+pub use anomaly::*;
+pub use api_key::*;
+pub use approval::*;
+pub use audit::*;
+pub use baseline::*;
+pub use common::*;
+pub use event::*;
+pub use evidence::*;
+pub use id::*;
+pub use incident::*;
+pub use job::*;
+pub use kill::*;
+pub use project::*;
+pub use replay::*;
+pub use schema_snapshot::*;
+pub use store::*;

@@ -1,0 +1,79 @@
+//! The bundle of all aggregates, so that a caller holds one value and a test can swap one part.
+
+use super::{
+    Actions, Anomalies, ApiKeys, Approvals, AuditLog, CostBaselines, Events, EvidenceSets, Incidents, JobRuns, Kills,
+    Projects, ReplayGuard, SchemaSnapshots,
+};
+use std::sync::Arc;
+
+/// Every aggregate of the store. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    /// Projects.
+    pub projects: Arc<dyn Projects>,
+    /// Findings of detectors.
+    pub anomalies: Arc<dyn Anomalies>,
+    /// Conditions, as long as they last.
+    pub incidents: Arc<dyn Incidents>,
+    /// What was gathered for them.
+    pub evidence: Arc<dyn EvidenceSets>,
+    /// Decisions.
+    pub approvals: Arc<dyn Approvals>,
+    /// The outbox.
+    pub actions: Arc<dyn Actions>,
+    /// Requests that a run stop.
+    pub kills: Arc<dyn Kills>,
+    /// The record.
+    pub audit: Arc<dyn AuditLog>,
+    /// Runs of jobs and their watermarks.
+    pub jobs: Arc<dyn JobRuns>,
+    /// Hourly cost per feature.
+    pub baselines: Arc<dyn CostBaselines>,
+    /// Schemas of outputs.
+    pub schemas: Arc<dyn SchemaSnapshots>,
+    /// Who may do what.
+    pub keys: Arc<dyn ApiKeys>,
+    /// Accepted signatures.
+    pub replay: Arc<dyn ReplayGuard>,
+    /// Ingested events.
+    pub events: Arc<dyn Events>,
+}
+
+impl Store {
+    /// The bundle of one implementation of all of it.
+    pub fn new<T>(all: Arc<T>) -> Self
+    where
+        T: Projects
+            + Anomalies
+            + Incidents
+            + EvidenceSets
+            + Approvals
+            + Actions
+            + Kills
+            + AuditLog
+            + JobRuns
+            + CostBaselines
+            + SchemaSnapshots
+            + ApiKeys
+            + ReplayGuard
+            + Events
+            + 'static,
+    {
+        Self {
+            projects: all.clone(),
+            anomalies: all.clone(),
+            incidents: all.clone(),
+            evidence: all.clone(),
+            approvals: all.clone(),
+            actions: all.clone(),
+            kills: all.clone(),
+            audit: all.clone(),
+            jobs: all.clone(),
+            baselines: all.clone(),
+            schemas: all.clone(),
+            keys: all.clone(),
+            replay: all.clone(),
+            events: all,
+        }
+    }
+}

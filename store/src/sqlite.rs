@@ -1,0 +1,194 @@
+//! The embedded implementation: one SQLite file, one writer thread, a pool of readers.
+//!
+//! Owns opening, locking, migrating and closing the file, and the implementation of every aggregate's trait
+//! (one file each below). Does not own the data model ([`crate::model`]) nor the SQL tables ([`crate::tables`]).
+//!
+//! Must hold: a write is answered after its `COMMIT` returned (WAL, `synchronous = FULL`); readers never write
+//! (`SQLITE_OPEN_READ_ONLY`, `query_only`) and never block the writer; no bound value is ever spliced into SQL.
+
+mod action;
+mod anomaly;
+mod api_key;
+mod approval;
+mod audit;
+mod baseline;
+mod connection;
+mod event;
+mod evidence;
+mod ids;
+mod incident;
+mod job;
+mod kill;
+mod listing;
+mod lock;
+mod migrations;
+mod project;
+mod readers;
+mod replay;
+mod schema_snapshot;
+mod values;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use migrations::SCHEMA_VERSION;
+pub use writer::WriterStats;
+
+use crate::model::Store;
+use crate::{Result, StoreError};
+use ids::Ids;
+use readers::Readers;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use writer::{Tx, Writer};
+
+pub(crate) use connection::DbResult;
+
+/// How a store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenMode {
+    /// As the server of this home: creates and migrates the file, and keeps every other server out until closed.
+    Serve,
+    /// To write a little beside a server that may be running (`keys create`, `jobs run`): creates and migrates the
+    /// file if no server is running.
+    Beside,
+    /// To read beside a server that may be running (`sql`, `detectors run`, `audit verify`): never changes the file.
+    ReadOnly,
+}
+
+/// How a store is opened, in detail.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenOptions {
+    /// In which role.
+    pub mode: OpenMode,
+    /// Seed of the ids it makes; `None` takes one from the operating system. Secrets never come from it.
+    ///
+    /// Two handles with one seed on one file make the same ids: for tests with one handle only.
+    pub id_seed: Option<u64>,
+}
+
+impl OpenOptions {
+    /// A mode, and ids from the operating system's randomness.
+    pub fn new(mode: OpenMode) -> Self {
+        Self { mode, id_seed: None }
+    }
+}
+
+impl From<OpenMode> for OpenOptions {
+    fn from(mode: OpenMode) -> Self {
+        Self::new(mode)
+    }
+}
+
+/// The store on one SQLite file. Cheap to clone; closed when the last clone is dropped.
+#[derive(Clone)]
+pub struct SqliteStore {
+    inner: Arc<Inner>,
+}
+
+/// Fields are dropped in this order: readers before the writer, so that the writer's connection is the last and
+/// folds the write-ahead log back into the file; the lock after both.
+struct Inner {
+    path: PathBuf,
+    readers: Readers,
+    writer: Option<Writer>,
+    last_uses: api_key::LastUses,
+    _lock: Option<lock::ServeLock>,
+}
+
+impl SqliteStore {
+    /// Opens the file, creating folder and file (permissions 0700 and 0600) where the mode allows.
+    ///
+    /// Blocks for some milliseconds: call it at start.
+    ///
+    /// # Errors
+    /// `Locked` when another server holds the file (mode `Serve`); `NoDatabase` (mode `ReadOnly`); `SchemaVersion` when the
+    /// file's schema is newer, or older and may not be migrated now; `File` and `Database`.
+    pub fn open(path: impl AsRef<Path>, options: impl Into<OpenOptions>) -> Result<Self> {
+        let path = path.as_ref().to_path_buf();
+        let options = options.into();
+        let (writer, lock) = match options.mode {
+            OpenMode::ReadOnly => {
+                if !path.is_file() {
+                    return Err(StoreError::NoDatabase { path });
+                }
+                migrations::require_current(&connection::open_reader(&path)?, &path)?;
+                (None, None)
+            }
+            OpenMode::Serve | OpenMode::Beside => {
+                connection::create_private(&path)?;
+                let opening = lock::hold_opening(&path)?;
+                let serve_lock = lock::try_serve(&path)?;
+                let (lock, others) = match (serve_lock, options.mode) {
+                    (lock::TryServe::Held(lock), OpenMode::Serve) => (Some(lock), false),
+                    (lock::TryServe::Held(_), _) => (None, false),
+                    (lock::TryServe::Taken { pid }, OpenMode::Serve) => return Err(StoreError::Locked { path, pid }),
+                    (lock::TryServe::Taken { .. }, _) => (None, true),
+                };
+                let mut connection = connection::open_writer(&path)?;
+                if others {
+                    // A running server must not find another schema under its feet.
+                    migrations::require_current(&connection, &path)?;
+                } else {
+                    migrations::migrate(&mut connection, &path)?;
+                }
+                drop(opening);
+                (Some(Writer::start(connection, Ids::new(options.id_seed))?), lock)
+            }
+        };
+        let readers = Readers::new(path.clone());
+        Ok(Self { inner: Arc::new(Inner { path, readers, writer, last_uses: Default::default(), _lock: lock }) })
+    }
+
+    /// Every aggregate, as one bundle.
+    pub fn store(&self) -> Store {
+        Store::new(Arc::new(self.clone()))
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// What the writer has done so far, for metrics; `None` when opened for reading only.
+    pub fn writer_stats(&self) -> Option<WriterStats> {
+        self.inner.writer.as_ref().map(Writer::stats)
+    }
+
+    pub(crate) fn readers(&self) -> &Readers {
+        &self.inner.readers
+    }
+
+    pub(crate) fn last_uses(&self) -> &api_key::LastUses {
+        &self.inner.last_uses
+    }
+
+    /// Runs a job in the writer's next transaction; answers after the commit. Dropping the future does not stop
+    /// the job.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        job: impl FnOnce(&mut Tx<'_>) -> DbResult<T> + Send + 'static,
+    ) -> Result<T> {
+        self.inner.writer.as_ref().ok_or(StoreError::ReadOnly)?.submit(doing, job).await
+    }
+
+    /// Hands a job to the writer without waiting; whether it was taken.
+    pub(crate) fn write_later(
+        &self,
+        doing: &'static str,
+        job: impl FnOnce(&mut Tx<'_>) -> DbResult<()> + Send + 'static,
+    ) -> bool {
+        self.inner.writer.as_ref().is_some_and(|writer| writer.submit_later(doing, job))
+    }
+
+    /// Runs a job on a reader, in one snapshot.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        job: impl FnOnce(&rusqlite::Connection) -> DbResult<T> + Send + 'static,
+    ) -> Result<T> {
+        self.inner.readers.read(doing, job).await
+    }
+}
