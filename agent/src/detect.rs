@@ -12,6 +12,7 @@ pub mod finding;
 pub mod inputs;
 
 mod cost_hours;
+pub(crate) mod run;
 mod schemas;
 
 #[cfg(test)]
@@ -22,7 +23,7 @@ use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use tripline_engine::{EngineError, Param, QueryOptions, QueryResult, ScanErrorKind};
+use tripline_engine::{EngineError, Param, QueryResult, ScanErrorKind};
 use tripline_store::{Gap, IncidentFilter, IncidentStatus, PageRequest, StoreError, Window};
 
 use crate::AgentContext;
@@ -30,6 +31,7 @@ use crate::queries::{DetectorSpec, HeaderError, QueryLibrary};
 
 pub use finding::Finding;
 use inputs::{Cache, Loader};
+use run::Run;
 
 /// Whether judging a window leaves baselines and snapshots in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,14 +202,21 @@ impl Detectors {
         params.extend(loaded.lists);
         params.insert("window_start".to_owned(), Param::Timestamp(window.start));
         params.insert("window_end".to_owned(), Param::Timestamp(window.end));
-        params.retain(|name, _| spec.header.placeholders.contains(name));
-        let options =
-            QueryOptions { params, input: loaded.tables, now: Some(window.end), ..QueryOptions::default() };
-        let result = self.ctx.engine.collect(&spec.header.sql, options).await;
-        let result = result.map_err(|error| failure(error, &spec.header.origin, &spec.sources))?;
-        judgement.requests += result.report.requests;
-        judgement.gaps.extend(gaps_of(&result));
-        Ok(finding::read(spec, window, &result)?)
+        let run = Run {
+            engine: &self.ctx.engine,
+            header: &spec.header,
+            params,
+            input: loaded.tables,
+            now: window.end,
+            stop_when_empty: spec.stop_when_empty.as_deref(),
+        };
+        let answer = run.answer().await.map_err(|error| failure(error, &spec.header.origin, &spec.sources))?;
+        judgement.requests += answer.requests;
+        judgement.gaps.extend(answer.gaps);
+        Ok(match &answer.result {
+            Some(result) => finding::read(spec, window, result)?,
+            None => Vec::new(),
+        })
     }
 
     /// Until when the history before a window counts as healthy: while an incident of the detector lasts, what came since

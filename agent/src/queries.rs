@@ -10,6 +10,7 @@
 pub mod header;
 pub mod library;
 pub mod spec;
+pub mod steps;
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@
 -- 'mixed'. And one row per key of a feature whose outputs are objects: whether it is required, and the JSON types seen
 -- there. A key that is absent or null now and then is optional.
 
-WITH outputs AS (
+WITH outputs AS MATERIALIZED (
     SELECT
         id,
         coalesce(nullif(trim(name), ''), '(unnamed)') AS feature,
@@ -26,13 +26,13 @@ WITH outputs AS (
       AND (output IS NOT NULL OR end_time IS NOT NULL)
       AND coalesce(level, 'DEFAULT') <> 'ERROR'
 ),
-kinds AS (
+kinds AS MATERIALIZED (
     SELECT
         outputs.*,
         CASE json_kind(text) WHEN 'object' THEN 'object' WHEN 'array' THEN 'array' WHEN 'blank' THEN 'blank' ELSE 'text' END AS kind
     FROM outputs
 ),
-features AS (
+features AS MATERIALIZED (
     SELECT
         feature,
         count(*) AS outputs,

@@ -6,14 +6,14 @@
 --
 -- Per feature, score name and data type; each score counted once per feature, whatever the number of its generations.
 
-WITH calls AS (
+WITH calls AS MATERIALIZED (
     SELECT id, trace_id, coalesce(nullif(trim(name), ''), '(unnamed)') AS feature
     FROM langfuse.observations
     WHERE type = 'GENERATION'
       AND start_time >= $start
       AND start_time < $end
 ),
-scored AS (
+scored AS MATERIALIZED (
     SELECT DISTINCT score.id, score.name, score.data_type, score.value, calls.feature
     FROM langfuse.scores AS score
     JOIN calls ON calls.trace_id = score.trace_id

@@ -3,7 +3,7 @@
 -- schedule: 0 */15 * * * *
 -- window: 1h
 -- sources: langfuse
--- input: cost_hours
+-- input: hour_baseline
 -- param: multiplier = cost_spike_multiplier
 -- param: p95_ratio = cost_spike_p95_ratio
 -- param: sigmas = cost_spike_noise_sigmas
@@ -18,85 +18,30 @@
 -- description: {entity} cost {current_cost_usd:usd} in an hour, {ratio:1} times its baseline of {baseline_usd:usd}
 --
 -- The window is always a whole hour and slides with the schedule (seed 003, cost spikes). What it is compared with are
--- the clock hours of the 7 days before it:
---   mean        of all hours since the feature's first call; hours without calls count as 0, hours above the 95th
---               percentile count as that percentile, so that an earlier spike does not hide a lasting one;
---   same hour   the median of the same clock hour on the days before: a nightly batch is no spike;
---   last week   the same clock hour a week ago: a weekly report is no spike;
+-- the clock hours of the 7 days before it (queries/baselines/hour_baseline.sql):
+--   baseline    the mean of all hours, earlier spikes cut off; the median of the same clock hour on the days before, so
+--               that a nightly batch is no spike; for a feature that seldom runs, the median of the hours in which it did;
+--   high        the 95th percentile of all hours, and the same clock hour a week ago: a weekly report is no spike;
 --   noise       how much an ordinary hour differs from its time of day, at least what chance does to so few calls.
 -- When all features together spike but none does alone (a feature too new to have a baseline), the finding is about the
 -- feature that rose most.
 
-WITH costs AS (
-    SELECT feature, hour_start, cost_usd, generations FROM input.cost_hours
-    UNION ALL
-    -- The empty name stands for all features together; no feature is called so.
-    SELECT '' AS feature, hour_start, sum(cost_usd) AS cost_usd, sum(generations) AS generations
-    FROM input.cost_hours
-    GROUP BY hour_start
-),
-hours AS (
-    SELECT
-        known.feature,
-        covered.hour_start,
-        date_part('hour', covered.hour_start) AS hour_of_day,
-        coalesce(costs.cost_usd, 0.0) AS cost_usd,
-        coalesce(costs.generations, 0) AS generations
-    FROM (SELECT feature, min(hour_start) AS first_hour FROM costs GROUP BY feature) AS known
-    JOIN input.covered_hours AS covered ON covered.hour_start >= known.first_hour
-    LEFT JOIN costs ON costs.feature = known.feature AND costs.hour_start = covered.hour_start
-),
-spread AS (
+WITH expected AS MATERIALIZED (
     SELECT
         feature,
-        count(*) AS covered_hours,
-        percentile_cont(0.95) WITHIN GROUP (ORDER BY cost_usd) AS p95_usd,
-        sum(CASE WHEN generations > 0 THEN 1 ELSE 0 END) AS active_hours,
-        median(CASE WHEN generations > 0 THEN cost_usd END) AS active_median_usd,
-        median(CASE WHEN generations > 0 THEN cost_usd / generations END) AS call_usd,
-        percentile_cont(0.95) WITHIN GROUP (ORDER BY CASE WHEN generations > 0 THEN cost_usd / generations END) AS call_p95_usd
-    FROM hours
+        max(covered_hours) AS covered_hours,
+        greatest(max(mean_usd), max(hour_usd),
+            CASE WHEN max(active_hours) < 0.25 * max(covered_hours) THEN max(active_usd) ELSE 0.0 END) AS baseline_usd,
+        max(mean_usd) AS mean_usd,
+        max(hour_usd) AS same_hour_usd,
+        greatest(max(p95_usd), max(last_week_usd)) AS high_usd,
+        greatest(max(spread_usd), max(call_usd) * sqrt(greatest(max(mean_generations), max(hour_generations)))) AS noise_usd,
+        max(call_p95_usd) AS call_p95_usd
+    FROM input.hour_baseline
+    -- The clock hours that the window lies in.
+    WHERE hour_of_day = date_part('hour', $window_start::timestamptz)
+       OR hour_of_day = date_part('hour', $window_end::timestamptz - INTERVAL '1 microsecond')
     GROUP BY feature
-),
-time_of_day AS (
-    SELECT feature, hour_of_day, median(cost_usd) AS cost_usd, median(CAST(generations AS DOUBLE)) AS generations
-    FROM hours
-    GROUP BY feature, hour_of_day
-),
-baseline AS (
-    SELECT
-        hours.feature,
-        avg(least(hours.cost_usd, spread.p95_usd)) AS mean_usd,
-        avg(CAST(hours.generations AS DOUBLE)) AS mean_generations,
-        coalesce(stddev(least(hours.cost_usd, spread.p95_usd) - least(time_of_day.cost_usd, spread.p95_usd)), 0.0) AS spread_usd,
-        max(CASE WHEN hours.hour_of_day = date_part('hour', $window_start::timestamptz)
-                   OR hours.hour_of_day = date_part('hour', $window_end::timestamptz - INTERVAL '1 microsecond')
-                 THEN time_of_day.cost_usd ELSE 0.0 END) AS same_hour_usd,
-        max(CASE WHEN hours.hour_of_day = date_part('hour', $window_start::timestamptz)
-                   OR hours.hour_of_day = date_part('hour', $window_end::timestamptz - INTERVAL '1 microsecond')
-                 THEN time_of_day.generations ELSE 0.0 END) AS same_hour_generations,
-        max(CASE WHEN hours.hour_start = date_trunc('hour', $window_start::timestamptz) - INTERVAL '7 days'
-                   OR hours.hour_start = date_trunc('hour', $window_end::timestamptz - INTERVAL '1 microsecond') - INTERVAL '7 days'
-                 THEN hours.cost_usd ELSE 0.0 END) AS last_week_usd
-    FROM hours
-    JOIN spread ON spread.feature = hours.feature
-    JOIN time_of_day ON time_of_day.feature = hours.feature AND time_of_day.hour_of_day = hours.hour_of_day
-    GROUP BY hours.feature
-),
-expected AS (
-    SELECT
-        baseline.feature,
-        spread.covered_hours,
-        -- A feature that runs in few hours is compared with such hours, not with the empty ones between.
-        greatest(mean_usd, same_hour_usd,
-            CASE WHEN active_hours < 0.25 * covered_hours THEN active_median_usd ELSE 0.0 END) AS baseline_usd,
-        mean_usd,
-        same_hour_usd,
-        greatest(p95_usd, last_week_usd) AS high_usd,
-        greatest(spread_usd, coalesce(call_usd, 0.0) * sqrt(greatest(mean_generations, same_hour_generations))) AS noise_usd,
-        coalesce(call_p95_usd, 0.0) AS call_p95_usd
-    FROM baseline
-    JOIN spread ON spread.feature = baseline.feature
 ),
 calls AS (
     SELECT
@@ -125,7 +70,7 @@ balanced AS (
     FROM calls
     LEFT JOIN expected ON expected.feature = calls.feature
 ),
-by_feature AS (
+by_feature AS MATERIALIZED (
     SELECT
         feature,
         sum(cost_usd) AS current_cost_usd,

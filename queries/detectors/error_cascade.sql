@@ -4,7 +4,8 @@
 -- window: 1h
 -- sources: sentry, langfuse
 -- input: active_issues
--- input: cost_hours
+-- input: hour_baseline
+-- stop_when_empty: bursts
 -- list: issue_ids = active_issues.id
 -- param: threshold = error_cascade_threshold
 -- param: min_cost = error_cascade_min_cost_usd
@@ -75,36 +76,21 @@ issues AS (
     FROM issue_events
     GROUP BY issue_id, title, culprit, past_errors_per_hour, first_seen, last_seen, lifetime_count, events
 ),
-bursts AS (
+bursts AS MATERIALIZED (
     SELECT *
     FROM issues
     WHERE errors >= $min_errors
       AND errors > $error_ratio * past_errors_per_hour * date_part('epoch', $window_end::timestamptz - $window_start::timestamptz) / 3600.0
 ),
-hours AS (
+ordinary AS (
     SELECT
-        known.feature,
-        date_part('hour', covered.hour_start) AS hour_of_day,
-        coalesce(CAST(costs.generations AS DOUBLE), 0.0) AS generations
-    FROM (SELECT feature, min(hour_start) AS first_hour FROM input.cost_hours GROUP BY feature) AS known
-    JOIN input.covered_hours AS covered ON covered.hour_start >= known.first_hour
-    LEFT JOIN input.cost_hours AS costs ON costs.feature = known.feature AND costs.hour_start = covered.hour_start
-),
-same_hour AS (
-    SELECT feature, max(generations) AS generations
-    FROM (SELECT feature, hour_of_day, median(generations) AS generations FROM hours GROUP BY feature, hour_of_day)
+        feature,
+        greatest(max(mean_generations), max(hour_generations)) AS generations,
+        max(p95_generations) AS p95_generations
+    FROM input.hour_baseline
     WHERE hour_of_day = date_part('hour', $window_start::timestamptz)
        OR hour_of_day = date_part('hour', $window_end::timestamptz - INTERVAL '1 microsecond')
     GROUP BY feature
-),
-ordinary AS (
-    SELECT
-        hours.feature,
-        greatest(avg(hours.generations), coalesce(max(same_hour.generations), 0.0)) AS generations,
-        percentile_cont(0.95) WITHIN GROUP (ORDER BY hours.generations) AS p95_generations
-    FROM hours
-    LEFT JOIN same_hour ON same_hour.feature = hours.feature
-    GROUP BY hours.feature
 ),
 calls AS (
     SELECT
@@ -119,7 +105,7 @@ calls AS (
       AND start_time >= $window_start
       AND start_time < $window_end
 ),
-elevated AS (
+elevated AS MATERIALIZED (
     SELECT
         calls.*,
         coalesce(ordinary.generations, 0.0) AS ordinary_generations,

@@ -26,7 +26,7 @@
 -- Strategy B, score_regression: the average of a score in the window against the 7 days before it, per name and data
 -- type, each score counted once per feature (seed 003, prompt drift).
 
-WITH outputs AS (
+WITH outputs AS MATERIALIZED (
     SELECT
         id,
         trace_id,
@@ -47,7 +47,7 @@ WITH outputs AS (
       -- A call that failed aloud is an error, not drift.
       AND coalesce(level, 'DEFAULT') <> 'ERROR'
 ),
-kinds AS (
+kinds AS MATERIALIZED (
     SELECT
         outputs.*,
         json_kind(text) AS kind,
@@ -57,7 +57,7 @@ kinds AS (
     JOIN input.output_shapes AS shape ON shape.feature = outputs.feature
     WHERE shape.kind <> 'mixed'
 ),
-broken_keys AS (
+broken_keys AS MATERIALIZED (
     SELECT
         kinds.id,
         key.key,
@@ -80,7 +80,7 @@ broken AS (
     WHERE problem IS NOT NULL
     GROUP BY id
 ),
-verdicts AS (
+verdicts AS MATERIALIZED (
     SELECT
         kinds.id,
         kinds.trace_id,
@@ -102,11 +102,11 @@ verdicts AS (
 balanced AS (
     SELECT
         *,
-        sum(fails - $fail_rate) OVER (PARTITION BY feature ORDER BY start_time, id
-            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) - (fails - $fail_rate) AS balance
+        sum(CAST(fails AS DOUBLE) - $fail_rate) OVER (PARTITION BY feature ORDER BY start_time, id
+            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) - (CAST(fails AS DOUBLE) - $fail_rate) AS balance
     FROM verdicts
 ),
-schema_breaks AS (
+schema_breaks AS MATERIALIZED (
     SELECT
         feature,
         sum(CASE WHEN newest <= 20 THEN 1 ELSE 0 END) AS judged,
@@ -130,7 +130,7 @@ missing_keys AS (
     GROUP BY feature
 ),
 -- A score belongs to the feature of its observation, else to every feature of its trace; once each.
-scored AS (
+scored AS MATERIALIZED (
     SELECT DISTINCT score.id, score.name, score.data_type, score.value, outputs.feature
     FROM langfuse.scores AS score
     JOIN outputs ON outputs.trace_id = score.trace_id
@@ -146,7 +146,7 @@ recent_scores AS (
     FROM scored
     GROUP BY feature, name, data_type
 ),
-regressions AS (
+regressions AS MATERIALIZED (
     SELECT
         recent.feature,
         recent.name AS score_name,

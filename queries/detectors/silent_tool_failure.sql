@@ -31,7 +31,7 @@
 --                       issue's events carry the trace id of such a call, or they follow calls far more often than
 --                       chance would have it, or the issue names the tool.
 
-WITH calls AS (
+WITH calls AS MATERIALIZED (
     SELECT
         id,
         trace_id,
@@ -73,7 +73,7 @@ balanced AS (
           - (CASE WHEN no_json OR short THEN 1.0 ELSE 0.0 END - $share) AS balance
     FROM judged
 ),
-outputs AS (
+outputs AS MATERIALIZED (
     SELECT
         tool,
         sum(CASE WHEN newest <= 20 THEN 1 ELSE 0 END) AS judged,
@@ -91,7 +91,7 @@ outputs AS (
     GROUP BY tool
 ),
 -- How often a moment chosen at random follows a call of the tool, by the window's own traffic or the week's, whichever is more.
-chance AS (
+chance AS MATERIALIZED (
     SELECT
         busy.tool,
         least(0.999, greatest(coalesce(history.busy_share, 0.0),
@@ -111,7 +111,7 @@ issue_totals AS (
     FROM input.tool_errors
     GROUP BY issue_id
 ),
-following AS (
+following AS MATERIALIZED (
     SELECT
         calls.tool,
         calls.id,
@@ -150,7 +150,7 @@ related AS (
     JOIN chance ON chance.tool = following.tool
     GROUP BY following.tool, following.issue_id
 ),
-correlated AS (
+correlated AS MATERIALIZED (
     SELECT
         tool,
         sum(following_events) AS following_events,

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
-use arrow::array::{Array, AsArray};
+use arrow::array::AsArray;
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
@@ -15,7 +15,8 @@ use futures::future::{BoxFuture, join_all};
 use tripline_engine::{InputTable, Param, Params, QueryOptions};
 use tripline_store::{Gap, Window};
 
-use super::{DetectError, Failure, Persist, cost_hours, failure, gaps_of, schemas};
+use super::run::Run;
+use super::{DetectError, Failure, Persist, cost_hours, failure, schemas};
 use crate::AgentContext;
 use crate::queries::library::QuerySet;
 use crate::queries::spec::Bindings;
@@ -154,15 +155,24 @@ impl Loader<'_> {
         params.insert("start".to_owned(), Param::Timestamp(start));
         params.insert("end".to_owned(), Param::Timestamp(end));
         params.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        params.retain(|name, _| spec.header.placeholders.contains(name));
         let input = std::mem::take(&mut loaded.tables);
-        let options = QueryOptions { params, input, now: Some(self.window.end), ..QueryOptions::default() };
-        let result = self.ctx.engine.collect(&spec.header.sql, options).await;
-        let result = result.map_err(|error| failure(error, &spec.header.origin, &spec.sources))?;
-        loaded.requests += result.report.requests;
-        loaded.gaps.extend(gaps_of(&result));
+        let run = Run {
+            engine: &self.ctx.engine,
+            header: &spec.header,
+            params,
+            input,
+            now: self.window.end,
+            stop_when_empty: None,
+        };
+        let answer = run.answer().await.map_err(|error| failure(error, &spec.header.origin, &spec.sources))?;
+        loaded.requests += answer.requests;
+        loaded.gaps.extend(answer.gaps);
         let complete = loaded.gaps.is_empty();
-        loaded.tables = vec![InputTable { name: spec.name.clone(), schema: result.schema, batches: result.batches }];
+        loaded.tables = answer
+            .result
+            .map(|result| InputTable { name: spec.name.clone(), schema: result.schema, batches: result.batches })
+            .into_iter()
+            .collect();
         Ok((loaded, complete))
     }
 

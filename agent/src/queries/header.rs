@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::steps::{Step, steps};
+
 /// A query file that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{origin}:{line}: {message}{}", hint.as_deref().map(|h| format!(". Hint: {h}")).unwrap_or_default())]
@@ -43,6 +45,8 @@ pub struct Header {
     pub sql: String,
     /// Names of the placeholders in the SQL, without `$`.
     pub placeholders: BTreeSet<String>,
+    /// The parts it runs in.
+    pub steps: Vec<Step>,
 }
 
 impl Header {
@@ -66,6 +70,7 @@ impl Header {
             entries,
             sql: text.to_owned(),
             placeholders: placeholders(text),
+            steps: steps(text),
         }
     }
 

@@ -13,6 +13,7 @@ use tripline_engine::{Param, Params};
 use tripline_store::Severity;
 
 use super::header::{Entry, Header, HeaderError};
+use super::steps::table_of;
 use crate::jobs::Schedule;
 use crate::settings::Settings;
 
@@ -102,6 +103,8 @@ pub struct DetectorSpec {
     pub action: String,
     /// The sources it reads.
     pub sources: Vec<String>,
+    /// The materialized part that is looked at first: when it is empty, so is the answer.
+    pub stop_when_empty: Option<String>,
 }
 
 /// Over which time a baseline is taken.
@@ -358,6 +361,7 @@ impl DetectorSpec {
             "json",
             "description",
             "action",
+            "stop_when_empty",
         ];
         header.only(&keys(&own), BINDINGS)?;
         let bindings = bindings(&header)?;
@@ -375,7 +379,16 @@ impl DetectorSpec {
         let value = |key: &str| header.find(key).map(|entry| entry.value.clone());
         let description = header.required("description")?;
         let name = name(&header)?;
+        let stop = header.find("stop_when_empty");
+        if let Some(stop) = stop.filter(|stop| {
+            let table = Some(table_of(&stop.value));
+            header.steps.iter().all(|step| step.table != table)
+        }) {
+            let hint = Some(format!("write WITH {} AS MATERIALIZED (…)", stop.value));
+            return Err(header.error(stop.line, format!("the query has no materialized part '{}'", stop.value), hint));
+        }
         Ok(Self {
+            stop_when_empty: stop.map(|entry| entry.value.clone()),
             kind: value("type").unwrap_or_else(|| name.clone()),
             title: title(&header),
             schedule,
