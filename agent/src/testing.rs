@@ -3,6 +3,7 @@
 //! Owns: the columns of the vendor tables as the bundled specs have them (those the queries read), and builders of rows.
 
 mod healthy;
+mod incidents;
 mod world;
 
 pub(crate) use healthy::Healthy;
