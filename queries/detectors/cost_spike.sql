@@ -55,7 +55,7 @@ calls AS (
       AND start_time >= $window_start
       AND start_time < $window_end
 ),
--- Where costs begin to exceed what was to be expected by then: before that call the balance is at its lowest.
+-- Where the spike begins: before that call the balance against the middle between the baseline and now is at its lowest.
 balanced AS (
     SELECT
         calls.feature,
@@ -65,8 +65,9 @@ balanced AS (
         calls.model,
         sum(calls.cost_usd) OVER (PARTITION BY calls.feature ORDER BY calls.start_time, calls.id
             ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) - calls.cost_usd
-          - coalesce(expected.mean_usd, 0.0)
-            * date_part('epoch', calls.start_time - $window_start::timestamptz) / date_part('epoch', $window_end::timestamptz - $window_start::timestamptz) AS balance_usd
+          - (coalesce(expected.baseline_usd, 0.0) + sum(calls.cost_usd) OVER (PARTITION BY calls.feature)) / 2.0
+            * date_part('epoch', calls.start_time - $window_start::timestamptz)
+            / date_part('epoch', $window_end::timestamptz - $window_start::timestamptz) AS balance_usd
     FROM calls
     LEFT JOIN expected ON expected.feature = calls.feature
 ),

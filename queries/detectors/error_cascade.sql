@@ -12,6 +12,7 @@
 -- param: generation_ratio = error_cascade_generation_ratio
 -- param: sigmas = error_cascade_noise_sigmas
 -- param: error_ratio = error_cascade_error_ratio
+-- param: error_sigmas = error_cascade_error_sigmas
 -- param: min_errors = error_cascade_min_errors
 -- param: critical_ratio = error_cascade_critical_ratio
 -- severity: severity
@@ -55,7 +56,8 @@ issue_events AS (
              THEN greatest(coalesce(issue.count, 0) - coalesce(events.events, 0), 0)
                   -- An issue younger than a day is measured against a day, so that a burst is no past of itself.
                   / greatest(date_part('epoch', $window_start::timestamptz - issue.first_seen) / 3600.0, 24.0)
-             ELSE 0.0 END AS past_errors_per_hour
+                  * date_part('epoch', $window_end::timestamptz - $window_start::timestamptz) / 3600.0
+             ELSE 0.0 END AS past_errors
     FROM input.active_issues AS issue
     LEFT JOIN events ON events.issue_id = issue.id
 ),
@@ -64,23 +66,25 @@ issues AS (
         issue_id,
         title,
         culprit,
-        past_errors_per_hour,
+        past_errors,
         CASE WHEN first_seen >= $window_start::timestamptz AND last_seen < $window_end::timestamptz
              THEN greatest(lifetime_count, events) ELSE events END AS errors,
         -- The burst begins where events begin to come faster than before.
         coalesce(
             first_value(happened_at ORDER BY
-                events_before - past_errors_per_hour * date_part('epoch', happened_at - $window_start::timestamptz) / 3600.0, happened_at),
+                events_before - past_errors * date_part('epoch', happened_at - $window_start::timestamptz)
+                    / date_part('epoch', $window_end::timestamptz - $window_start::timestamptz), happened_at),
             greatest(first_seen, $window_start::timestamptz)) AS active_from,
         coalesce(max(happened_at), least(last_seen, $window_end::timestamptz)) AS active_until
     FROM issue_events
-    GROUP BY issue_id, title, culprit, past_errors_per_hour, first_seen, last_seen, lifetime_count, events
+    GROUP BY issue_id, title, culprit, past_errors, first_seen, last_seen, lifetime_count, events
 ),
 bursts AS MATERIALIZED (
     SELECT *
     FROM issues
     WHERE errors >= $min_errors
-      AND errors > $error_ratio * past_errors_per_hour * date_part('epoch', $window_end::timestamptz - $window_start::timestamptz) / 3600.0
+      AND errors > $error_ratio * past_errors
+      AND errors - past_errors > $error_sigmas * sqrt(greatest(past_errors, 1.0))
 ),
 ordinary AS (
     SELECT

@@ -136,6 +136,9 @@ impl Healthy {
 fn output(rng: &mut StdRng, kind: &str) -> Value {
     match kind {
         "object" => {
+            if rng.random::<f64>() < 0.01 {
+                return Value::from("I cannot answer that.");
+            }
             let mut object = json!({"reply": "r".repeat(rng.random_range(10..200)), "confidence": rng.random::<f64>(), "lang": "en"});
             if rng.random::<f64>() < 0.7 {
                 object["hint"] = if rng.random::<f64>() < 0.2 { Value::Null } else { json!("h") };

@@ -63,11 +63,10 @@ async fn a_spike_of_cents_is_none() {
     for hour in 1..170 {
         world.spike("tiny", judged_at() - TimeDelta::hours(hour + 1), 60, 120, 0.0001);
     }
-    world.spike("tiny", judged_at() - TimeDelta::hours(1), 60, 60, 0.001);
+    // Twenty times its baseline, and nine cents.
+    world.spike("tiny", judged_at() - TimeDelta::hours(1), 60, 60, 0.0015);
     none(&world, "cost_spike").await;
-    world.spike("tiny", judged_at() - TimeDelta::hours(1), 60, 60, 0.001);
-    none(&world, "cost_spike").await;
-    world.spike("tiny", judged_at() - TimeDelta::hours(1), 60, 60, 0.002);
+    world.spike("tiny", judged_at() - TimeDelta::hours(1), 60, 60, 0.0005);
     assert_eq!(only(&world, "cost_spike").await.entity, "tiny");
 }
 
