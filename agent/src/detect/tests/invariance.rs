@@ -18,8 +18,9 @@ const DETECTORS: [&str; 5] = ["agent_loop", "cost_spike", "error_cascade", "prom
 fn incidents(scale: f64) -> World {
     let mut healthy = Healthy::new(11, judged_at() - TimeDelta::days(9), judged_at());
     healthy.scale = 0.4 * scale;
+    healthy.bursts = false;
     let mut world = healthy.world();
-    world.spike("write", judged_at() - minutes(40), 40, (40.0 / scale) as i64, 0.4);
+    world.spike("write", judged_at() - minutes(40), 40, (80.0 / scale) as i64, 0.8);
     world.cascade("assist", "RateLimitError", judged_at() - minutes(30), 30, 0.11);
     world.silence("answer", judged_at() - minutes(60));
     world.outputs("answer", judged_at() - minutes(60), 20, &json!({"text": "r"}));
