@@ -121,7 +121,7 @@ settings! {
     /// Errors of an issue in the window against its own past rate, above which they are elevated.
     error_cascade_error_ratio: f64 = 2.0 in 1.0 ..= 1000.0,
     /// Standard deviations of chance that the additional errors of an issue must exceed.
-    error_cascade_error_sigmas: f64 = 4.0 in 0.0 ..= 1000.0,
+    error_cascade_error_sigmas: f64 = 3.0 in 0.0 ..= 1000.0,
     /// Errors that a burst has at least.
     error_cascade_min_errors: i64 = 3 in 1 ..= 1_000_000,
     /// A cascade above this many times its threshold is critical.

@@ -84,7 +84,8 @@ bursts AS MATERIALIZED (
     FROM issues
     WHERE errors >= $min_errors
       AND errors > $error_ratio * past_errors
-      AND errors - past_errors > $error_sigmas * sqrt(greatest(past_errors, 1.0))
+      -- The square root makes the chance of so many the same for few and for many.
+      AND 2.0 * (sqrt(errors) - sqrt(past_errors)) > $error_sigmas
 ),
 ordinary AS (
     SELECT
