@@ -45,6 +45,9 @@ mod time;
 mod timeline;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use auth::{Auth, Credentials};
 pub use dataset::{Collection, DataError, Dataset};
 pub use faults::{Fault, FaultError, FaultSpec, Source};

@@ -82,7 +82,7 @@ pub(crate) fn issues(store: &Store, call: &Call, horizon: Option<Micros>) -> Rep
         .collect();
     let page = Page::parse(&call.query);
     let mut body = format!(
-        r#"{{"total_count":{},"incomplete_results":false,"items":"#,
+        r#"{{"total_count":{},"incomplete_results":false,"search_type":"lexical","items":"#,
         found.len()
     );
     item::write_array(
