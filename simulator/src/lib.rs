@@ -20,6 +20,14 @@
 //! # }
 //! ```
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::panic,
+        reason = "a test that fails should stop at once"
+    )
+)]
 // The vendors' objects are large literals.
 #![recursion_limit = "256"]
 

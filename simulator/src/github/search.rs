@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::page::Page;
-use super::reads::{created_window, has_labels};
+use super::reads::has_labels;
+use super::records::created_window;
 use super::store::{Numbered, Place, Store};
 use super::{invalid, not_found};
 use crate::http::{Call, Reply};

@@ -10,8 +10,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::columns;
 use super::filter::{self, Condition};
-use super::store::{Observation, Store, number, total_cost};
+use super::objects::{Observation, total_cost};
+use super::store::{Store, number};
 use super::{bad_request, zod_error};
 use crate::http::{Params, Reply};
 use crate::item::{Item, quote, quote_into};
@@ -104,7 +106,7 @@ pub(crate) fn list(store: &Store, query: &Params, horizon: Option<Micros>) -> Re
     let mut page: Vec<&Arc<Observation>> = items
         .iter()
         .rev()
-        .filter(|o| filter::accepts_observation(store, o, &conditions, horizon))
+        .filter(|o| columns::accepts_observation(store, o, &conditions, horizon))
         .take(limit + 1)
         .collect();
     let more = page.len() > limit;

@@ -291,11 +291,8 @@ fn each_incident_is_found_by_its_own_rule_and_by_no_other() {
         let incident = incident(&history.truth);
         let findings = history.findings();
         let expected = (scenario.name(), incident.entity.clone());
-        assert_eq!(
-            findings.keys().cloned().collect::<Vec<_>>(),
-            [expected.clone()],
-            "{scenario}"
-        );
+        let found: Vec<_> = findings.keys().collect();
+        assert_eq!(found, [&expected], "{scenario}");
         for moment in &findings[&expected] {
             assert!(
                 *moment > incident.starts_at.timestamp_micros(),
