@@ -176,10 +176,10 @@ fn comparison(value: &str) -> (Compare, &str) {
 /// `-24h` (within), `+24h` (before), `>=T`, `<T`, … as a half-open window.
 fn time_window(value: &str, now: Micros) -> Option<(Option<Micros>, Option<Micros>)> {
     if let Some(span) = value.strip_prefix('-') {
-        return Some((Some(now - duration(span)?), None));
+        return Some((Some(now.saturating_sub(duration(span)?)), None));
     }
     if let Some(span) = value.strip_prefix('+') {
-        return Some((None, Some(now - duration(span)?)));
+        return Some((None, Some(now.saturating_sub(duration(span)?))));
     }
     let (compare, text) = comparison(value);
     let at = time::parse(text)?;
