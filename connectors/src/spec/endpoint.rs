@@ -234,8 +234,7 @@ pub(crate) fn read(node: &Node, context: &Context<'_>, problems: &mut Problems) 
     let derived_from = fields.text("derived_from", problems);
     let aggregate = fields.take("aggregate").and_then(|n| read_aggregate(n, context, problems));
     let cap = fields.take("cap").and_then(|n| read_cap(n, problems));
-    let notes =
-        read_by_column(fields.take("notes"), "`notes`", names, problems, |node, p| node.text("a note", p));
+    let notes = read_by_column(fields.take("notes"), "`notes`", names, problems, |node, p| node.text("a note", p));
     let absent = match fields.take("absent") {
         None => vec![404, 410, 501],
         Some(node) => node
@@ -390,13 +389,10 @@ fn read_aggregate(node: &Node, context: &Context<'_>, problems: &mut Problems) -
         let name = node.text("`key`", problems)?;
         find_column(&name, node.at, "`key`", there, problems)
     });
-    let columns = read_by_column(
-        fields.required("columns", problems),
-        "`columns`",
-        context.names,
-        problems,
-        |node, problems| read_function(node, there, problems),
-    );
+    let columns =
+        read_by_column(fields.required("columns", problems), "`columns`", context.names, problems, |node, problems| {
+            read_function(node, there, problems)
+        });
     for (index, function) in &columns {
         let expected = match function {
             Function::Sum(_) | Function::Span(..) => ColumnKind::Float,
@@ -450,4 +446,3 @@ fn read_cap(node: &Node, problems: &mut Problems) -> Option<Cap> {
     fields.finish(problems);
     Some(Cap { rows: rows?, only_filtered, hint: hint? })
 }
-

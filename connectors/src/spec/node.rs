@@ -187,9 +187,7 @@ pub(crate) fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
     let lenient = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins, with_snippet: false };
     let (root, failure) = match serde_saphyr::from_str_with_options::<Spanned<RawValue>>(text, strict) {
         Ok(root) => (Some(root), None),
-        Err(error) => {
-            (serde_saphyr::from_str_with_options::<Spanned<RawValue>>(text, lenient).ok(), Some(error))
-        }
+        Err(error) => (serde_saphyr::from_str_with_options::<Spanned<RawValue>>(text, lenient).ok(), Some(error)),
     };
     if let Some(error) = failure {
         let place = error.location().map(at).unwrap_or_default();
@@ -289,9 +287,7 @@ impl Node {
     /// A list of texts; a single text counts as a list of one.
     pub(crate) fn texts(&self, what: &str, problems: &mut Problems) -> Vec<(At, String)> {
         match &self.value {
-            Value::List(items) => {
-                items.iter().filter_map(|item| Some((item.at, item.text(what, problems)?))).collect()
-            }
+            Value::List(items) => items.iter().filter_map(|item| Some((item.at, item.text(what, problems)?))).collect(),
             _ => self.text(what, problems).map(|text| (self.at, text)).into_iter().collect(),
         }
     }

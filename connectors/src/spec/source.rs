@@ -168,8 +168,29 @@ pub(crate) fn is_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 
-/// Parses a template whose placeholders are inputs and, where `columns` names some, columns.
+/// Parses a template of a URL, whose placeholders are inputs and, where `columns` names some, columns. A secret in it
+/// is refused: URLs are shown.
 pub(crate) fn template(
+    node: &Node,
+    what: &str,
+    inputs: &[Input],
+    columns: &[&str],
+    problems: &mut Problems,
+) -> Option<Template<Slot>> {
+    let template = any_template(node, what, inputs, columns, problems)?;
+    for slot in template.slots() {
+        if let Slot::Input(index) = slot
+            && inputs[*index].secret
+        {
+            let name = &inputs[*index].name;
+            problems
+                .add(node.at, format!("{what} uses the secret input `{name}`; secrets go into `auth` or `headers`"));
+        }
+    }
+    Some(template)
+}
+
+fn any_template(
     node: &Node,
     what: &str,
     inputs: &[Input],
@@ -270,12 +291,7 @@ fn read_inputs(node: &Node, problems: &mut Problems) -> Vec<Input> {
     inputs
 }
 
-fn input_ref(
-    fields: &mut Fields<'_>,
-    name: &'static str,
-    inputs: &[Input],
-    problems: &mut Problems,
-) -> Option<usize> {
+fn input_ref(fields: &mut Fields<'_>, name: &'static str, inputs: &[Input], problems: &mut Problems) -> Option<usize> {
     let node = fields.required(name, problems)?;
     let text = node.text(&format!("`{name}`"), problems)?;
     let found = inputs.iter().position(|input| input.name == text);
@@ -335,8 +351,7 @@ fn read_limits(node: Option<&Node>, problems: &mut Problems) -> Limits {
         ("js_date", ResetFormat::JsDate),
         ("http_date", ResetFormat::HttpDate),
     ];
-    let mut limits =
-        Limits { concurrency: 8, requests_per_minute: None, timeout_s: 30, remaining: None, reset: None };
+    let mut limits = Limits { concurrency: 8, requests_per_minute: None, timeout_s: 30, remaining: None, reset: None };
     let Some(mut fields) = node.and_then(|node| node.fields("`limits`", problems)) else { return limits };
     if let Some(n) = fields.take("concurrency").and_then(|n| n.positive("`concurrency`", problems)) {
         limits.concurrency = n;
@@ -395,7 +410,7 @@ pub(crate) fn read(root: &Node, file: &str, problems: &mut Problems) -> Option<S
     let mut headers = Vec::new();
     if let Some(node) = fields.take("headers") {
         for (key, node) in node.map("`headers`", problems).unwrap_or_default() {
-            let value = template(node, &format!("the header `{}`", key.name), &inputs, &[], problems);
+            let value = any_template(node, &format!("the header `{}`", key.name), &inputs, &[], problems);
             match HeaderName::from_bytes(key.name.as_bytes()) {
                 Ok(header) => headers.extend(value.map(|value| (header, value))),
                 Err(_) => problems.add(key.at, format!("`{}` is not a header name", key.name)),

@@ -164,8 +164,8 @@ pub enum Origin {
 pub struct Parent {
     /// Position of the parent among the source's tables.
     pub table: usize,
-    /// `(key here, column there)`.
-    pub keys: Vec<(usize, usize)>,
+    /// The key here that the parent supplies, and its column there.
+    pub key: (usize, usize),
     /// `(column here, column there)`.
     pub carry: Vec<(usize, usize)>,
     /// Parents with this text in this column are left out, unless the query constrains the carried column or pins the key.
@@ -181,19 +181,13 @@ struct Outline<'a> {
 }
 
 /// Reads all tables of a source.
-pub(crate) fn read_all(
-    node: &Node,
-    inputs: &[Input],
-    problems: &mut Problems,
-) -> Option<Vec<Arc<TableSpec>>> {
+pub(crate) fn read_all(node: &Node, inputs: &[Input], problems: &mut Problems) -> Option<Vec<Arc<TableSpec>>> {
     let entries = node.map("`tables`", problems)?;
     if entries.is_empty() {
         problems.add(node.at, "`tables` must have at least one table");
     }
-    let outlines: Vec<Outline<'_>> = entries
-        .iter()
-        .map(|(key, node)| Outline { name: &key.name, columns: column_names(node) })
-        .collect();
+    let outlines: Vec<Outline<'_>> =
+        entries.iter().map(|(key, node)| Outline { name: &key.name, columns: column_names(node) }).collect();
     let mut tables = Vec::new();
     for (key, node) in entries {
         if !is_name(&key.name) {
@@ -292,7 +286,7 @@ fn read_table(
         for item in items {
             let pinned = |index: usize| {
                 required.iter().any(|group: &Vec<Vec<usize>>| group.len() == 1 && group[0].contains(&index))
-                    || parent.iter().any(|p| p.keys.iter().any(|(here, _)| *here == index))
+                    || parent.iter().any(|p| p.key.0 == index)
             };
             let context = endpoint::Context { inputs, columns: &columns, names: &names, tables: &outlines };
             let Some(endpoint) = endpoint::read(item, &context, problems) else { continue };
@@ -314,9 +308,7 @@ fn read_table(
     }
     fields.finish(problems);
     check_origins(node, &columns, &required, parent.as_ref(), detail.is_some(), &endpoints, problems);
-    let schema = Schema::new(
-        columns.iter().map(|c| Field::new(&c.name, c.kind.data_type(), true)).collect::<Vec<_>>(),
-    );
+    let schema = Schema::new(columns.iter().map(|c| Field::new(&c.name, c.kind.data_type(), true)).collect::<Vec<_>>());
     Some(TableSpec {
         name: name.to_owned(),
         description: description?,
@@ -342,7 +334,7 @@ fn check_origins(
     problems: &mut Problems,
 ) {
     let in_required = |i: usize| required.iter().flatten().any(|set| set.contains(&i));
-    let from_parent = |i: usize| parent.is_some_and(|p| p.keys.iter().any(|(here, _)| *here == i));
+    let from_parent = |i: usize| parent.is_some_and(|p| p.key.0 == i);
     for (index, column) in columns.iter().enumerate() {
         match &column.origin {
             Origin::Key => {
@@ -355,7 +347,10 @@ fn check_origins(
                 }
             }
             Origin::Detail(_) if !has_detail => {
-                problems.add(node.at, format!("the column `{}` is `from: detail`, but the table has no `detail`", column.name));
+                problems.add(
+                    node.at,
+                    format!("the column `{}` is `from: detail`, but the table has no `detail`", column.name),
+                );
             }
             _ => {
                 if in_required(index) || from_parent(index) {
@@ -571,9 +566,9 @@ fn read_parent(node: &Node, names: &[&str], outlines: &[Outline<'_>], problems: 
         found
     })?;
     let there = outlines[table].columns.as_slice();
-    let keys = read_pairs(&mut fields, "keys", names, there, problems);
-    if keys.is_empty() {
-        problems.add(node.at, "`parent` needs `keys`: which key here is which column there");
+    let keys = read_pairs(&mut fields, "key", names, there, problems);
+    if keys.len() != 1 {
+        problems.add(node.at, "`parent` needs one `key`: which key here is which column there");
     }
     let carry = read_pairs(&mut fields, "carry", names, there, problems);
     let bounds = read_pairs(&mut fields, "bounds", names, there, problems);
@@ -585,7 +580,7 @@ fn read_parent(node: &Node, names: &[&str], outlines: &[Outline<'_>], problems: 
         }
     }
     fields.finish(problems);
-    Some(Parent { table, keys, carry, skip_when, bounds })
+    Some(Parent { table, key: *keys.first()?, carry, skip_when, bounds })
 }
 
 /// A map from column name to a value, for readers of other modules.
