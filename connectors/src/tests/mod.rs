@@ -1,3 +1,5 @@
 //! What a user can rely on, tested against a toy vendor.
 
 mod langfuse;
+mod paging;
+mod vendor;
