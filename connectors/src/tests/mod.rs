@@ -1,0 +1,11 @@
+//! What a user can rely on, tested against a toy vendor.
+
+mod faults;
+mod github;
+mod keys;
+mod langfuse;
+mod paging;
+mod sentry;
+mod slack;
+mod vendor;
+mod wire;
