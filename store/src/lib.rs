@@ -20,8 +20,10 @@ pub mod canonical;
 pub mod error;
 pub mod model;
 pub mod sqlite;
+pub mod tables;
 
 pub use canonical::ExactJson;
 pub use error::{Result, StoreError};
 pub use model::*;
 pub use sqlite::{OpenMode, OpenOptions, SCHEMA_VERSION, SqliteStore, WriterStats};
+pub use tables::{SqlTable, sql_tables};
