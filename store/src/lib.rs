@@ -17,6 +17,8 @@
 //! - audit rows and events are never changed or removed.
 
 pub mod canonical;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod error;
 pub mod model;
 pub mod sqlite;
