@@ -30,7 +30,7 @@ mod values;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use migrations::SCHEMA_VERSION;
 pub use writer::WriterStats;
