@@ -108,6 +108,18 @@ async fn only_the_owner_may_read_the_files() {
 }
 
 #[tokio::test]
+async fn the_writer_waits_for_the_disk_and_checks_what_refers_to_what() {
+    let home = Home::new();
+    let store = home.serve();
+    let pragmas = store.write("testing", |tx| {
+        let number = |name| tx.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let journal: String = tx.connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+        Ok((journal, number("synchronous")?, number("foreign_keys")?, number("recursive_triggers")?))
+    });
+    assert_eq!(pragmas.await.unwrap(), ("wal".to_owned(), 2, 1, 1), "2 is FULL");
+}
+
+#[tokio::test]
 async fn everything_is_there_after_a_restart() {
     let home = Home::new();
     let ttl = Duration::from_secs(600);
