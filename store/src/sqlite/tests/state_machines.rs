@@ -43,7 +43,7 @@ struct ModelApproval {
 }
 
 async fn play_approvals(steps: Vec<ApprovalStep>) {
-    const LIFE: i64 = 30;
+    const LIFE: i64 = 12;
     let home = Home::new();
     let store = home.store();
     let incident = incident(&store).await;
