@@ -1,1 +1,22 @@
-//! placeholder
+//! The agent: detect → investigate → narrate → govern → act, and the jobs that run it.
+//!
+//! Owns: detectors and their windows, evidence, suspects, narratives, policy, approvals, every effect outside, the
+//! job runner. Does not own: SQL execution (engine), vendors for reading (connectors), persistence (store), HTTP
+//! serving (web).
+//!
+//! Must hold: a source that fails is "unknown", never "clean"; every outside effect goes through the outbox with an
+//! idempotency key; nothing here reads the system clock or the environment.
+
+pub mod actions;
+pub mod context;
+pub mod detect;
+pub mod govern;
+pub mod investigate;
+pub mod jobs;
+pub mod messages;
+pub mod narrate;
+pub mod queries;
+pub mod respond;
+pub mod settings;
+
+pub use context::AgentContext;

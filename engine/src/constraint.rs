@@ -173,6 +173,11 @@ impl Constraints {
         self.residual = true;
     }
 
+    /// Notes that no row can satisfy the query.
+    pub fn set_contradiction(&mut self) {
+        self.contradiction = true;
+    }
+
     /// Whether rows that satisfy the constraints may still be dropped by the query.
     #[must_use]
     pub fn residual(&self) -> bool {

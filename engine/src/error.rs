@@ -249,6 +249,9 @@ impl From<DataFusionError> for EngineError {
             DataFusionError::ResourcesExhausted(message) => Self::Memory(message.clone()),
             DataFusionError::SQL(parse, _) => Self::Query { message: format!("SQL syntax: {parse}"), hint: None },
             DataFusionError::Plan(message) => Self::Query { message: message.clone(), hint: None },
+            DataFusionError::NotImplemented(message) => {
+                Self::Query { message: format!("not supported: {message}"), hint: None }
+            }
             DataFusionError::SchemaError(schema, _) => Self::Query { message: schema.to_string(), hint: None },
             root => Self::Execution(root.strip_backtrace()),
         }

@@ -6,13 +6,25 @@
 //! Must hold: SQL is read-only and its values are bound; a scan that fails is an error or a stated gap, never an
 //! empty table; every predicate is re-evaluated on the rows, whatever a vendor claims.
 
+mod catalog;
 pub mod clock;
 pub mod constraint;
 pub mod context;
 pub mod contract;
 pub mod env;
 pub mod error;
+pub mod extract;
+mod functions;
+pub mod output;
+pub mod params;
+pub mod query;
 pub mod report;
+pub mod rules;
+pub mod scan;
+pub mod session;
+
+#[cfg(test)]
+mod tests;
 
 pub use clock::{Clock, ManualClock, OffsetClock, SharedClock, SystemClock};
 pub use constraint::{Bound, ColumnConstraint, Constraints, LikePattern, Predicate};
@@ -23,4 +35,8 @@ pub use contract::{
 };
 pub use env::Environment;
 pub use error::{EngineError, ScanError, ScanErrorKind};
+pub use output::{OutputFormat, RowWriter, json_rows};
+pub use params::{Param, Params};
+pub use query::{Progress, QueryOptions, QueryResult, QueryStream};
 pub use report::{CompletenessReport, ReportBuilder, ScanReport, ScanStats};
+pub use session::{Engine, EngineOptions, InputTable, LocalTable, SourceEntry};

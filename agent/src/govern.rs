@@ -1,0 +1,3 @@
+//! Governance.
+
+pub mod settings;

@@ -1,0 +1,249 @@
+//! Running one query: from text to a stream of batches and a completeness report.
+//!
+//! Owns: the statement gate (read-only, one statement), planning under the injected clock, deadlines, row caps and
+//! cancellation. The stream owns its query: dropping it cancels every request at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use chrono::{DateTime, Utc};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::context::{QueryPlanner, SQLOptions, SessionState};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::{FutureExt, StreamExt};
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::context::QueryContext;
+use crate::error::EngineError;
+use crate::params::{self, Params};
+use crate::report::{CompletenessReport, ReportBuilder, ScanReport};
+use crate::session::{Engine, InputTable};
+
+/// How one query shall run.
+#[derive(Debug, Clone)]
+pub struct QueryOptions {
+    /// Values for `$name` placeholders.
+    pub params: Params,
+    /// Tables of this query alone, in schema `input`.
+    pub input: Vec<InputTable>,
+    /// What `now()` is; the engine's clock when absent.
+    pub now: Option<DateTime<Utc>>,
+    /// Wall time the query may take, waiting for vendors included.
+    pub timeout: Duration,
+    /// HTTP requests the query may send.
+    pub max_requests: u64,
+    /// Rows returned at most; more is a truncation stated in the report.
+    pub max_rows: Option<usize>,
+}
+
+impl Default for QueryOptions {
+    fn default() -> Self {
+        Self {
+            params: Params::new(),
+            input: Vec::new(),
+            now: None,
+            timeout: Duration::from_secs(120),
+            max_requests: 10_000,
+            max_rows: None,
+        }
+    }
+}
+
+impl QueryOptions {
+    /// Options with these parameters and defaults otherwise.
+    #[must_use]
+    pub fn with_params(params: Params) -> Self {
+        Self { params, ..Self::default() }
+    }
+}
+
+/// A running query.
+pub struct QueryStream {
+    stream: SendableRecordBatchStream,
+    schema: SchemaRef,
+    query: Arc<QueryContext>,
+    started: Instant,
+    rows: u64,
+    rows_left: Option<usize>,
+    truncated: bool,
+    _cancel_on_drop: DropGuard,
+}
+
+impl std::fmt::Debug for QueryStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QueryStream").field("rows", &self.rows).finish_non_exhaustive()
+    }
+}
+
+/// A finished query.
+#[derive(Debug, Clone)]
+pub struct QueryResult {
+    /// Columns.
+    pub schema: SchemaRef,
+    /// All rows.
+    pub batches: Vec<RecordBatch>,
+    /// What it took, and whether it is all.
+    pub report: CompletenessReport,
+}
+
+impl QueryStream {
+    /// Columns of the result.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// A handle for watching progress while the query runs.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        Progress { report: Arc::clone(&self.query.report) }
+    }
+
+    /// A token that stops the query from elsewhere.
+    #[must_use]
+    pub fn cancellation(&self) -> CancellationToken {
+        self.query.cancel.clone()
+    }
+
+    /// The next batch, `None` at the end.
+    ///
+    /// # Errors
+    /// The first failure of any source or operator; the answer is then incomplete and must not be used as one.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, EngineError> {
+        loop {
+            if self.truncated {
+                return Ok(None);
+            }
+            let next = tokio::select! {
+                biased;
+                () = self.query.cancel.cancelled() => return Err(EngineError::Cancelled),
+                // Scans report the deadline themselves, naming what they wait for; local work gets this.
+                () = tokio::time::sleep_until(self.query.deadline + Duration::from_millis(50)) => {
+                    return Err(EngineError::Deadline(self.query.timeout));
+                }
+                next = std::panic::AssertUnwindSafe(self.stream.next()).catch_unwind() => next,
+            };
+            let next = next.map_err(|_| EngineError::Execution("the query failed inside the engine".to_owned()))?;
+            let Some(batch) = next else { return Ok(None) };
+            let mut batch = batch.map_err(EngineError::from)?;
+            if let Some(left) = self.rows_left {
+                if batch.num_rows() > left {
+                    batch = batch.slice(0, left);
+                    self.truncated = true;
+                }
+                self.rows_left = Some(left - batch.num_rows());
+            }
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            self.rows += batch.num_rows() as u64;
+            return Ok(Some(batch));
+        }
+    }
+
+    /// What the query did so far.
+    #[must_use]
+    pub fn report(&self) -> CompletenessReport {
+        self.query.report.finish(self.rows, self.truncated, self.started.elapsed())
+    }
+
+    /// Runs to the end.
+    ///
+    /// # Errors
+    /// As [`QueryStream::next`].
+    pub async fn collect(mut self) -> Result<QueryResult, EngineError> {
+        let mut batches = Vec::new();
+        while let Some(batch) = self.next().await? {
+            batches.push(batch);
+        }
+        Ok(QueryResult { schema: self.schema(), report: self.report(), batches })
+    }
+}
+
+/// Watches a running query.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    report: Arc<ReportBuilder>,
+}
+
+impl Progress {
+    /// What each scan did so far.
+    #[must_use]
+    pub fn scans(&self) -> Vec<ScanReport> {
+        self.report.scans()
+    }
+}
+
+impl Engine {
+    /// Plans `sql` and starts it. Nothing is sent to any source before the stream is polled.
+    ///
+    /// # Errors
+    /// [`EngineError::Query`] and [`EngineError::ReadOnly`] for the text, [`EngineError::Source`] for a missing key.
+    pub async fn query(&self, sql: &str, options: QueryOptions) -> Result<QueryStream, EngineError> {
+        let now = options.now.unwrap_or_else(|| self.clock().now());
+        let query = QueryContext::new(now, options.timeout, options.max_requests);
+        let guard = query.cancel.clone().drop_guard();
+        let started = Instant::now();
+
+        let state = self.state_for(&query, &options.input)?;
+        let logical = self.plan(&state, sql).await?;
+        let logical = params::bind(logical, &options.params)?;
+        let state = self.sized_for(state, &logical);
+        let physical = self.physical(&state, &logical).await?;
+        let schema = physical.schema();
+        let stream = execute_stream(physical, state.task_ctx()).map_err(EngineError::from)?;
+        Ok(QueryStream {
+            stream,
+            schema,
+            query,
+            started,
+            rows: 0,
+            rows_left: options.max_rows,
+            truncated: false,
+            _cancel_on_drop: guard,
+        })
+    }
+
+    /// Plans, runs and collects `sql`.
+    ///
+    /// # Errors
+    /// As [`Engine::query`] and [`QueryStream::next`].
+    pub async fn collect(&self, sql: &str, options: QueryOptions) -> Result<QueryResult, EngineError> {
+        self.query(sql, options).await?.collect().await
+    }
+
+    async fn plan(&self, state: &SessionState, sql: &str) -> Result<LogicalPlan, EngineError> {
+        if sql.trim().is_empty() {
+            return Err(EngineError::query("the query is empty", "try SELECT * FROM tripline.tables"));
+        }
+        let dialect = state.config_options().sql_parser.dialect;
+        let statement = state.sql_to_statement(sql, &dialect).map_err(EngineError::from)?;
+        let plan = state.statement_to_plan(statement).await.map_err(|e| self.explain_names(e.into()))?;
+        SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false)
+            .verify_plan(&plan)
+            .map_err(|e| EngineError::ReadOnly(e.strip_backtrace()))?;
+        Ok(plan)
+    }
+
+    async fn physical(
+        &self,
+        state: &SessionState,
+        logical: &LogicalPlan,
+    ) -> Result<Arc<dyn ExecutionPlan>, EngineError> {
+        // DataFusion turns an error of a physical rule inside EXPLAIN into a row of text: plan the inner statement
+        // first, so that a missing key is the same error with and without EXPLAIN.
+        if let LogicalPlan::Explain(explain) = logical {
+            Box::pin(self.physical(state, &explain.plan)).await?;
+        }
+        let optimized = state.optimize(logical).map_err(EngineError::from)?;
+        let planner: &Arc<dyn QueryPlanner + Send + Sync> = state.query_planner();
+        planner.create_physical_plan(&optimized, state).await.map_err(EngineError::from)
+    }
+}

@@ -1,0 +1,393 @@
+//! The plan node of a remote scan, and the table provider that makes it.
+//!
+//! Owns: [`RemoteTableProvider`] (planning) and [`RemoteScanExec`] (execution). Decisions, all measured on
+//! DataFusion 55: every filter is declared `Exact` and evaluated here, after decoding and before projection, so that
+//! no `FilterExec` stands between a LIMIT, a sort or a TopK and the pages; the request is built in `execute`, when
+//! fetch and sort are known; `scan` sends nothing and never fails for a missing key; the node emits at most `fetch`
+//! rows, because the limit node above it is removed.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DFSchema, Result, internal_datafusion_err};
+use datafusion::datasource::{TableProvider, TableType};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_expr::equivalence::ConstExpr;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{AcrossPartitions, EquivalenceProperties, PhysicalExpr, PhysicalSortExpr, conjunction};
+use datafusion::physical_plan::coop::cooperative;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
+use datafusion::physical_plan::filter::batch_filter;
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
+    SortOrderPushdownResult,
+};
+use futures::{StreamExt, TryStreamExt};
+
+use crate::constraint::Constraints;
+use crate::context::QueryContext;
+use crate::contract::{MissingKey, PageStream, RemoteTable, ScanRequest, ScanRun, ScanShape, SortKey};
+use crate::error::ScanError;
+use crate::extract;
+
+/// A remote table as DataFusion sees it.
+#[derive(Debug)]
+pub struct RemoteTableProvider {
+    table: Arc<dyn RemoteTable>,
+}
+
+impl RemoteTableProvider {
+    /// Serves `table` to SQL.
+    #[must_use]
+    pub fn new(table: Arc<dyn RemoteTable>) -> Self {
+        Self { table }
+    }
+}
+
+#[async_trait]
+impl TableProvider for RemoteTableProvider {
+    fn schema(&self) -> SchemaRef {
+        self.table.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Exact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let schema = self.table.schema();
+        let output: Vec<usize> = projection.cloned().unwrap_or_else(|| (0..schema.fields().len()).collect());
+        let constraints = extract::constraints(filters, &schema);
+        if constraints.is_contradiction() {
+            return Ok(Arc::new(EmptyExec::new(Arc::new(schema.project(&output)?))));
+        }
+
+        let mut decode = output.clone();
+        for column in filters.iter().flat_map(Expr::column_refs) {
+            decode.push(schema.index_of(&column.name)?);
+        }
+        decode.sort_unstable();
+        decode.dedup();
+
+        let decode_schema = Arc::new(schema.project(&decode)?);
+        let df_schema = DFSchema::try_from(Arc::clone(&decode_schema))?;
+        let predicate = if filters.is_empty() {
+            None
+        } else {
+            let parts = filters
+                .iter()
+                .map(|filter| state.create_physical_expr(filter.clone(), &df_schema))
+                .collect::<Result<Vec<_>>>()?;
+            Some(conjunction(parts))
+        };
+        let output = output
+            .iter()
+            .map(|index| {
+                decode.binary_search(index).map_err(|_| internal_datafusion_err!("column {index} not decoded"))
+            })
+            .collect::<Result<Vec<usize>>>()?;
+
+        let request = ScanRequest { projection: decode, constraints, sort: None, limit };
+        Ok(Arc::new(RemoteScanExec::try_new(Arc::clone(&self.table), request, decode_schema, predicate, output, None)?))
+    }
+}
+
+/// One scan of one remote table.
+#[derive(Debug, Clone)]
+pub struct RemoteScanExec {
+    table: Arc<dyn RemoteTable>,
+    request: ScanRequest,
+    shape: ScanShape,
+    decode_schema: SchemaRef,
+    /// Over the decoded columns.
+    predicate: Option<Arc<dyn PhysicalExpr>>,
+    /// Positions of the output columns among the decoded ones.
+    output: Vec<usize>,
+    /// Where the declared order puts NULLs. Order columns hold none in practice, so the scan agrees to either.
+    nulls_first: Option<bool>,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl RemoteScanExec {
+    fn try_new(
+        table: Arc<dyn RemoteTable>,
+        request: ScanRequest,
+        decode_schema: SchemaRef,
+        predicate: Option<Arc<dyn PhysicalExpr>>,
+        output: Vec<usize>,
+        nulls_first: Option<bool>,
+    ) -> Result<Self> {
+        let schema = Arc::new(decode_schema.project(&output)?);
+        let shape = table.shape(&request.constraints);
+        let order = request.sort.clone().or_else(|| shape.order.clone()).map(|key| {
+            // The default placement of `ORDER BY`.
+            let nulls_first = nulls_first.unwrap_or(key.descending);
+            (key, nulls_first)
+        });
+        let properties = Arc::new(Self::properties_for(schema, order, &request.constraints)?);
+        Ok(Self {
+            table,
+            request,
+            shape,
+            decode_schema,
+            predicate,
+            output,
+            nulls_first,
+            properties,
+            metrics: ExecutionPlanMetricsSet::new(),
+        })
+    }
+
+    /// The order of the rows and the columns pinned to one value.
+    fn properties_for(
+        schema: SchemaRef,
+        order: Option<(SortKey, bool)>,
+        constraints: &Constraints,
+    ) -> Result<PlanProperties> {
+        let mut equivalence = EquivalenceProperties::new(Arc::clone(&schema));
+        let mut constants = Vec::new();
+        for (name, constraint) in constraints.iter() {
+            if let (Some([value]), Ok(index)) = (constraint.values.as_deref(), schema.index_of(name)) {
+                let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(name, index));
+                constants.push(ConstExpr::new(column, AcrossPartitions::Uniform(Some(value.clone()))));
+            }
+        }
+        equivalence.add_constants(constants)?;
+        if let Some((key, nulls_first)) = order
+            && let Ok(index) = schema.index_of(&key.column)
+        {
+            equivalence.add_ordering([PhysicalSortExpr {
+                expr: Arc::new(Column::new(&key.column, index)),
+                options: arrow::compute::SortOptions { descending: key.descending, nulls_first },
+            }]);
+        }
+        Ok(PlanProperties::new(
+            equivalence,
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        )
+        .with_scheduling_type(SchedulingType::Cooperative))
+    }
+
+    fn rebuilt(&self, request: ScanRequest, nulls_first: Option<bool>) -> Result<Self> {
+        Self::try_new(
+            Arc::clone(&self.table),
+            request,
+            Arc::clone(&self.decode_schema),
+            self.predicate.clone(),
+            self.output.clone(),
+            nulls_first,
+        )
+    }
+
+    /// The table that is scanned.
+    #[must_use]
+    pub fn table(&self) -> &Arc<dyn RemoteTable> {
+        &self.table
+    }
+
+    /// What will be asked of it.
+    #[must_use]
+    pub fn request(&self) -> &ScanRequest {
+        &self.request
+    }
+
+    /// Required keys that nothing supplies.
+    #[must_use]
+    pub fn missing_keys(&self) -> &[MissingKey] {
+        &self.shape.missing
+    }
+}
+
+impl DisplayAs for RemoteScanExec {
+    fn fmt_as(&self, t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns: Vec<&str> = self.output.iter().map(|i| self.decode_schema.field(*i).name().as_str()).collect();
+        let plan = self.table.describe(&self.request);
+        if matches!(t, DisplayFormatType::TreeRender) {
+            return write!(f, "{}.{}\n{}", self.table.source(), self.table.name(), plan.request);
+        }
+        write!(f, "RemoteScanExec: {}.{}, columns=[{}]", self.table.source(), self.table.name(), columns.join(", "))?;
+        if !self.request.constraints.is_empty() || self.request.constraints.residual() {
+            write!(f, ", where=[{}]", self.request.constraints)?;
+        }
+        if !plan.pushed.is_empty() {
+            write!(f, ", pushed=[{}]", plan.pushed.join(", "))?;
+        }
+        if let Some(sort) = &self.request.sort {
+            write!(f, ", sort=[{sort}]")?;
+        } else if let Some(order) = &self.shape.order {
+            write!(f, ", order=[{order}]")?;
+        }
+        if let Some(fetch) = self.request.limit {
+            write!(f, ", fetch={fetch}")?;
+        }
+        write!(f, ", requests=[{}], send=[{}]", plan.requests, plan.request)
+    }
+}
+
+impl ExecutionPlan for RemoteScanExec {
+    fn name(&self) -> &'static str {
+        "RemoteScanExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        match &self.predicate {
+            Some(predicate) => f(predicate),
+            None => Ok(TreeNodeRecursion::Continue),
+        }
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn supports_limit_pushdown(&self) -> bool {
+        false
+    }
+
+    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
+        let request = ScanRequest { limit, ..self.request.clone() };
+        Some(Arc::new(self.rebuilt(request, self.nulls_first).ok()?))
+    }
+
+    fn fetch(&self) -> Option<usize> {
+        self.request.limit
+    }
+
+    fn try_pushdown_sort(&self, order: &[PhysicalSortExpr]) -> Result<SortOrderPushdownResult<Arc<dyn ExecutionPlan>>> {
+        let Some(first) = order.first() else { return Ok(SortOrderPushdownResult::Unsupported) };
+        let Some(column) = (&*first.expr as &dyn Any).downcast_ref::<Column>() else {
+            return Ok(SortOrderPushdownResult::Unsupported);
+        };
+        let wanted = SortKey { column: column.name().to_owned(), descending: first.options.descending };
+        // The natural order costs nothing; a vendor sort is asked for.
+        let sort = if self.shape.order.as_ref() == Some(&wanted) {
+            None
+        } else if self.shape.sorts.contains(&wanted) {
+            Some(wanted)
+        } else {
+            return Ok(SortOrderPushdownResult::Unsupported);
+        };
+        let request = ScanRequest { sort, ..self.request.clone() };
+        let inner: Arc<dyn ExecutionPlan> = Arc::new(self.rebuilt(request, Some(first.options.nulls_first))?);
+        Ok(if order.len() == 1 {
+            SortOrderPushdownResult::Exact { inner }
+        } else {
+            SortOrderPushdownResult::Inexact { inner }
+        })
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let query = context
+            .session_config()
+            .get_extension::<QueryContext>()
+            .ok_or_else(|| internal_datafusion_err!("a remote scan ran outside a Tripline query"))?;
+        let stats = query.report.scan(self.table.source(), self.table.name());
+        let run = ScanRun { query: Arc::clone(&query), stats: Arc::clone(&stats) };
+        let rows = Rows {
+            pages: Arc::clone(&self.table).scan(self.request.clone(), run.clone()),
+            run,
+            source: self.table.source().to_owned(),
+            table: self.table.name().to_owned(),
+            predicate: self.predicate.clone(),
+            output: self.output.clone(),
+            left: self.request.limit,
+            metrics: BaselineMetrics::new(&self.metrics, partition),
+        };
+        let stream = futures::stream::try_unfold(rows, Rows::next);
+        Ok(Box::pin(cooperative(RecordBatchStreamAdapter::new(self.schema(), stream.boxed()))))
+    }
+}
+
+/// The running state of a scan.
+struct Rows {
+    pages: PageStream,
+    run: ScanRun,
+    source: String,
+    table: String,
+    predicate: Option<Arc<dyn PhysicalExpr>>,
+    output: Vec<usize>,
+    /// Rows still wanted, when there is a limit.
+    left: Option<usize>,
+    metrics: BaselineMetrics,
+}
+
+impl Rows {
+    /// The next non-empty batch of rows that satisfy the query.
+    async fn next(mut self) -> Result<Option<(RecordBatch, Self)>> {
+        loop {
+            if self.left == Some(0) {
+                self.run.stats.finish();
+                return Ok(None);
+            }
+            let waiting_for = "the next page";
+            let page: Result<Option<RecordBatch>, ScanError> =
+                self.run.query.guard(&self.source, &self.table, waiting_for, self.pages.try_next()).await?;
+            let Some(page) = page? else {
+                self.run.stats.finish();
+                return Ok(None);
+            };
+            let timer = self.metrics.elapsed_compute().timer();
+            let mut kept = match &self.predicate {
+                Some(predicate) => batch_filter(&page, predicate)?,
+                None => page,
+            };
+            if let Some(left) = self.left {
+                kept = kept.slice(0, kept.num_rows().min(left));
+                self.left = Some(left - kept.num_rows());
+            }
+            timer.done();
+            if kept.num_rows() == 0 {
+                continue;
+            }
+            let batch = kept.project(&self.output)?;
+            self.metrics.record_output(batch.num_rows());
+            return Ok(Some((batch, self)));
+        }
+    }
+}

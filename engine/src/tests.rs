@@ -1,0 +1,7 @@
+//! Promises of the engine over a toy remote table whose pages are counted.
+
+mod overlap;
+mod pushdown;
+mod slt;
+mod statements;
+mod toy;

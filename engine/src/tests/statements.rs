@@ -1,0 +1,167 @@
+//! What may be asked, how values are bound, and what errors say.
+
+use std::sync::Arc;
+
+use super::toy::{Toy, engine, now};
+use crate::{EngineError, InputTable, OutputFormat, Param, Params, QueryOptions, RowWriter, json_rows};
+
+async fn ask(
+    sql: &str,
+    params: &[(&str, Param)],
+) -> Result<Vec<serde_json::Map<String, serde_json::Value>>, EngineError> {
+    let params: Params = params.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
+    let toy = Arc::new(Toy::new("t", 2).newest_first());
+    let result = engine(&[toy]).collect(sql, QueryOptions::with_params(params)).await?;
+    Ok(json_rows(&result.schema, &result.batches).unwrap())
+}
+
+#[tokio::test]
+async fn statements_that_write_are_refused() {
+    for sql in [
+        "CREATE TABLE x AS SELECT 1",
+        "DROP TABLE toy.t",
+        "INSERT INTO toy.t VALUES (1)",
+        "DELETE FROM toy.t",
+        "UPDATE toy.t SET id = 1",
+        "COPY (SELECT 1) TO '/tmp/x.csv'",
+        "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'",
+        "SET datafusion.execution.batch_size = 1",
+        "EXPLAIN ANALYZE INSERT INTO toy.t VALUES (1)",
+        "CREATE VIEW v AS SELECT 1",
+        "PREPARE p AS SELECT 1",
+        "BEGIN",
+    ] {
+        let error = ask(sql, &[]).await.unwrap_err();
+        assert!(matches!(error, EngineError::ReadOnly(_) | EngineError::Query { .. }), "{sql}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_statement_at_a_time() {
+    assert!(ask("SELECT 1; SELECT 2", &[]).await.is_err());
+    assert!(ask("   ", &[]).await.is_err());
+}
+
+#[tokio::test]
+async fn named_parameters_are_bound_as_values_of_the_expected_type() {
+    let rows = ask("SELECT count(*) AS n FROM toy.t WHERE id = $id", &[("id", "7".into())]).await.unwrap();
+    assert_eq!(rows[0]["n"], 1);
+    let rows = ask(
+        "SELECT count(*) AS n FROM toy.t WHERE at >= $from",
+        &[("from", Param::Text("2026-11-20T11:51:00Z".into()))],
+    )
+    .await
+    .unwrap();
+    assert_eq!(rows[0]["n"], 10);
+    let rows = ask(
+        "SELECT count(*) AS n FROM toy.t WHERE at > $from",
+        &[("from", Param::Timestamp(now() - chrono::TimeDelta::minutes(5)))],
+    )
+    .await
+    .unwrap();
+    assert_eq!(rows[0]["n"], 5);
+    let rows = ask(
+        "SELECT count(*) AS n FROM toy.t WHERE status = ANY($list)",
+        &[("list", Param::TextList(vec!["ok".into(), "x".into()]))],
+    )
+    .await
+    .unwrap();
+    assert_eq!(rows[0]["n"], 134);
+}
+
+#[tokio::test]
+async fn a_hostile_value_stays_a_value() {
+    let hostile = "x' OR 1=1 --";
+    let rows =
+        ask("SELECT count(*) AS n, $v AS v FROM toy.t WHERE status = $v", &[("v", hostile.into())]).await.unwrap();
+    assert_eq!((&rows[0]["n"], rows[0]["v"].as_str()), (&serde_json::json!(0), Some(hostile)));
+}
+
+#[tokio::test]
+async fn missing_surplus_and_unparsable_parameters_are_named() {
+    let missing = ask("SELECT $a", &[]).await.unwrap_err().to_string();
+    assert!(missing.contains("$a"), "{missing}");
+    let surplus = ask("SELECT $a", &[("a", "1".into()), ("b", "2".into())]).await.unwrap_err().to_string();
+    assert!(surplus.contains("$b") && surplus.contains("$a"), "{surplus}");
+    let wrong =
+        ask("SELECT * FROM toy.t WHERE at > $t", &[("t", "yesterday-ish".into())]).await.unwrap_err().to_string();
+    assert!(wrong.contains("$t") && wrong.contains("timestamp"), "{wrong}");
+}
+
+#[tokio::test]
+async fn now_is_the_injected_clock_and_has_a_zone() {
+    let rows =
+        ask("SELECT now() AS t, count(*) AS n FROM toy.t WHERE at > now() - INTERVAL '10 minutes'", &[]).await.unwrap();
+    assert_eq!(rows[0]["t"], "2026-11-20T12:00:00Z");
+    assert_eq!(rows[0]["n"], 10);
+}
+
+#[tokio::test]
+async fn an_unknown_table_is_answered_with_suggestions() {
+    let error = ask("SELECT * FROM toy.tt", &[]).await.unwrap_err().to_string();
+    assert!(error.contains("toy.tt") && error.contains("did you mean toy.t?"), "{error}");
+}
+
+#[tokio::test]
+async fn an_unknown_column_names_the_valid_ones() {
+    let error = ask("SELECT statsu FROM toy.t", &[]).await.unwrap_err().to_string();
+    assert!(error.contains("statsu") && error.contains("status"), "{error}");
+}
+
+#[tokio::test]
+async fn json_operators_read_nested_text() {
+    let rows =
+        ask(r#"SELECT '{"a":{"b":"c"}}' -> 'a' ->> 'b' AS v, json_get_str('{}', 'x') AS none"#, &[]).await.unwrap();
+    assert_eq!((rows[0]["v"].as_str(), rows[0]["none"].is_null()), (Some("c"), true));
+}
+
+#[tokio::test]
+async fn every_format_writes_nulls_and_empty_results() {
+    let toy = Arc::new(Toy::new("t", 1));
+    let engine = engine(&[toy]);
+    let write = async |sql: &str, format| {
+        let result = engine.collect(sql, QueryOptions::default()).await.unwrap();
+        let mut out = Vec::new();
+        let mut writer = RowWriter::new(&mut out, format, result.schema.clone());
+        for batch in &result.batches {
+            writer.write(batch).unwrap();
+        }
+        writer.finish().unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let one = "SELECT id, at, CAST(NULL AS VARCHAR) AS none FROM toy.t LIMIT 1";
+    let none = "SELECT id FROM toy.t WHERE id < 0";
+    assert_eq!(write(one, OutputFormat::Json).await, "[{\"id\":0,\"at\":\"2026-11-20T12:00:00Z\",\"none\":null}]\n");
+    assert_eq!(write(none, OutputFormat::Json).await, "[]\n");
+    assert_eq!(write(one, OutputFormat::Ndjson).await, "{\"id\":0,\"at\":\"2026-11-20T12:00:00Z\",\"none\":null}\n");
+    assert_eq!(write(none, OutputFormat::Ndjson).await, "");
+    assert_eq!(write(one, OutputFormat::Csv).await, "id,at,none\n0,2026-11-20T12:00:00Z,\n");
+    assert_eq!(write(none, OutputFormat::Csv).await, "id\n");
+    assert!(write(none, OutputFormat::Table).await.contains("| id |"));
+}
+
+#[tokio::test]
+async fn a_query_can_bring_tables_of_its_own_that_no_other_query_sees() {
+    let engine = engine(&[Arc::new(Toy::new("t", 2))]);
+    let keys = arrow::array::Int64Array::from(vec![3, 5]);
+    let batch = arrow::array::RecordBatch::try_from_iter([("id", Arc::new(keys) as arrow::array::ArrayRef)]).unwrap();
+    let input = vec![InputTable { name: "keys".into(), schema: batch.schema(), batches: vec![batch] }];
+    let options = QueryOptions { input, ..QueryOptions::default() };
+    let sql = "SELECT t.id FROM toy.t JOIN input.keys k ON t.id = k.id ORDER BY t.id";
+    let result = engine.collect(sql, options).await.unwrap();
+    let rows = json_rows(&result.schema, &result.batches).unwrap();
+    assert_eq!(rows.iter().map(|r| r["id"].as_i64().unwrap()).collect::<Vec<_>>(), [3, 5]);
+    assert!(engine.collect(sql, QueryOptions::default()).await.is_err());
+}
+
+#[tokio::test]
+async fn json_kind_tells_json_from_text() {
+    let rows = ask("SELECT json_kind('{}') AS a, json_kind('oops') AS b, json_kind(status) AS c, json_kind(NULL) AS d FROM toy.t LIMIT 1", &[])
+        .await
+        .unwrap();
+    assert_eq!(
+        (rows[0]["a"].as_str(), rows[0]["b"].as_str(), rows[0]["c"].as_str()),
+        (Some("object"), Some("text"), Some("text"))
+    );
+    assert!(rows[0]["d"].is_null());
+}
