@@ -1,6 +1,7 @@
 //! Physical optimizer rules for plans with remote scans.
 //!
-//! Owns: the rule list ([`physical_rules`]) and three rules of our own.
+//! Owns: the rule list ([`physical_rules`]) and three rules of our own; a fourth, the bind join, has its own module.
+//! - [`BindJoin`] before `join_selection`, while joins are still bare;
 //! - a second `LimitPushdown` after `PushdownSort`: a vendor sort that replaced a `SortExec` must still get the fetch;
 //! - [`PrefetchProbe`]: DataFusion polls a join's probe side only after its build side is complete, which would make a
 //!   join of two vendors cost the sum of both. Buffering remote probe sides overlaps them;
@@ -23,6 +24,7 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::windows::WindowAggExec;
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
 
+use crate::bind::BindJoin;
 use crate::error::{ScanError, ScanErrorKind};
 use crate::scan::RemoteScanExec;
 
@@ -37,6 +39,9 @@ pub fn physical_rules() -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
     for rule in PhysicalOptimizer::new().rules {
         let name = rule.name().to_owned();
+        if name == "join_selection" {
+            rules.push(Arc::new(BindJoin));
+        }
         if name == "SanityCheckPlan" {
             rules.push(Arc::new(RequiredKeys));
             rules.push(Arc::new(PrefetchProbe));

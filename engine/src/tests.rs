@@ -1,5 +1,6 @@
 //! Promises of the engine over a toy remote table whose pages are counted.
 
+mod bind;
 mod overlap;
 mod pushdown;
 mod slt;
