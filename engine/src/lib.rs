@@ -16,6 +16,7 @@ pub mod env;
 pub mod error;
 pub mod extract;
 mod functions;
+pub mod interval;
 pub mod output;
 pub mod params;
 pub mod query;

@@ -26,6 +26,7 @@ use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceCh
 
 use crate::bind::BindJoin;
 use crate::error::{ScanError, ScanErrorKind};
+use crate::interval::{IntervalJoin, IntervalJoinExec};
 use crate::scan::RemoteScanExec;
 
 /// Bytes of rows a remote probe side may run ahead of its join.
@@ -43,6 +44,7 @@ pub fn physical_rules() -> Vec<Rule> {
             rules.push(Arc::new(BindJoin));
         }
         if name == "SanityCheckPlan" {
+            rules.push(Arc::new(IntervalJoin));
             rules.push(Arc::new(RequiredKeys));
             rules.push(Arc::new(PrefetchProbe));
         }
@@ -83,7 +85,7 @@ impl PhysicalOptimizerRule for PrefetchProbe {
 /// Under a limit nothing is prefetched: the join may be satisfied by a fraction of the probe side.
 fn prefetch(plan: Arc<dyn ExecutionPlan>, limited: bool) -> Result<Arc<dyn ExecutionPlan>> {
     let limited = !is_blocking(&plan) && (limited || plan.fetch().is_some() || is_limit(&plan));
-    let probe = is_join(&plan).then_some(1);
+    let probe = probe_child(&plan);
     let mut changed = false;
     let mut children = Vec::with_capacity(plan.children().len());
     for (index, child) in plan.children().into_iter().enumerate() {
@@ -115,10 +117,15 @@ fn is_limit(plan: &Arc<dyn ExecutionPlan>) -> bool {
     downcast::<GlobalLimitExec>(plan).is_some() || downcast::<LocalLimitExec>(plan).is_some()
 }
 
-fn is_join(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    downcast::<HashJoinExec>(plan).is_some()
+/// Position of the child that a join polls only after it has collected the other one.
+fn probe_child(plan: &Arc<dyn ExecutionPlan>) -> Option<usize> {
+    if let Some(join) = downcast::<IntervalJoinExec>(plan) {
+        return Some(join.probe_child());
+    }
+    let collects_left = downcast::<HashJoinExec>(plan).is_some()
         || downcast::<NestedLoopJoinExec>(plan).is_some()
-        || downcast::<CrossJoinExec>(plan).is_some()
+        || downcast::<CrossJoinExec>(plan).is_some();
+    collects_left.then_some(1)
 }
 
 /// Refuses plans with a scan whose required keys nothing supplies.
