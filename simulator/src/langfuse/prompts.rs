@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::legacy::Page;
-use super::store::{Prompt, Store};
+use super::objects::Prompt;
+use super::store::Store;
 use super::{bad_request, not_found, zod_error};
 use crate::http::{Call, Params, Reply};
 use crate::item::Item;

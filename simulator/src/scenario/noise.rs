@@ -433,10 +433,13 @@ fn troubles(plan: &mut Plan) {
     {
         // Nothing a tool does may look connected with an error that is new.
         if let Some(first) = seen.first() {
-            plan.effects.quiet_tools.push(Window {
-                from: first - 7 * MINUTE,
-                to: first + MINUTE,
-            });
+            plan.effects.quiet_tools.push((
+                Window {
+                    from: first - 7 * MINUTE,
+                    to: first + MINUTE,
+                },
+                None,
+            ));
         }
         plan.troubles.push(Trouble {
             kind: kind.to_owned(),

@@ -218,7 +218,10 @@ fn matches_pattern(text: &str, pattern: &str) -> bool {
 
 fn holds(test: &Test, store: &Store, issue: &Issue, horizon: Option<Micros>) -> bool {
     match test {
-        Test::Status(wanted) => &*store.issue_at(issue, horizon).key("status") == *wanted,
+        Test::Status(wanted) => match &*store.issue_at(issue, horizon).key("status") {
+            "" => *wanted == "unresolved",
+            status => status == *wanted,
+        },
         Test::Assigned(wanted) => issue.item.present("assignedTo").is_some() == *wanted,
         Test::Time { first, window } => {
             let at = if *first {
