@@ -1,0 +1,3 @@
+//! What a user can rely on, tested against a toy vendor.
+
+mod langfuse;
