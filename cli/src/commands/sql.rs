@@ -7,21 +7,17 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use tripline_engine::{CompletenessReport, OutputFormat, Params, Progress, QueryOptions, RowWriter, ScanReport};
 
-use crate::app::{App, Use};
+use crate::app::{Home, Reader};
 use crate::args::{ReportFormat, SqlArgs};
 use crate::failure::Failure;
 
-pub(crate) async fn run(args: SqlArgs) -> Result<(), Failure> {
-    let app = App::open(Use::Read, args.now).await?;
+pub(crate) async fn run(args: SqlArgs, home: Home) -> Result<(), Failure> {
+    let app = Reader::open(home, args.now).await?;
     let (sql, defaults) = query_text(&args, &app)?;
     let mut params: Params = defaults;
     params.extend(args.params.iter().cloned());
-    let options = QueryOptions {
-        params,
-        timeout: args.deadline(),
-        max_requests: args.max_requests,
-        ..QueryOptions::default()
-    };
+    let options =
+        QueryOptions { params, timeout: args.deadline(), max_requests: args.max_requests, ..QueryOptions::default() };
     let mut rows = app.engine.query(&sql, options).await?;
 
     let out = std::io::stdout();
@@ -56,7 +52,7 @@ pub(crate) async fn run(args: SqlArgs) -> Result<(), Failure> {
 }
 
 /// The text of the query, and defaults its file declares for parameters.
-fn query_text(args: &SqlArgs, app: &App) -> Result<(String, Params), Failure> {
+fn query_text(args: &SqlArgs, app: &Reader) -> Result<(String, Params), Failure> {
     if let Some(path) = &args.file {
         return app.query_file(path);
     }

@@ -33,7 +33,8 @@ use super::window::Window;
 /// Rows per output batch.
 const OUTPUT_ROWS: usize = 8192;
 
-type On = Vec<(Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>)>;
+type Expr = Arc<dyn PhysicalExpr>;
+type On = Vec<(Expr, Expr)>;
 
 /// A join as the planner made it.
 #[derive(Debug, Clone)]
@@ -117,7 +118,7 @@ impl IntervalJoinExec {
     }
 
     /// The key expressions of the build side and of the probe side.
-    fn keys(&self) -> (Vec<Arc<dyn PhysicalExpr>>, Vec<Arc<dyn PhysicalExpr>>) {
+    fn keys(&self) -> (Vec<Expr>, Vec<Expr>) {
         let (left, right): (Vec<_>, Vec<_>) = self.parts.on.iter().cloned().unzip();
         if self.build == JoinSide::Left { (left, right) } else { (right, left) }
     }
