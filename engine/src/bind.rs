@@ -237,28 +237,28 @@ impl BindJoinExec {
         Self { template, scan, keys, required, fetch: None, properties: Arc::new(properties), metrics }
     }
 
-    /// The inner rows of these keys. Keys of several columns are grouped by all but the last, so that nothing outside
-    /// the wanted combinations is asked for.
+    /// The inner rows of these keys. Keys of several columns are grouped by all but the one with the most values, so
+    /// that nothing outside the wanted combinations is asked for and the lists are as long as they can be.
     async fn fetch_keys(&self, keys: Vec<Key>, context: &Arc<TaskContext>) -> Result<Vec<RecordBatch>> {
+        let values_of = |column: usize| keys.iter().filter_map(|key| key.get(column)).collect::<HashSet<_>>().len();
+        let Some(listed) = (0..self.keys.len()).max_by_key(|column| values_of(*column)) else { return Ok(Vec::new()) };
         let mut groups: Vec<(Key, Vec<ScalarValue>)> = Vec::new();
         let mut position: HashMap<Key, usize> = HashMap::new();
         for mut key in keys {
-            let Some(last) = key.pop() else { continue };
+            let value = key.remove(listed);
             let index = *position.entry(key.clone()).or_insert_with(|| {
                 groups.push((key, Vec::new()));
                 groups.len() - 1
             });
             if let Some((_, values)) = groups.get_mut(index) {
-                values.push(last);
+                values.push(value);
             }
         }
-        let fetches = groups.into_iter().map(|(prefix, last)| {
-            let mut pins: Vec<(String, Vec<ScalarValue>)> = Vec::with_capacity(prefix.len() + 1);
-            let values = prefix.into_iter().map(|value| vec![value]).chain(std::iter::once(last));
-            for (binding, values) in self.keys.iter().zip(values) {
-                pins.push((binding.column.clone(), values));
-            }
-            self.fetch_group(pins, Arc::clone(context))
+        let fetches = groups.into_iter().map(|(rest, values)| {
+            let mut pins: Vec<Vec<ScalarValue>> = rest.into_iter().map(|value| vec![value]).collect();
+            pins.insert(listed, values);
+            let columns = self.keys.iter().map(|binding| binding.column.clone());
+            self.fetch_group(columns.zip(pins).collect(), Arc::clone(context))
         });
         let batches: Vec<Vec<RecordBatch>> = futures::stream::iter(fetches).buffered(8).try_collect().await?;
         Ok(batches.into_iter().flatten().collect())

@@ -129,7 +129,7 @@ pub struct ScanShape {
 pub struct MissingKey {
     /// Columns that would satisfy it (any of, each a set).
     pub any_of: Vec<Vec<String>>,
-    /// A runnable example of supplying it.
+    /// A runnable query that supplies every required key of the table.
     pub example: String,
 }
 

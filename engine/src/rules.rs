@@ -136,16 +136,20 @@ impl PhysicalOptimizerRule for RequiredKeys {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_down(|node| {
             if let Some(scan) = downcast::<RemoteScanExec>(&node)
-                && let Some(missing) = scan.missing_keys().first()
+                && let Some(first) = scan.missing_keys().first()
             {
-                let alternatives: Vec<String> = missing.any_of.iter().map(|set| set.join(" and ")).collect();
+                let missing: Vec<String> = scan
+                    .missing_keys()
+                    .iter()
+                    .map(|key| key.any_of.iter().map(|set| set.join(" and ")).collect::<Vec<_>>().join(" or "))
+                    .collect();
                 return Err(ScanError::new(
                     scan.table().source(),
                     scan.table().name(),
                     ScanErrorKind::MissingKey,
-                    format!("this table can only be read for given values of {}", alternatives.join(", or ")),
+                    format!("this table can only be read for given values of {}", missing.join(" and ")),
                 )
-                .hint(format!("add {}", missing.example))
+                .hint(format!("for example: {}", first.example))
                 .into());
             }
             Ok(Transformed::no(node))
