@@ -154,12 +154,12 @@ impl Read<'_> {
                 files
                     .iter()
                     .filter_map(|f| f.get(key)?.as_u64())
-                    .sum::<u64>()
+                    .fold(0_u64, u64::saturating_add)
             };
             let (additions, deletions) = (sum("additions"), sum("deletions"));
             whole.set_value(
                 "stats",
-                &json!({"total": additions + deletions, "additions": additions, "deletions": deletions}),
+                &json!({"total": additions.saturating_add(deletions), "additions": additions, "deletions": deletions}),
             );
         }
         whole.set_value("files", &json!(shown));

@@ -511,6 +511,6 @@ impl Store {
             .map(|numbered| numbered.number)
             .max()
             .unwrap_or(0)
-            + 1
+            .saturating_add(1)
     }
 }

@@ -205,7 +205,7 @@ pub(crate) fn create(store: &mut Store, call: &Call, now: Micros) -> Reply {
         })
         .max()
         .unwrap_or(0)
-        + 1;
+        .saturating_add(1);
     // A name known only as a listing becomes a name with versions; its listing is then derived.
     store
         .prompts

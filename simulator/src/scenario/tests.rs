@@ -138,10 +138,10 @@ impl History {
         sums
     }
 
-    /// Quarter hours at which a scheduled detector would look, over the last two days.
+    /// Half hours at which a scheduled detector could look, over the last day and a half.
     fn moments(&self) -> impl Iterator<Item = Micros> {
         let anchor = self.anchor;
-        (0..4 * 48).map(move |step| anchor - step * 15 * MINUTE)
+        (0..2 * 36).map(move |step| anchor - step * 30 * MINUTE)
     }
 
     /// What each plain rule finds, with the moments at which it does.
@@ -437,66 +437,68 @@ fn silent_failures_are_short_and_carry_no_error() {
     }
 }
 
+/// When a commit landed.
+fn landed(commit: &Value) -> Micros {
+    parse(commit["commit"]["committer"]["date"].as_str().unwrap()).unwrap()
+}
+
 #[test]
-fn a_culprit_is_deployed_just_before_its_incident_and_its_files_can_be_read() {
-    for scenario in Scenario::ALL {
-        let (dataset, truth) = Scenario::generate(&[scenario], default_anchor(), DEFAULT_SEED);
-        let incident = incident(&truth);
-        let sha = incident.culprit_sha.clone().unwrap();
+fn a_culprit_is_the_last_deploy_before_its_incident_and_its_files_can_be_read() {
+    let (dataset, truth) = Scenario::generate(&Scenario::ALL, default_anchor(), DEFAULT_SEED);
+    for incident in &truth.incidents {
+        let sha = incident.culprit_sha.as_deref().unwrap();
         let commit = dataset
             .items(Collection::GithubCommits)
-            .find(|commit| commit["sha"] == sha.as_str())
+            .find(|commit| commit["sha"] == sha)
             .unwrap();
-        let landed = parse(commit["commit"]["committer"]["date"].as_str().unwrap()).unwrap();
         let deployed = incident.deployed_at.unwrap().timestamp_micros();
         let start = incident.starts_at.timestamp_micros();
-        assert!(landed < deployed && deployed < start, "{scenario}");
-        assert!(start - landed < 30 * MINUTE, "{scenario}");
+        let class = incident.class;
+        assert!(landed(&commit) < deployed && deployed < start, "{class:?}");
+        assert!(start - landed(&commit) < 30 * MINUTE, "{class:?}");
         let last_deploy = dataset
             .items(Collection::GithubDeployments)
             .filter(|deploy| time_of(deploy, "created_at") < start)
             .max_by_key(|deploy| time_of(deploy, "created_at"))
             .unwrap();
-        assert_eq!(
-            last_deploy["sha"],
-            sha.as_str(),
-            "{scenario}: the last deploy before it"
-        );
+        assert_eq!(last_deploy["sha"], sha, "{class:?}");
         let pull = dataset
             .items(Collection::GithubPulls)
-            .find(|pull| pull["merge_commit_sha"] == sha.as_str())
+            .find(|pull| pull["merge_commit_sha"] == sha)
             .unwrap();
         let files = dataset
             .items(Collection::GithubPullFiles)
             .filter(|file| file["_number"] == pull["number"])
             .count();
-        assert!(files > 0, "{scenario}");
+        assert!(files > 0, "{class:?}");
     }
 }
 
 #[test]
 fn every_incident_has_decoys_before_and_after_its_cause() {
     const WORDS: [&str; 4] = ["prompt", "template", "system", "model"];
-    for scenario in Scenario::ALL {
-        let (dataset, truth) = Scenario::generate(&[scenario], default_anchor(), DEFAULT_SEED);
-        let incident = incident(&truth);
+    let (dataset, truth) = Scenario::generate(&Scenario::ALL, default_anchor(), DEFAULT_SEED);
+    // Other incidents' commits are no decoys of this one: they are there only in this history.
+    let quiet = Scenario::generate(&[Scenario::Quiet], default_anchor(), DEFAULT_SEED).0;
+    let ordinary: BTreeSet<String> = quiet
+        .items(Collection::GithubCommits)
+        .map(|commit| commit["sha"].as_str().unwrap().to_owned())
+        .collect();
+    for incident in &truth.incidents {
         let start = incident.starts_at.timestamp_micros();
-        let sha = incident.culprit_sha.clone().unwrap();
         let (mut before, mut after, mut worded) = (0, 0, 0);
         for commit in dataset.items(Collection::GithubCommits) {
-            let at = parse(commit["commit"]["committer"]["date"].as_str().unwrap()).unwrap();
-            let message = commit["commit"]["message"].as_str().unwrap().to_lowercase();
-            if commit["sha"] == sha.as_str() || (at - start).abs() > 2 * DAY {
+            let at = landed(&commit);
+            if (at - start).abs() > 2 * DAY || !ordinary.contains(commit["sha"].as_str().unwrap()) {
                 continue;
             }
+            let message = commit["commit"]["message"].as_str().unwrap().to_lowercase();
             before += usize::from(at < start);
             after += usize::from(at > start);
             worded += usize::from(WORDS.iter().any(|word| message.contains(word)));
         }
-        assert!(
-            before >= 3 && after >= 1 && worded >= 2,
-            "{scenario}: {before} {after} {worded}"
-        );
+        let found = (before, after, worded);
+        assert!(before >= 3 && after >= 1 && worded >= 2, "{found:?}");
     }
 }
 
@@ -519,22 +521,19 @@ fn the_worded_variant_says_prompt_and_the_plain_one_does_not() {
 
 #[test]
 fn the_same_options_give_the_same_bytes_and_another_anchor_the_same_story() {
-    let bytes = |anchor: DateTime<Utc>, seed: u64| {
-        let dir = tempfile::tempdir().unwrap();
-        let (dataset, _) = Scenario::generate(&Scenario::ALL, anchor, seed);
-        dataset.write(dir.path()).unwrap();
-        Collection::ALL.map(|collection| {
-            std::fs::read(dir.path().join(format!("{}.json", collection.path())))
-                .unwrap_or_default()
-        })
-    };
     let anchor = default_anchor();
-    assert!(bytes(anchor, 7) == bytes(anchor, 7));
-    assert!(bytes(anchor, 7) != bytes(anchor, 8));
+    let (once, truth) = Scenario::generate(&Scenario::ALL, anchor, 7);
+    let (again, _) = Scenario::generate(&Scenario::ALL, anchor, 7);
+    for collection in Collection::ALL {
+        assert!(
+            once.raw(collection) == again.raw(collection),
+            "{}",
+            collection.path()
+        );
+    }
     let later = anchor + chrono::TimeDelta::minutes(4567);
-    let (_, now) = Scenario::generate(&Scenario::ALL, anchor, 7);
     let (_, moved) = Scenario::generate(&Scenario::ALL, later, 7);
-    for (a, b) in now.incidents.iter().zip(&moved.incidents) {
+    for (a, b) in truth.incidents.iter().zip(&moved.incidents) {
         assert_eq!((&a.entity, &a.culprit_sha), (&b.entity, &b.culprit_sha));
         assert_eq!(b.starts_at - a.starts_at, later - anchor);
     }

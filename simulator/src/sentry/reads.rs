@@ -70,7 +70,7 @@ impl View<'_> {
             let span = search::duration(period).ok_or_else(|| {
                 bad_request("Invalid statsPeriod: expected a number followed by s, m, h, d or w")
             })?;
-            return Ok((Some(self.now - span), None));
+            return Ok((Some(self.now.saturating_sub(span)), None));
         }
         let bound = |name: &str| -> Result<Option<Micros>, Reply> {
             query

@@ -168,7 +168,8 @@ pub(crate) fn history(store: &Store, args: &Args) -> Answer {
     if let Some(next) = cursor(args, "next_ts")? {
         // The cursor names the newest message of the next page, in microseconds.
         let at: Micros = next.parse().map_err(|_| Refusal::new("invalid_cursor"))?;
-        to = Some(to.map_or(at + 1, |to| to.min(at + 1)));
+        let after = at.saturating_add(1);
+        to = Some(to.map_or(after, |to| to.min(after)));
     }
     let all = store.messages(&channel, from, to, args.horizon);
     let mut shown = all

@@ -90,6 +90,95 @@ async fn odd_items_are_served_and_none_is_dropped() {
 }
 
 #[tokio::test]
+async fn extreme_figures_break_nothing() {
+    let most = u64::MAX;
+    let files = [
+        (
+            "github/commits",
+            json!([{"sha": "abcdef0", "files": [{"additions": most}, {"additions": most, "deletions": most}], "commit": {"committer": {"date": "+262142-01-01T00:00:00"}}}]),
+        ),
+        (
+            "github/issues",
+            json!([{"number": most, "comments": most, "state": "open", "created_at": "9999-12-31T23:59:59Z"}]),
+        ),
+        (
+            "github/pulls",
+            json!([{"number": 1e300, "merge_commit_sha": "abcdef0", "created_at": "0001-01-01T00:00:00Z"}]),
+        ),
+        (
+            "sentry/issues",
+            json!([{"id": "1", "count": "1e300", "userCount": -5, "firstSeen": "0001-01-01T00:00:00Z", "lastSeen": "9999-12-31T23:59:59Z"}]),
+        ),
+        (
+            "langfuse/prompts",
+            json!([{"name": "p", "versions": [most]}]),
+        ),
+        (
+            "langfuse/observations",
+            json!([{"id": "o", "startTime": "0001-01-01T00:00:00Z", "endTime": "9999-12-31T23:59:59Z", "calculatedTotalCost": 1e300, "inputPrice": 1e-300}]),
+        ),
+        (
+            "slack/channels",
+            json!([{"id": "C1", "name": "c", "created": 1e300}]),
+        ),
+        (
+            "slack/messages",
+            json!([{"ts": "9223372036854.775807", "_channel": "C1"}]),
+        ),
+    ];
+    let sim = Sim::data(&files).await;
+    for path in [
+        "/github/repos/a/b/commits/abcdef0",
+        "/github/repos/a/b/issues",
+        "/github/repos/a/b/pulls",
+        "/sentry/api/0/organizations/a/issues/?query=firstSeen:--9223372036854s",
+        "/sentry/api/0/organizations/a/issues/?query=&statsPeriod=9223372036854s",
+        "/langfuse/api/public/v2/observations?fields=model,usage,metrics,basic",
+        "/slack/api/conversations.history?channel=C1&latest=9223372036854.775807",
+        "/slack/api/conversations.history?channel=C1&oldest=-9223372036854775808",
+        "/slack/api/conversations.history?channel=C1&cursor=bmV4dF90czo5MjIzMzcyMDM2ODU0Nzc1ODA3",
+    ] {
+        assert_eq!(sim.get(path).await.status, 200, "{path}");
+    }
+    sim.set_clock("9999-12-31T23:59:59Z").await;
+    assert_eq!(
+        sim.read("/langfuse/api/public/v2/observations").await["data"][0]["id"],
+        "o"
+    );
+    let comment = json!({"body": "x"});
+    assert_eq!(
+        sim.post(
+            &format!("/github/repos/a/b/issues/{most}/comments"),
+            &comment
+        )
+        .await
+        .status,
+        201
+    );
+    assert_eq!(
+        sim.post("/github/repos/a/b/issues", &json!({"title": "x"}))
+            .await
+            .status,
+        201
+    );
+    let prompt = json!({"name": "p", "prompt": "x"});
+    assert_eq!(
+        sim.post("/langfuse/api/public/v2/prompts", &prompt)
+            .await
+            .status,
+        201
+    );
+    let batch = json!({"batch": [{"id": "e", "type": "generation-create", "timestamp": "2026-01-01T00:00:00Z",
+        "body": {"startTime": "0001-01-01T00:00:00Z", "endTime": "9999-12-31T23:59:59Z", "usage": {"input": most, "output": most}}}]});
+    assert_eq!(
+        sim.post("/langfuse/api/public/ingestion", &batch)
+            .await
+            .status,
+        207
+    );
+}
+
+#[tokio::test]
 async fn an_item_keeps_its_fields_and_digits_without_its_parent_keys() {
     let text =
         r#"[{"sha":"abc","weight":1.10,"tiny":1e-7,"_owner":"Acme","_repo":"Shop","url":"u"}]"#;
