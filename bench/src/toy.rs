@@ -106,11 +106,7 @@ impl Toy {
     }
 }
 
-async fn listing(
-    State(requests): State<Arc<AtomicUsize>>,
-    Path(_): Path<String>,
-    Query(ask): Query<Ask>,
-) -> Json<Value> {
+async fn listing(State(requests): State<Arc<AtomicUsize>>, Query(ask): Query<Ask>) -> Json<Value> {
     requests.fetch_add(1, Ordering::SeqCst);
     tokio::time::sleep(LATENCY).await;
     let limit = ask.limit.unwrap_or(30).clamp(1, ROWS);
