@@ -14,7 +14,7 @@ use include_dir::{Dir, include_dir};
 use tripline_engine::{Environment, QueryContext, RemoteTable, ScanError, ScanRun, SharedClock};
 
 use crate::generations::Generations;
-use crate::http::{Ask, Health, HttpTransport, SourceClient, Target, Transport, path_part};
+use crate::http::{Ask, Health, HttpTransport, SafeUrl, SourceClient, Target, Transport, path_part};
 use crate::scan::Shared;
 use crate::spec::{self, Part, Slot, SourceSpec, SpecErrors, SpecProblem};
 use crate::table::HttpTable;
@@ -206,6 +206,12 @@ impl Source {
     #[must_use]
     pub fn spec(&self) -> &Arc<SourceSpec> {
         self.shared.client.spec()
+    }
+
+    /// Where it is read from, without credentials; empty while it is not configured.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        self.shared.client.base("").map_or_else(|_| String::new(), |url| SafeUrl::new(url.clone()).to_string())
     }
 
     /// Whether it can be asked.

@@ -30,7 +30,7 @@ mod values;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use migrations::SCHEMA_VERSION;
 pub use writer::WriterStats;
@@ -38,12 +38,13 @@ pub use writer::WriterStats;
 use crate::model::Store;
 use crate::{Result, StoreError};
 use ids::Ids;
-use readers::Readers;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use writer::{Tx, Writer};
 
 pub(crate) use connection::DbResult;
+pub(crate) use readers::{Reader, Readers, read_error};
 
 /// How a store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +96,12 @@ struct Inner {
     writer: Option<Writer>,
     last_uses: api_key::LastUses,
     _lock: Option<lock::ServeLock>,
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.inner.path).finish_non_exhaustive()
+    }
 }
 
 impl SqliteStore {

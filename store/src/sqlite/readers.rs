@@ -46,6 +46,12 @@ impl Readers {
         tokio::task::spawn_blocking(lookup).await.unwrap_or(Err(StoreError::Internal { doing }))
     }
 
+    /// How many connections wait for their next use.
+    #[cfg(test)]
+    pub(crate) fn idle(&self) -> usize {
+        self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// A connection for a longer use (a scan). Never waits: scans of one query may need several at once, and waiting for
     /// each other would be a deadlock. It returns to the pool when dropped.
     pub(crate) fn connection(&self) -> Result<Reader> {
@@ -62,10 +68,14 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
+    /// The connection itself, for a single statement (which is a snapshot of its own).
+    pub(crate) fn raw(&self) -> Result<&Connection> {
+        self.connection.as_ref().ok_or(StoreError::Closed)
+    }
+
     /// Runs a job in one snapshot: all its statements see the same commit.
     pub(crate) fn snapshot<T>(&self, job: impl FnOnce(&Connection) -> DbResult<T>) -> DbResult<T> {
-        let connection = self.connection.as_ref().ok_or(StoreError::Closed)?;
-        let transaction = connection.unchecked_transaction()?;
+        let transaction = self.raw()?.unchecked_transaction()?;
         let outcome = job(&transaction);
         transaction.finish()?;
         outcome

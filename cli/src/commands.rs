@@ -1,0 +1,7 @@
+//! One file per command.
+
+pub(crate) mod audit;
+pub(crate) mod keys;
+pub(crate) mod simulate;
+pub(crate) mod sources;
+pub(crate) mod sql;
