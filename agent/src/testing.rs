@@ -4,7 +4,9 @@
 
 mod healthy;
 mod incidents;
+mod live;
 mod world;
 
 pub(crate) use healthy::Healthy;
+pub(crate) use live::Live;
 pub(crate) use world::{Home, Scene, World, at, minutes};
