@@ -22,7 +22,7 @@
 --   baseline    the mean of all hours, earlier spikes cut off; the median of the same clock hour on the days before, so
 --               that a nightly batch is no spike; for a feature that seldom runs, the median of the hours in which it did;
 --   high        the 95th percentile of all hours, and the same clock hour a week ago: a weekly report is no spike;
---   noise       how much an ordinary hour differs from its time of day, at least what chance does to so few calls.
+--   noise       how much an ordinary hour differs from its time of day.
 -- When all features together spike but none does alone (a feature too new to have a baseline), the finding is about the
 -- feature that rose most.
 
@@ -35,7 +35,7 @@ WITH expected AS MATERIALIZED (
         max(mean_usd) AS mean_usd,
         max(hour_usd) AS same_hour_usd,
         greatest(max(p95_usd), max(last_week_usd)) AS high_usd,
-        greatest(max(spread_usd), max(call_usd) * sqrt(greatest(max(mean_generations), max(hour_generations)))) AS noise_usd,
+        max(spread_usd) AS noise_usd,
         max(call_p95_usd) AS call_p95_usd
     FROM input.hour_baseline
     -- The clock hours that the window lies in.

@@ -91,7 +91,8 @@ ordinary AS (
     SELECT
         feature,
         greatest(max(mean_generations), max(hour_generations)) AS generations,
-        max(p95_generations) AS p95_generations
+        max(p95_generations) AS p95_generations,
+        max(spread_generations) AS spread_generations
     FROM input.hour_baseline
     WHERE hour_of_day = date_part('hour', $window_start::timestamptz)
        OR hour_of_day = date_part('hour', $window_end::timestamptz - INTERVAL '1 microsecond')
@@ -120,7 +121,7 @@ elevated AS MATERIALIZED (
     WHERE calls.feature_generations > $generation_ratio * coalesce(ordinary.generations, 0.0)
       AND calls.feature_generations > coalesce(ordinary.p95_generations, 0.0)
       AND calls.feature_generations - coalesce(ordinary.generations, 0.0)
-          > $sigmas * sqrt(greatest(coalesce(ordinary.generations, 0.0), 1.0))
+          > $sigmas * greatest(coalesce(ordinary.spread_generations, 0.0), 1.0)
 ),
 -- Every generation with every burst it overlaps; of the features a burst overlaps, the one that rose most is meant.
 pairs AS (

@@ -53,3 +53,15 @@ async fn all_scenarios_v4() {
 async fn all_scenarios_v3() {
     walk(&Scenario::ALL, LangfuseGeneration::V3, 11, 30).await;
 }
+
+#[tokio::test]
+#[ignore = "prints"]
+async fn figures_of_the_cascade() {
+    let live = Live::start(&[Scenario::ErrorCascade], LangfuseGeneration::V4, default_anchor()).await;
+    let sql = "SELECT date_bin(INTERVAL '15 minutes', start_time) h, count(*) n, count(DISTINCT trace_id) t, sum(total_cost) c FROM langfuse.observations WHERE type='GENERATION' AND name='checkout-assistant' AND start_time >= now() - INTERVAL '7 hours' GROUP BY 1 ORDER BY 1";
+    let rows = live.scene.ctx.engine.collect(sql, Default::default()).await.unwrap();
+    println!("{}", arrow::util::pretty::pretty_format_batches(&rows.batches).unwrap());
+    let sql = "SELECT date_part('hour', h) hod, count(*), median(n), max(n), avg(n) FROM (SELECT date_trunc('hour', start_time) h, count(*) n FROM langfuse.observations WHERE type='GENERATION' AND name='checkout-assistant' AND start_time >= now() - INTERVAL '9 days' AND start_time < now() - INTERVAL '2 hours' GROUP BY 1) GROUP BY 1 ORDER BY 1";
+    let rows = live.scene.ctx.engine.collect(sql, Default::default()).await.unwrap();
+    println!("{}", arrow::util::pretty::pretty_format_batches(&rows.batches).unwrap());
+}
