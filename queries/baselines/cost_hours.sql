@@ -9,7 +9,7 @@
 -- looked at, so that an hour without cost is told from an hour nobody looked at.
 
 SELECT
-    coalesce(nullif(trim(name), ''), '(unnamed)') AS feature,
+    CASE WHEN trim(coalesce(name, '')) = '' THEN '(unnamed)' ELSE name END AS feature,
     date_trunc('hour', start_time) AS hour_start,
     sum(coalesce(total_cost, 0.0)) AS cost_usd,
     count(*) AS generations
@@ -17,4 +17,4 @@ FROM langfuse.observations
 WHERE type = 'GENERATION'
   AND start_time >= $start
   AND start_time < $end
-GROUP BY coalesce(nullif(trim(name), ''), '(unnamed)'), date_trunc('hour', start_time)
+GROUP BY CASE WHEN trim(coalesce(name, '')) = '' THEN '(unnamed)' ELSE name END, date_trunc('hour', start_time)

@@ -13,7 +13,7 @@
 WITH outputs AS MATERIALIZED (
     SELECT
         id,
-        coalesce(nullif(trim(name), ''), '(unnamed)') AS feature,
+        CASE WHEN trim(coalesce(name, '')) = '' THEN '(unnamed)' ELSE name END AS feature,
         CASE json_kind(output)
             WHEN 'string' THEN json_as_text(concat('[', output, ']'), 0)
             WHEN 'object' THEN CASE WHEN json_contains(output, 'role')

@@ -7,7 +7,7 @@
 -- Per feature, score name and data type; each score counted once per feature, whatever the number of its generations.
 
 WITH calls AS MATERIALIZED (
-    SELECT id, trace_id, coalesce(nullif(trim(name), ''), '(unnamed)') AS feature
+    SELECT id, trace_id, CASE WHEN trim(coalesce(name, '')) = '' THEN '(unnamed)' ELSE name END AS feature
     FROM langfuse.observations
     WHERE type = 'GENERATION'
       AND start_time >= $start

@@ -10,7 +10,7 @@
 
 WITH calls AS (
     SELECT
-        coalesce(nullif(trim(name), ''), '(unnamed)') AS tool,
+        CASE WHEN trim(coalesce(name, '')) = '' THEN '(unnamed)' ELSE name END AS tool,
         start_time,
         CASE json_kind(output)
             WHEN 'string' THEN json_as_text(concat('[', output, ']'), 0)

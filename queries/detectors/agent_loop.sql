@@ -19,7 +19,7 @@
 WITH by_name AS (
     SELECT
         trace_id,
-        coalesce(nullif(trim(name), ''), '(unnamed)') AS name,
+        CASE WHEN trim(coalesce(name, '')) = '' THEN '(unnamed)' ELSE name END AS name,
         count(*) AS calls,
         sum(coalesce(total_cost, 0)) AS cost_usd,
         min(start_time) AS first_generation,
@@ -28,7 +28,7 @@ WITH by_name AS (
     WHERE type = 'GENERATION'
       AND start_time >= $window_start
       AND start_time < $window_end
-    GROUP BY trace_id, coalesce(nullif(trim(name), ''), '(unnamed)')
+    GROUP BY trace_id, CASE WHEN trim(coalesce(name, '')) = '' THEN '(unnamed)' ELSE name END
 ),
 by_trace AS (
     SELECT

@@ -45,7 +45,7 @@ WITH expected AS MATERIALIZED (
 ),
 calls AS (
     SELECT
-        coalesce(nullif(trim(name), ''), '(unnamed)') AS feature,
+        CASE WHEN trim(coalesce(name, '')) = '' THEN '(unnamed)' ELSE name END AS feature,
         id,
         start_time,
         coalesce(total_cost, 0.0) AS cost_usd,

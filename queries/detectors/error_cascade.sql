@@ -101,11 +101,11 @@ ordinary AS (
 calls AS (
     SELECT
         id,
-        coalesce(nullif(trim(name), ''), '(unnamed)') AS feature,
+        CASE WHEN trim(coalesce(name, '')) = '' THEN '(unnamed)' ELSE name END AS feature,
         start_time,
         coalesce(end_time, start_time) AS end_time,
         coalesce(total_cost, 0.0) AS cost_usd,
-        count(*) OVER (PARTITION BY coalesce(nullif(trim(name), ''), '(unnamed)')) AS feature_generations
+        count(*) OVER (PARTITION BY CASE WHEN trim(coalesce(name, '')) = '' THEN '(unnamed)' ELSE name END) AS feature_generations
     FROM langfuse.observations
     WHERE type = 'GENERATION'
       AND start_time >= $window_start

@@ -32,7 +32,7 @@ WITH outputs AS MATERIALIZED (
     SELECT
         id,
         trace_id,
-        coalesce(nullif(trim(name), ''), '(unnamed)') AS feature,
+        CASE WHEN trim(coalesce(name, '')) = '' THEN '(unnamed)' ELSE name END AS feature,
         start_time,
         coalesce(total_cost, 0.0) AS cost_usd,
         CASE json_kind(output)

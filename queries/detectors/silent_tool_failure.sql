@@ -36,7 +36,7 @@ WITH calls AS MATERIALIZED (
     SELECT
         id,
         trace_id,
-        coalesce(nullif(trim(name), ''), '(unnamed)') AS tool,
+        CASE WHEN trim(coalesce(name, '')) = '' THEN '(unnamed)' ELSE name END AS tool,
         start_time,
         coalesce(total_cost, 0.0) AS cost_usd,
         CASE json_kind(output)

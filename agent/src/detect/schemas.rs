@@ -99,8 +99,9 @@ async fn kept(loader: &Loader<'_>, spec: &BaselineSpec) -> Result<Shapes, Failur
     for version in loader.ctx.store.schemas.list(&loader.ctx.scope, None).await? {
         let snapshot = version.snapshot;
         if snapshot.window.end <= loader.window.end && !shapes.contains_key(&snapshot.feature) {
-            let shape: Shape = serde_json::from_value(snapshot.schema)
-                .map_err(|error| wrong(spec, format!("the kept schema of '{}' is not understood: {error}", snapshot.feature)))?;
+            let shape: Shape = serde_json::from_value(snapshot.schema).map_err(|error| {
+                wrong(spec, format!("the kept schema of '{}' is not understood: {error}", snapshot.feature))
+            })?;
             shapes.insert(snapshot.feature, Sampled { shape, outputs: snapshot.sample_count });
         }
     }
@@ -142,7 +143,8 @@ fn read(spec: &BaselineSpec, tables: &[InputTable]) -> Result<Shapes, DetectErro
                     let share = row.get("fail_share").and_then(Value::as_f64).unwrap_or_default();
                     // To the hundredth: chance in the last digit is no new version of a schema.
                     let fail_share = (share * 100.0).ceil() / 100.0;
-                    shapes.insert(feature, Sampled { shape: Shape { kind, fail_share, keys: BTreeMap::new() }, outputs });
+                    shapes
+                        .insert(feature, Sampled { shape: Shape { kind, fail_share, keys: BTreeMap::new() }, outputs });
                 }
             }
         }

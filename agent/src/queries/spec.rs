@@ -182,8 +182,8 @@ pub struct EvidenceSpec {
     pub max_rows: usize,
     /// How long it may take.
     pub timeout: Duration,
-    /// The placeholder filled with the candidates' SHAs: it runs after the commits are known.
-    pub after_candidates: bool,
+    /// Whether it has a placeholder that the first answers fill (`shas`, `issue_ids`, `channels`), and runs after them.
+    pub runs_second: bool,
 }
 
 /// A query people run by name.
@@ -447,9 +447,23 @@ impl BaselineSpec {
     }
 }
 
-/// What an investigation binds by itself.
-pub const INCIDENT_PLACEHOLDERS: &[&str] =
-    &["entity", "window_start", "window_end", "onset", "since", "until", "owner", "repo", "shas", "issue_ids", "channels"];
+/// What an investigation binds by itself (docs/detectors/README.md, evidence).
+pub const INCIDENT_PLACEHOLDERS: &[&str] = &[
+    "entity",
+    "feature",
+    "window_start",
+    "window_end",
+    "onset",
+    "before",
+    "since",
+    "history",
+    "until",
+    "owner",
+    "repo",
+    "shas",
+    "issue_ids",
+    "channels",
+];
 
 impl EvidenceSpec {
     /// Reads the header of an evidence query.
@@ -496,7 +510,7 @@ impl EvidenceSpec {
             timeline,
             max_rows,
             timeout,
-            after_candidates: header.placeholders.contains("shas") || header.placeholders.contains("issue_ids"),
+            runs_second: ["shas", "issue_ids", "channels"].iter().any(|p| header.placeholders.contains(*p)),
             header: Arc::new(header),
         })
     }

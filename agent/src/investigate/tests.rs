@@ -1,0 +1,193 @@
+//! What an investigation promises.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use tripline_store::EvidenceStatus;
+
+use super::*;
+use crate::detect::Persist;
+use crate::testing::{Healthy, Scene, World, at, minutes};
+
+fn judged_at() -> DateTime<Utc> {
+    at("2026-11-20T12:00:00Z")
+}
+
+fn onset() -> DateTime<Utc> {
+    judged_at() - minutes(30)
+}
+
+fn sha(n: u8) -> String {
+    format!("{n:02x}").repeat(20)
+}
+
+fn repository() -> Repository {
+    Repository { owner: "acme".to_owned(), name: "shop".to_owned() }
+}
+
+/// A healthy week, then a cascade that begins half an hour before.
+fn cascade() -> World {
+    let mut healthy = Healthy::new(7, judged_at() - TimeDelta::days(9), judged_at());
+    healthy.bursts = false;
+    let mut world = healthy.world();
+    world.cascade("assist", "RateLimitError", onset(), 30, 0.11);
+    for row in world.rows.get_mut("sentry.issue_events").unwrap() {
+        if row["title"] == "RateLimitError" {
+            row.insert("metadata".to_owned(), json!(json!({"filename": "svc/client.py"}).to_string()));
+        }
+    }
+    world
+}
+
+async fn investigated(world: &World, detector: &str) -> Findings {
+    let scene = world.scene(judged_at());
+    investigated_in(&scene, detector, Some(repository())).await
+}
+
+async fn investigated_in(scene: &Scene, detector: &str, repository: Option<Repository>) -> Findings {
+    let judged = scene.detectors.run_once(detector, judged_at(), Persist::Nothing).await.unwrap();
+    let anomaly = judged.findings[0].to_anomaly(judged_at());
+    let investigator = Investigator::new(scene.ctx.clone(), scene.detectors.queries().clone(), repository);
+    investigator.investigate(&anomaly, &judged.gaps).await
+}
+
+fn shas(findings: &Findings) -> Vec<&str> {
+    findings.suspects.iter().map(|s| s.sha.get(..2).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_commit_that_was_deployed_just_before_is_the_first_suspect() {
+    let mut world = cascade();
+    world.commit(
+        &sha(1),
+        "Rewrite the system prompt template for the model",
+        onset() - TimeDelta::hours(20),
+        &["web/a.ts"],
+    );
+    world.deployment(&sha(1), onset() - TimeDelta::hours(19));
+    world.commit(&sha(2), "Simplify", onset() - minutes(25), &["svc/client.py"]);
+    world.deployment(&sha(2), onset() - minutes(5));
+    // Closer still, and not deployed: a prompt-like message helps it nothing.
+    world.commit(&sha(3), "Prompt for the LLM", onset() - minutes(3), &["web/b.ts"]);
+    // After the onset.
+    world.commit(&sha(4), "Fix", onset() + minutes(10), &["svc/client.py"]);
+    world.deployment(&sha(4), onset() + minutes(12));
+
+    let found = investigated(&world, "error_cascade").await;
+    assert_eq!(found.onset, onset());
+    assert_eq!(shas(&found), ["02", "01", "03"], "{:#?}", found.suspects);
+    let culprit = found.culprit.unwrap();
+    assert!(culprit.score > suspects::LIKELY, "{culprit:#?}");
+    assert_eq!(culprit.live_at, onset() - minutes(5));
+    assert_eq!(culprit.parts.iter().find(|p| p.name == "links").unwrap().value, 1.0);
+    assert!(found.suspects[2].score < 0.1);
+}
+
+#[tokio::test]
+async fn without_deployments_the_merge_and_else_the_commit_counts() {
+    let mut world = cascade();
+    world.commit(&sha(1), "a", onset() - TimeDelta::hours(30), &["svc/a.py"]);
+    world.push(
+        "github.pulls",
+        json!({"owner": "acme", "repo": "shop", "number": 7, "title": "a", "state": "closed", "merged_at": onset() - minutes(20),
+            "updated_at": onset() - minutes(20), "merge_commit_sha": sha(1)}),
+    );
+    world.commit(&sha(2), "b", onset() - TimeDelta::hours(5), &["svc/b.py"]);
+    let found = investigated(&world, "error_cascade").await;
+    assert_eq!(shas(&found), ["01", "02"]);
+    assert_eq!((found.suspects[0].live_by, found.suspects[0].pull_request), (suspects::LiveBy::Merge, Some(7)));
+    assert!(found.suspects.iter().all(|s| s.parts.iter().all(|p| p.name != "deployed")));
+}
+
+#[tokio::test]
+async fn what_was_reverted_before_the_onset_is_no_suspect() {
+    let mut world = cascade();
+    world.commit(&sha(1), "a", onset() - minutes(50), &["svc/a.py"]);
+    world.commit(
+        &sha(2),
+        &format!("Revert \"a\"\n\nThis reverts commit {}.", sha(1)),
+        onset() - minutes(40),
+        &["svc/a.py"],
+    );
+    assert_eq!(shas(&investigated(&world, "error_cascade").await), ["02"]);
+}
+
+#[tokio::test]
+async fn documents_and_tests_weigh_less_whatever_their_message() {
+    let mut world = cascade();
+    for (n, file) in [(1, "svc/client_pool.py"), (2, "guide/intro.md"), (3, "svc/tests/test_pool.py")] {
+        world.commit(&sha(n), "same", onset() - minutes(20), &[file]);
+    }
+    let found = investigated(&world, "error_cascade").await;
+    assert_eq!(shas(&found), ["01", "02", "03"]);
+}
+
+#[tokio::test]
+async fn an_old_commit_alone_is_no_culprit() {
+    let mut world = cascade();
+    world.commit(&sha(1), "a", onset() - TimeDelta::hours(40), &["svc/a.py"]);
+    let found = investigated(&world, "error_cascade").await;
+    assert_eq!((found.suspects.len(), found.culprit), (1, None));
+}
+
+#[tokio::test]
+async fn a_source_that_is_not_there_is_unknown_and_the_rest_is_gathered() {
+    let mut world = cascade();
+    world.message("incidents", "Checkout fails", onset() + minutes(5));
+    world.message("random", "Lunch?", onset() + minutes(6));
+    let found = investigated_in(&world.scene(judged_at()), "error_cascade", None).await;
+    let [gap] = found.gaps.as_slice() else { panic!("{:?}", found.gaps) };
+    assert_eq!(gap.source, "github");
+    assert!(gap.reason.starts_with(NOT_CONFIGURED));
+    let of = |name: &str| found.evidence.iter().find(|e| e.name == name).unwrap();
+    assert_eq!(of("commits").status, EvidenceStatus::Unknown);
+    assert_eq!(of("messages").rows.as_array().unwrap().len(), 1);
+    assert_eq!(of("issues").status, EvidenceStatus::Ok);
+    assert!(of("issues").sql.contains("FROM sentry.issues"));
+    assert_eq!(found.culprit, None);
+}
+
+#[tokio::test]
+async fn when_no_incident_channel_exists_all_readable_ones_are_read() {
+    let mut world = cascade();
+    world.message("random", "Checkout fails", onset() + minutes(5));
+    let found = investigated(&world, "error_cascade").await;
+    let kinds: Vec<&str> = found.timeline.iter().map(|e| e.kind.as_str()).collect();
+    assert!(kinds.contains(&"message") && kinds.contains(&"onset"));
+    assert!(found.timeline.is_sorted_by_key(|entry| entry.at));
+}
+
+#[tokio::test]
+async fn content_is_never_kept() {
+    let mut world = Healthy::new(7, judged_at() - TimeDelta::days(9), judged_at()).world();
+    world.silence("answer", judged_at() - minutes(60));
+    world.outputs("answer", judged_at() - minutes(60), 20, &json!({"text": "very-secret-words"}));
+    world.repeat("the-loop", "plan", judged_at() - minutes(70), 15);
+    for detector in ["prompt_drift", "agent_loop"] {
+        let found = investigated(&world, detector).await;
+        let kept = serde_json::to_string(&found.evidence).unwrap();
+        assert!(!kept.contains("very-secret-words") && !kept.contains("again"));
+    }
+    let found = investigated(&world, "prompt_drift").await;
+    let outputs = found.evidence.iter().find(|e| e.name == "outputs").unwrap();
+    assert_eq!(outputs.rows[0]["output"]["keys"], json!(["text"]));
+}
+
+#[tokio::test]
+async fn many_rows_are_cut_and_that_is_said() {
+    let mut world = cascade();
+    world.spike("assist", onset() - TimeDelta::hours(3), 180, 15, 0.001);
+    let found = investigated(&world, "error_cascade").await;
+    let calls = found.evidence.iter().find(|e| e.name == "calls").unwrap();
+    assert_eq!(calls.rows.as_array().unwrap().len(), 500);
+    assert!(calls.truncated && calls.row_count > 500);
+}
+
+#[test]
+fn a_repository_is_read_from_the_environment() {
+    let of = |vars: &[(&str, &str)]| Repository::from_environment(&Environment::of(vars.iter().copied()));
+    let expected = Some(Repository { owner: "acme".to_owned(), name: "shop".to_owned() });
+    assert_eq!(of(&[("GITHUB_OWNER", "acme"), ("GITHUB_REPO", "shop")]), expected);
+    assert_eq!(of(&[("GITHUB_REPO", "acme/shop")]), expected);
+    assert_eq!(of(&[("GITHUB_REPO", "shop")]), None);
+    let _: Value = json!(expected);
+}
