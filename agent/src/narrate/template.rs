@@ -1,0 +1,232 @@
+//! The templates: what is told without any model.
+//!
+//! Owns: the sentences. Must hold: deterministic; under 300 words whatever the vendors wrote; every figure is a value of
+//! the finding, a suspect or the evidence; a suspect below [`LIKELY`](crate::investigate::suspects::LIKELY) is called a
+//! lead; unknown sources are named.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use tripline_store::NarrativeParts;
+
+use super::Story;
+use crate::investigate::suspects::{LIKELY, LiveBy, Suspect};
+use crate::queries::spec::usd_text;
+
+/// Characters of a vendor's text at most.
+const QUOTED: usize = 80;
+
+/// The four parts.
+#[must_use]
+pub fn parts(story: Story<'_>) -> NarrativeParts {
+    NarrativeParts {
+        what_happened: what_happened(story),
+        likely_cause: likely_cause(story),
+        impact: impact(story),
+        recommended_action: recommended_action(story),
+    }
+}
+
+/// A vendor's text: one line, shortened.
+fn quoted(text: &str) -> String {
+    let line: String = text.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
+    if line.chars().count() <= QUOTED { line } else { line.chars().take(QUOTED - 1).chain(['…']).collect() }
+}
+
+fn number(story: Story<'_>, field: &str) -> Option<f64> {
+    story.anomaly.evidence.get(field)?.as_f64()
+}
+
+fn count(story: Story<'_>, field: &str) -> String {
+    number(story, field).map_or_else(|| "an unknown number of".to_owned(), |n| format!("{n:.0}"))
+}
+
+fn decimal(story: Story<'_>, field: &str, digits: usize) -> String {
+    number(story, field).map_or_else(|| "an unknown number of".to_owned(), |n| format!("{n:.digits$}"))
+}
+
+fn usd(story: Story<'_>, field: &str) -> String {
+    number(story, field).map_or_else(|| "an unknown amount".to_owned(), usd_text)
+}
+
+fn word<'a>(story: Story<'a>, field: &str) -> Option<&'a str> {
+    story.anomaly.evidence.get(field)?.as_str().filter(|text| !text.is_empty())
+}
+
+/// `2026-11-20 10:05 UTC`
+fn moment(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+fn what_happened(story: Story<'_>) -> String {
+    let entity = quoted(&story.anomaly.entity);
+    let onset = moment(story.findings.onset);
+    match story.anomaly.kind.as_str() {
+        "cost_spike" => format!(
+            "{entity} cost {} within an hour, {} times its baseline of {}, in {} generations. It began at {onset}.",
+            usd(story, "current_cost_usd"),
+            decimal(story, "ratio", 1),
+            usd(story, "baseline_usd"),
+            count(story, "generations"),
+        ),
+        "error_cascade" => format!(
+            "Errors and model calls rise together since {onset}: {} errors (\"{}\" above all) overlap {} generations of \
+             {entity}, which ordinarily makes {} in an hour.",
+            count(story, "errors"),
+            quoted(word(story, "top_issue_title").unwrap_or("untitled")),
+            count(story, "generations"),
+            count(story, "ordinary_generations"),
+        ),
+        "prompt_drift" if word(story, "drift_type") == Some("score_regression") => format!(
+            "The average \"{}\" score of {entity} fell from {} to {} within a day.",
+            quoted(word(story, "score_name").unwrap_or("unnamed")),
+            decimal(story, "baseline_average", 2),
+            decimal(story, "recent_average", 2),
+        ),
+        "prompt_drift" => format!(
+            "Since {onset} outputs of {entity} break the schema they always had: {} of the newest {}.{}",
+            count(story, "failed"),
+            count(story, "judged"),
+            missing_keys(story),
+        ),
+        "agent_loop" => format!(
+            "One trace ({entity}) has made {} generations since {onset}, \"{}\" {} times, without coming to an end.",
+            count(story, "generations"),
+            quoted(word(story, "most_repeated_name").unwrap_or("unnamed")),
+            count(story, "repeat_count"),
+        ),
+        "silent_tool_failure" => format!(
+            "The tool {entity} ends without an error and returns something else than before since {onset}: {}.",
+            tool_symptoms(story),
+        ),
+        _ => format!("{} It began at {onset}.", quoted(&story.anomaly.description)),
+    }
+}
+
+fn missing_keys(story: Story<'_>) -> String {
+    let keys = story.anomaly.evidence.get("missing_keys").and_then(Value::as_array);
+    let names: Vec<String> = keys.into_iter().flatten().filter_map(Value::as_str).take(5).map(quoted).collect();
+    if names.is_empty() { String::new() } else { format!(" Missing: {}.", names.join(", ")) }
+}
+
+fn tool_symptoms(story: Story<'_>) -> String {
+    let has = |strategy: &str| {
+        let strategies = story.anomaly.evidence.get("strategies").and_then(Value::as_array);
+        strategies.is_some_and(|s| s.iter().any(|known| known.as_str() == Some(strategy)))
+    };
+    let mut symptoms = Vec::new();
+    if has("schema_failure") || has("output_anomaly") {
+        let how = match (has("schema_failure"), has("output_anomaly")) {
+            (true, true) => "are no JSON any more and far shorter",
+            (true, false) => "are no JSON any more",
+            _ => "are far shorter than they were",
+        };
+        symptoms.push(format!("{} of its newest {} outputs {how}", count(story, "failed"), count(story, "judged")));
+    }
+    if has("sentry_correlation") {
+        let title = quoted(word(story, "sentry_issue_title").unwrap_or("untitled"));
+        symptoms.push(format!("the new Sentry issue \"{title}\" follows its calls"));
+    }
+    symptoms.join("; ")
+}
+
+fn likely_cause(story: Story<'_>) -> String {
+    let mut text = match &story.findings.culprit {
+        Some(suspect) => accused(suspect),
+        None => match story.findings.suspects.first() {
+            Some(first) => format!(
+                "No commit stands out. The nearest lead is {} (\"{}\", score {:.2}), which proves nothing.",
+                short(&first.sha),
+                quoted(&first.message),
+                first.score
+            ),
+            None => "No commit that went live before it is known.".to_owned(),
+        },
+    };
+    let unknown: Vec<&str> = story.findings.gaps.iter().map(|gap| gap.source.as_str()).collect();
+    if !unknown.is_empty() {
+        text.push_str(&format!(" Unknown, because they could not be asked: {}.", unknown.join(", ")));
+    }
+    text
+}
+
+fn accused(suspect: &Suspect) -> String {
+    let how = match suspect.live_by {
+        LiveBy::Deployment => "deployed",
+        LiveBy::Release => "released",
+        LiveBy::Merge => "merged",
+        LiveBy::Commit | LiveBy::NotDeployed => "committed",
+    };
+    let reasons: Vec<&str> = suspect
+        .parts
+        .iter()
+        .filter(|part| part.name == "timing" || (part.name == "links" && part.value > 0.0))
+        .map(|part| part.reason.as_str())
+        .collect();
+    let who = suspect.author.as_deref().map_or_else(String::new, |author| format!(" by {}", quoted(author)));
+    let verdict = if suspect.score >= LIKELY {
+        "is the likely cause"
+    } else {
+        "is the best lead; that it is the cause is not proven"
+    };
+    format!(
+        "Commit {} (\"{}\"{who}), {how} at {}, {verdict}: {}. Score {:.2}.",
+        short(&suspect.sha),
+        quoted(&suspect.message),
+        moment(suspect.live_at),
+        quoted(&reasons.join("; ")),
+        suspect.score
+    )
+}
+
+fn short(sha: &str) -> &str {
+    sha.get(..8).unwrap_or(sha)
+}
+
+fn impact(story: Story<'_>) -> String {
+    let cost = story.anomaly.cost_usd.map(usd_text);
+    match story.anomaly.kind.as_str() {
+        "cost_spike" => {
+            format!("{} above the baseline in this hour.", cost.unwrap_or_else(|| "An unknown amount".to_owned()))
+        }
+        "error_cascade" => format!(
+            "{} spent on the generations that overlap the errors, and {} failures that users may have met.",
+            cost.unwrap_or_else(|| "An unknown amount".to_owned()),
+            count(story, "errors")
+        ),
+        "prompt_drift" if word(story, "drift_type") == Some("score_regression") => {
+            "Answers are worse than they were; readers of the outputs see no error.".to_owned()
+        }
+        "prompt_drift" => format!(
+            "{} broken outputs reached whatever reads them, without any error.",
+            count(story, "failed_in_window")
+        ),
+        "agent_loop" => format!(
+            "{} burned so far, {} a minute while it runs.",
+            cost.unwrap_or_else(|| "An unknown amount".to_owned()),
+            usd(story, "cost_velocity_per_min")
+        ),
+        "silent_tool_failure" => match number(story, "failed_in_window") {
+            Some(failed) if failed > 0.0 => {
+                format!("{failed:.0} wrong results were taken for good ones within six hours.")
+            }
+            _ => "Calls that look successful are followed by errors elsewhere.".to_owned(),
+        },
+        _ => cost.map_or_else(|| "Its cost is unknown.".to_owned(), |cost| format!("{cost}.")),
+    }
+}
+
+fn recommended_action(story: Story<'_>) -> String {
+    let culprit = story.findings.culprit.as_ref();
+    let undo = culprit.map_or_else(
+        || "Look at what changed before the onset".to_owned(),
+        |suspect| format!("Check commit {} and take it back if it is the cause", short(&suspect.sha)),
+    );
+    match story.anomaly.kind.as_str() {
+        "agent_loop" => format!("Stop the run of this trace now. {undo}."),
+        "error_cascade" => format!("{undo}; until then limit retries."),
+        "cost_spike" => format!("{undo}; until then cap what a call may cost."),
+        "prompt_drift" => format!("{undo}, or accept the new outputs where they are read."),
+        "silent_tool_failure" => format!("{undo}, and make the tool fail aloud."),
+        _ => format!("{undo}."),
+    }
+}
