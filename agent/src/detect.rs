@@ -53,6 +53,8 @@ pub struct Judgement {
     pub findings: Vec<Finding>,
     /// Sources that were missing. With any, the window is not judged completely: it is never clean.
     pub gaps: Vec<Gap>,
+    /// Whether the rule was run all the same, over what the other sources say.
+    pub partial: bool,
     /// What a reader should know.
     pub notes: Vec<String>,
     /// HTTP requests sent.
@@ -159,11 +161,15 @@ impl Detectors {
             window,
             findings: Vec::new(),
             gaps: Vec::new(),
+            partial: false,
             notes: Vec::new(),
             requests: 0,
         };
         match self.findings(spec, window, persist, &mut judgement).await {
-            Ok(findings) => judgement.findings = findings,
+            Ok(findings) => {
+                judgement.findings = findings;
+                judgement.partial = !judgement.gaps.is_empty();
+            }
             Err(Failure::Gap { gap, .. }) => judgement.gaps.push(gap),
             Err(Failure::Error(error)) => return Err(error),
         }

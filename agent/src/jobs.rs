@@ -1,5 +1,367 @@
-//! jobs
+//! Jobs: what runs when, once, and what is caught up.
+//!
+//! Owns: the jobs there are ([`spec`]), which windows are due ([`due`]), running them under a lease ([`Jobs`]) and the wall
+//! clock that calls it ([`scheduler`]). Does not own: what a job does (detect, respond, govern).
+//!
+//! Must hold: of one job one run is alive at a time, in whatever process; a window is judged once completely or stays due;
+//! windows are judged in order; a window older than the catch-up is recorded as skipped, never forgotten; which windows are
+//! due follows from the injected clock alone.
 
+pub mod due;
 pub mod schedule;
+pub mod scheduler;
+pub mod spec;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::{FutureExt, StreamExt, stream};
+use serde::Serialize;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use tripline_store::{Begun, JobOutcome, JobRun, JobRunFilter, JobStatus, NewJobRun, PageRequest, StoreError, Window};
+
+use crate::detect::{DetectError, Detectors, Judgement, Persist};
+use crate::queries::HeaderError;
+use crate::respond::Responder;
 
 pub use schedule::Schedule;
+pub use scheduler::{JobsHandle, start};
+pub use spec::{JobInfo, JobSpec, Work};
+
+/// How long a run may go without a sign of life.
+const LEASE: Duration = Duration::from_secs(60);
+
+/// Jobs that run at once.
+const AT_ONCE: usize = 2;
+
+/// After a run that broke off, how long its job waits before it is tried again.
+const RETRY_AFTER: TimeDelta = TimeDelta::minutes(5);
+
+/// Why a job could not be run.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum JobError {
+    /// There is no such job.
+    #[error("there is no job '{name}'. Hint: there are {known}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// The jobs there are.
+        known: String,
+    },
+    /// It is running already.
+    #[error("the job '{name}' is running since {since}, held by {holder}. Hint: wait until it is done")]
+    Busy {
+        /// The job.
+        name: String,
+        /// Since when.
+        since: DateTime<Utc>,
+        /// By whom.
+        holder: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A query file is wrong.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// A window could not be judged.
+    #[error(transparent)]
+    Detect(#[from] DetectError),
+}
+
+/// What a run by hand did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "mode", rename_all = "snake_case")]
+pub enum HandRun {
+    /// It ran for real.
+    Ran {
+        /// The run.
+        run: JobRun,
+    },
+    /// It would find this; nothing was written.
+    Dry {
+        /// What a detector finds; `None` for a job that finds nothing.
+        judgement: Option<Judgement>,
+    },
+}
+
+/// Runs jobs. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Jobs {
+    detectors: Detectors,
+    responder: Responder,
+    /// Names this process in leases.
+    holder: String,
+    stop: CancellationToken,
+}
+
+/// How one run ended.
+struct Ended {
+    status: JobStatus,
+    error: Option<String>,
+    detail: serde_json::Value,
+    /// Whether the rule ran although a source was missing.
+    partial: bool,
+}
+
+impl Ended {
+    fn failed(error: impl ToString) -> Self {
+        Self { status: JobStatus::Failed, error: Some(error.to_string()), detail: json!({}), partial: false }
+    }
+}
+
+impl Jobs {
+    /// Jobs over these detectors; `holder` names this process in leases.
+    #[must_use]
+    pub fn new(detectors: Detectors, responder: Responder, holder: impl Into<String>) -> Self {
+        Self { detectors, responder, holder: holder.into(), stop: CancellationToken::new() }
+    }
+
+    /// The jobs there are.
+    #[must_use]
+    pub fn list(&self) -> Vec<JobInfo> {
+        let now = self.detectors.context().clock.now();
+        self.specs().iter().map(|spec| spec.info(now)).collect()
+    }
+
+    fn specs(&self) -> Vec<JobSpec> {
+        spec::all(&self.detectors.queries().current(), &self.detectors.context().settings.get())
+    }
+
+    fn find(&self, name: &str) -> Result<JobSpec, JobError> {
+        let specs = self.specs();
+        let known = specs.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
+        specs.into_iter().find(|spec| spec.name == name).ok_or(JobError::Unknown { name: name.to_owned(), known })
+    }
+
+    /// Stops runs that are in progress: their windows stay due.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Runs everything that is due at `now`, each job's windows in order, and returns the runs that ended.
+    ///
+    /// # Errors
+    /// When the store fails. What a job itself runs into is in its run.
+    pub async fn run_due(&self, now: DateTime<Utc>) -> Result<Vec<JobRun>, JobError> {
+        let specs = self.specs();
+        let jobs: Vec<_> = specs.iter().map(|spec| self.run_job(spec, now).boxed()).collect();
+        let runs: Vec<Result<Vec<JobRun>, JobError>> = stream::iter(jobs).buffered(AT_ONCE).collect().await;
+        Ok(runs.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
+    /// Runs what is due of one job.
+    ///
+    /// # Errors
+    /// When there is no such job, or the store fails.
+    pub async fn run_due_of(&self, name: &str, now: DateTime<Utc>) -> Result<Vec<JobRun>, JobError> {
+        self.run_job(&self.find(name)?, now).await
+    }
+
+    async fn run_job(&self, spec: &JobSpec, now: DateTime<Utc>) -> Result<Vec<JobRun>, JobError> {
+        let ctx = self.detectors.context();
+        if self.waits(spec, now).await? {
+            return Ok(Vec::new());
+        }
+        let watermark = ctx.store.jobs.watermark(&ctx.scope, &spec.name).await?;
+        let catch_up = TimeDelta::days(ctx.settings.get().catch_up_days);
+        let due = due::of(spec, watermark, now, catch_up);
+        let mut runs = Vec::new();
+        if let Some(skipped) = due.skipped {
+            runs.extend(self.skip(spec, skipped, now).await?);
+        }
+        let newest = due.ticks.last().copied();
+        for tick in due.ticks {
+            if self.stop.is_cancelled() {
+                break;
+            }
+            let Some((run, partial)) = self.run(spec, tick, Some(tick)).await? else { break };
+            let status = run.status;
+            runs.push(run);
+            if status != JobStatus::Ok {
+                // What the other sources say about the present must not wait for the one that is missing.
+                if let Some(newest) = newest.filter(|newest| partial && *newest > tick) {
+                    runs.extend(self.run(spec, newest, None).await?.map(|(run, _)| run));
+                }
+                break;
+            }
+        }
+        Ok(runs)
+    }
+
+    /// Whether a job whose last run broke off is not to be tried again yet.
+    async fn waits(&self, spec: &JobSpec, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let ctx = self.detectors.context();
+        let filter = JobRunFilter { job: Some(spec.name.clone()), ..JobRunFilter::default() };
+        let last = ctx.store.jobs.list(&ctx.scope, &filter, &PageRequest::first(1)).await?.items.into_iter().next();
+        Ok(last.is_some_and(|run| {
+            let broke_off = matches!(run.status, JobStatus::Gap | JobStatus::Failed | JobStatus::TimedOut);
+            let next_tick = spec.schedule.next_after(run.due_at).is_some_and(|next| next <= now);
+            broke_off && !next_tick && run.finished_at.is_some_and(|at| now < at + RETRY_AFTER)
+        }))
+    }
+
+    /// Records windows that are too old to be judged.
+    async fn skip(&self, spec: &JobSpec, until: DateTime<Utc>, now: DateTime<Utc>) -> Result<Option<JobRun>, JobError> {
+        let ctx = self.detectors.context();
+        let new = NewJobRun {
+            job: spec.name.clone(),
+            window: None,
+            due_at: until,
+            holder: self.holder.clone(),
+            lease_for: LEASE,
+        };
+        let Begun::Started(run) = ctx.store.jobs.begin(&ctx.scope, new, now).await? else { return Ok(None) };
+        let outcome = JobOutcome {
+            status: JobStatus::Skipped,
+            error: None,
+            detail: Some(json!({"reason": "older than the catch-up", "skipped_until": until})),
+            advance_to: Some(until),
+        };
+        Ok(Some(ctx.store.jobs.finish(&ctx.scope, &run.id, &self.holder, outcome, now).await?))
+    }
+
+    /// Runs one job for one tick, under a lease. `None` when another run of it is alive. With `advance_to`, the watermark
+    /// follows when it went well.
+    async fn run(
+        &self,
+        spec: &JobSpec,
+        tick: DateTime<Utc>,
+        advance_to: Option<DateTime<Utc>>,
+    ) -> Result<Option<(JobRun, bool)>, JobError> {
+        let ctx = self.detectors.context();
+        let window = match spec.window {
+            Some(length) => Some(Window::new(tick - length, tick)?),
+            None => None,
+        };
+        let new =
+            NewJobRun { job: spec.name.clone(), window, due_at: tick, holder: self.holder.clone(), lease_for: LEASE };
+        let run = match ctx.store.jobs.begin(&ctx.scope, new, ctx.clock.now()).await? {
+            Begun::Started(run) => run,
+            Begun::Busy(_) => return Ok(None),
+        };
+        let ended = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Ended {
+                status: JobStatus::Abandoned,
+                error: Some("the process was told to stop; the window stays due".to_owned()),
+                detail: json!({}),
+                partial: false,
+            },
+            ended = tokio::time::timeout(spec.timeout, self.work(spec, window)) => ended.unwrap_or_else(|_| Ended {
+                status: JobStatus::TimedOut,
+                error: Some(format!("it did not end within {} s", spec.timeout.as_secs())),
+                detail: json!({}),
+                partial: false,
+            }),
+            lost = self.keep_alive(&run) => Ended::failed(lost),
+        };
+        let advance_to = advance_to.filter(|_| ended.status == JobStatus::Ok);
+        let outcome = JobOutcome { status: ended.status, error: ended.error, detail: Some(ended.detail), advance_to };
+        let finished = ctx.store.jobs.finish(&ctx.scope, &run.id, &self.holder, outcome, ctx.clock.now()).await?;
+        Ok(Some((finished, ended.partial)))
+    }
+
+    /// Says that the run lives, until the store says that it no longer believes it.
+    async fn keep_alive(&self, run: &JobRun) -> StoreError {
+        let ctx = self.detectors.context();
+        loop {
+            tokio::time::sleep(LEASE / 3).await;
+            let beat = ctx.store.jobs.heartbeat(&ctx.scope, &run.id, &self.holder, LEASE, ctx.clock.now()).await;
+            match beat {
+                Err(error @ StoreError::LeaseLost { .. }) => return error,
+                // A store that is busy now may not be at the next beat.
+                Err(error) => tracing::warn!(job = %run.job, %error, "a heartbeat was not kept"),
+                Ok(()) => {}
+            }
+        }
+    }
+
+    async fn work(&self, spec: &JobSpec, window: Option<Window>) -> Ended {
+        match (&spec.work, window) {
+            (Work::Detect(detector), Some(window)) => {
+                let judgement = match self.detectors.judge(detector, window, Persist::Baselines).await {
+                    Ok(judgement) => judgement,
+                    Err(error) => return Ended::failed(error),
+                };
+                match self.responder.respond(&judgement).await {
+                    Ok(response) => ended(&judgement, &response),
+                    Err(error) => Ended::failed(error),
+                }
+            }
+            (Work::Detect(_), None) => Ended::failed("a detector needs a window"),
+            (Work::ExpireApprovals, _) => {
+                match self.responder.governor().expire_due(&self.detectors.context().scope).await {
+                    Ok(expired) => Ended {
+                        status: JobStatus::Ok,
+                        error: None,
+                        detail: json!({"expired": expired}),
+                        partial: false,
+                    },
+                    Err(error) => Ended::failed(error),
+                }
+            }
+        }
+    }
+
+    /// Runs a job now, whatever its schedule says: for the window that ends with its latest tick. Dry, it writes nothing
+    /// and asks for the window that ends now.
+    ///
+    /// # Errors
+    /// When there is no such job, it is running already, or (dry) its window cannot be judged.
+    pub async fn run_by_hand(&self, name: &str, dry_run: bool) -> Result<HandRun, JobError> {
+        let spec = self.find(name)?;
+        let now = self.detectors.context().clock.now();
+        if dry_run {
+            let judgement = match &spec.work {
+                Work::Detect(detector) => {
+                    let window = Window::new(now - detector.window, now)?;
+                    Some(self.detectors.judge(detector, window, Persist::Nothing).await?)
+                }
+                Work::ExpireApprovals => None,
+            };
+            return Ok(HandRun::Dry { judgement });
+        }
+        let tick = spec.schedule.last_at(now).unwrap_or(now);
+        match self.run(&spec, tick, None).await? {
+            Some((run, _)) => Ok(HandRun::Ran { run }),
+            None => {
+                let ctx = self.detectors.context();
+                let filter =
+                    JobRunFilter { job: Some(spec.name.clone()), status: Some(JobStatus::Running), since: None };
+                let running = ctx.store.jobs.list(&ctx.scope, &filter, &PageRequest::first(1)).await?;
+                let (since, holder) = running
+                    .items
+                    .into_iter()
+                    .next()
+                    .map_or((now, "another process".to_owned()), |run| (run.started_at, run.holder));
+                Err(JobError::Busy { name: spec.name, since, holder })
+            }
+        }
+    }
+}
+
+fn ended(judgement: &Judgement, response: &crate::respond::Response) -> Ended {
+    let detail = json!({
+        "findings": judgement.findings.len(),
+        "opened": response.opened,
+        "updated": response.updated,
+        "resolved": response.resolved,
+        "requests": judgement.requests + response.requests,
+        "gaps": judgement.gaps,
+        "notes": judgement.notes,
+    });
+    if judgement.is_complete() {
+        return Ended { status: JobStatus::Ok, error: None, detail, partial: false };
+    }
+    let reasons: Vec<&str> = judgement.gaps.iter().map(|gap| gap.reason.as_str()).collect();
+    Ended { status: JobStatus::Gap, error: Some(reasons.join("; ")), detail, partial: judgement.partial }
+}
+
+/// What jobs are shared as.
+pub type SharedJobs = Arc<Jobs>;

@@ -5,8 +5,10 @@
 mod healthy;
 mod incidents;
 mod live;
+mod recorder;
 mod world;
 
 pub(crate) use healthy::Healthy;
 pub(crate) use live::Live;
+pub(crate) use recorder::Recorder;
 pub(crate) use world::{Home, Scene, World, at, minutes};

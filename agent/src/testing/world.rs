@@ -8,14 +8,23 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use chrono::{DateTime, TimeDelta, Utc};
 use datafusion::catalog::MemTable;
+use futures::StreamExt;
 use serde_json::{Map, Value, json};
-use tripline_engine::{Engine, EngineOptions, LocalTable, ManualClock};
-use tripline_store::{OpenMode, OpenOptions, Scope, SqliteStore};
+use tripline_engine::{
+    Capabilities, Constraints, Engine, EngineOptions, LocalTable, ManualClock, PageStream, RemoteTable, RequestPlan,
+    ScanError, ScanErrorKind, ScanRequest, ScanRun, ScanShape, SourceEntry,
+};
+use tripline_store::{Incident, IncidentFilter, OpenMode, OpenOptions, PageRequest, Scope, SqliteStore};
 
 use crate::AgentContext;
 use crate::detect::Detectors;
+use crate::investigate::{Investigator, Repository};
+use crate::jobs::Jobs;
+use crate::narrate::TemplateNarrator;
 use crate::queries::QueryLibrary;
+use crate::respond::Responder;
 use crate::settings::{Settings, SettingsHandle};
+use crate::testing::Recorder;
 
 /// An instant from its text.
 pub(crate) fn at(text: &str) -> DateTime<Utc> {
@@ -229,9 +238,67 @@ impl World {
     /// An installation over this world with a given home.
     pub(crate) fn scene_in(&self, home: Home, now: DateTime<Utc>) -> Scene {
         let clock = ManualClock::at(now);
+        Scene::new(self.engine(&clock, &[]), clock, home)
+    }
+
+    /// An engine over this world in which some sources are down.
+    pub(crate) fn engine(&self, clock: &Arc<ManualClock>, down: &[&str]) -> Engine {
         let options = EngineOptions { local_partitions: 1, ..EngineOptions::default() };
-        let engine = Engine::new(clock.clone(), options, &[], self.tables(&[])).unwrap();
-        Scene::new(engine, clock, home)
+        let mut sources = Vec::new();
+        for source in down {
+            let tables = TABLES.iter().filter(|(schema, ..)| schema == source);
+            let tables = tables
+                .map(|(schema, name, columns)| Arc::new(Down::new(schema, name, columns)) as Arc<dyn RemoteTable>);
+            sources.push(SourceEntry {
+                name: (*source).to_owned(),
+                description: String::new(),
+                status: "configured".to_owned(),
+                base_url: String::new(),
+                tables: tables.collect(),
+            });
+        }
+        Engine::new(clock.clone(), options, &sources, self.tables(down)).unwrap()
+    }
+}
+
+/// A table whose source does not answer.
+#[derive(Debug)]
+struct Down {
+    source: String,
+    name: String,
+    schema: Arc<Schema>,
+    capabilities: Capabilities,
+}
+
+impl Down {
+    fn new(source: &str, name: &str, columns: &str) -> Self {
+        let (source, name) = (source.to_owned(), name.to_owned());
+        Self { source, name, schema: schema_of(columns), capabilities: Capabilities::default() }
+    }
+}
+
+impl RemoteTable for Down {
+    fn source(&self) -> &str {
+        &self.source
+    }
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn schema(&self) -> Arc<Schema> {
+        Arc::clone(&self.schema)
+    }
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+    fn shape(&self, _: &Constraints) -> ScanShape {
+        ScanShape::default()
+    }
+    fn describe(&self, _: &ScanRequest) -> RequestPlan {
+        RequestPlan { request: String::new(), requests: String::new(), pushed: Vec::new() }
+    }
+    fn scan(self: Arc<Self>, _: ScanRequest, _: ScanRun) -> PageStream {
+        let error = ScanError::new(&self.source, &self.name, ScanErrorKind::Unavailable, "told to be down").status(503);
+        futures::stream::once(async move { Err(error) }).boxed()
     }
 }
 
@@ -299,6 +366,7 @@ pub(crate) struct Scene {
     pub(crate) ctx: AgentContext,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) detectors: Detectors,
+    pub(crate) governor: Arc<Recorder>,
     pub(crate) home: Home,
 }
 
@@ -315,6 +383,31 @@ impl Scene {
         };
         let queries = QueryLibrary::open(Some(home.path())).unwrap();
         let detectors = Detectors::new(ctx.clone(), queries);
-        Self { ctx, clock, detectors, home }
+        Self { ctx, clock, detectors, governor: Arc::default(), home }
+    }
+
+    /// What responds to this installation's judgements.
+    pub(crate) fn responder(&self, repository: Option<Repository>) -> Responder {
+        let investigator = Investigator::new(self.ctx.clone(), self.detectors.queries().clone(), repository);
+        Responder::new(self.ctx.clone(), investigator, Arc::new(TemplateNarrator), self.governor.clone())
+    }
+
+    /// The jobs of this installation.
+    pub(crate) fn jobs(&self, repository: Option<Repository>) -> Jobs {
+        Jobs::new(self.detectors.clone(), self.responder(repository), "test")
+    }
+
+    /// The same installation over other vendors' data: the store stays.
+    pub(crate) fn over(&self, engine: Engine) -> Self {
+        let ctx = AgentContext { engine: Arc::new(engine), ..self.ctx.clone() };
+        let detectors = Detectors::new(ctx.clone(), self.detectors.queries().clone());
+        let (clock, governor) = (Arc::clone(&self.clock), Arc::clone(&self.governor));
+        Self { ctx, clock, detectors, governor, home: Home::new() }
+    }
+
+    /// All incidents, newest first.
+    pub(crate) async fn incidents(&self) -> Vec<Incident> {
+        let page = PageRequest::first(1000);
+        self.ctx.store.incidents.list(&self.ctx.scope, &IncidentFilter::default(), &page).await.unwrap().items
     }
 }

@@ -1,0 +1,223 @@
+//! What the job runner promises.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tripline_store::{JobStatus, PageRequest};
+
+use super::*;
+use crate::testing::{Home, Scene, World, at, minutes};
+
+fn start() -> DateTime<Utc> {
+    at("2026-11-20T12:00:00Z")
+}
+
+const ONLY_LOOPS: &str = r#"{"schedules": {"agent_loop": "*/15 * * * *"}}"#;
+
+fn world() -> World {
+    let mut world = World::default();
+    world.repeat("the-loop", "plan", start() - minutes(20), 15);
+    world
+}
+
+async fn runs(scene: &Scene, job: &str) -> Vec<JobRun> {
+    let filter = JobRunFilter { job: Some(job.to_owned()), ..JobRunFilter::default() };
+    let mut runs = scene.ctx.store.jobs.list(&scene.ctx.scope, &filter, &PageRequest::first(1000)).await.unwrap().items;
+    runs.reverse();
+    runs
+}
+
+async fn run_at(scene: &Scene, jobs: &Jobs, at: DateTime<Utc>) -> Vec<(String, JobStatus)> {
+    scene.clock.set(at);
+    jobs.run_due_of("agent_loop", at)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|r| (r.due_at.format("%H:%M").to_string(), r.status))
+        .collect()
+}
+
+fn ok(ticks: &[&str]) -> Vec<(String, JobStatus)> {
+    ticks.iter().map(|tick| ((*tick).to_owned(), JobStatus::Ok)).collect()
+}
+
+#[tokio::test]
+async fn there_is_a_job_per_detector_and_its_schedule_can_be_set() {
+    let scene = world().scene(start());
+    let names: Vec<String> = scene.jobs(None).list().into_iter().map(|job| job.name).collect();
+    assert_eq!(
+        names,
+        ["agent_loop", "cost_spike", "error_cascade", "prompt_drift", "silent_tool_failure", "approval_expiry"]
+    );
+    scene
+        .ctx
+        .settings
+        .set(crate::settings::Settings::from_json(r#"{"schedules": {"cost_spike": "0 5 * * * *"}}"#, "x").unwrap());
+    let jobs = scene.jobs(None).list();
+    let spike = jobs.iter().find(|job| job.name == "cost_spike").unwrap();
+    assert_eq!((spike.cron.as_str(), spike.next_at), ("0 5 * * * *", Some(start() + minutes(5))));
+    assert!(ONLY_LOOPS.contains(&jobs[0].name));
+}
+
+#[tokio::test]
+async fn a_detector_file_that_is_dropped_in_is_a_job() {
+    let home = Home::new();
+    let sql = include_str!("../../../queries/detectors/agent_loop.sql")
+        .replace("-- name: agent_loop", "-- name: my_loop\n-- type: agent_loop");
+    home.write("queries/detectors/my_loop.sql", &sql);
+    let scene = world().scene_in(home, start());
+    let runs = scene.jobs(None).run_due_of("my_loop", start()).await.unwrap();
+    assert_eq!(runs[0].status, JobStatus::Ok);
+    assert_eq!(scene.incidents().await[0].detector, "my_loop");
+}
+
+#[tokio::test]
+async fn windows_are_judged_once_and_in_order_and_missed_ones_are_caught_up() {
+    let scene = world().scene(start());
+    let jobs = scene.jobs(None);
+    // A first start judges the latest tick only.
+    assert_eq!(run_at(&scene, &jobs, start() + minutes(3)).await, ok(&["12:00"]));
+    assert_eq!(run_at(&scene, &jobs, start() + minutes(14)).await, ok(&[]));
+    assert_eq!(run_at(&scene, &jobs, start() + minutes(50)).await, ok(&["12:15", "12:30", "12:45"]));
+    let windows: Vec<_> = runs(&scene, "agent_loop").await.into_iter().map(|run| run.window.unwrap().end).collect();
+    assert_eq!(windows, [0, 15, 30, 45].map(|m| start() + minutes(m)));
+    let detail = runs(&scene, "agent_loop").await[0].detail.clone().unwrap();
+    assert_eq!((&detail["findings"], detail["opened"].as_array().unwrap().len()), (&json!(1), 1));
+}
+
+#[tokio::test]
+async fn windows_older_than_the_catch_up_are_recorded_as_skipped() {
+    let home = Home::new();
+    let scene = world().scene_in(home, start());
+    scene.ctx.settings.set(
+        crate::settings::Settings::from_json(
+            r#"{"catch_up_days": 1, "schedules": {"agent_loop": "0 */6 * * *"}}"#,
+            "x",
+        )
+        .unwrap(),
+    );
+    let jobs = scene.jobs(None);
+    assert_eq!(run_at(&scene, &jobs, start()).await, ok(&["12:00"]));
+    let later = run_at(&scene, &jobs, start() + TimeDelta::days(5)).await;
+    let mut expected = vec![("06:00".to_owned(), JobStatus::Skipped)];
+    expected.extend(ok(&["12:00", "18:00", "00:00", "06:00", "12:00"]));
+    assert_eq!(later, expected);
+    assert_eq!(run_at(&scene, &jobs, start() + TimeDelta::days(5)).await, ok(&[]));
+}
+
+#[tokio::test]
+async fn a_window_with_a_missing_source_stays_due_until_it_is_back() {
+    let world = world();
+    let scene = world.scene(start());
+    let jobs = scene.jobs(None);
+    run_at(&scene, &jobs, start()).await;
+    let down = scene.over(world.engine(&scene.clock, &["langfuse"]));
+    let without = down.jobs(None);
+    let gap = |tick: &str| vec![(tick.to_owned(), JobStatus::Gap)];
+    assert_eq!(run_at(&scene, &without, start() + minutes(15)).await, gap("12:15"));
+    // Not at once again, but with the next tick.
+    assert_eq!(run_at(&scene, &without, start() + minutes(16)).await, ok(&[]));
+    assert_eq!(run_at(&scene, &without, start() + minutes(30)).await, gap("12:15"));
+    let watermark = scene.ctx.store.jobs.watermark(&scene.ctx.scope, "agent_loop").await.unwrap();
+    assert_eq!(watermark, Some(start()));
+    let last = runs(&scene, "agent_loop").await.pop().unwrap();
+    assert!(last.error.unwrap().contains("503"));
+    assert_eq!(last.attempt, 2);
+
+    assert_eq!(run_at(&scene, &jobs, start() + minutes(45)).await, ok(&["12:15", "12:30", "12:45"]));
+}
+
+#[tokio::test]
+async fn what_other_sources_say_now_does_not_wait_for_the_missing_one() {
+    let mut world = World::default();
+    for half in 24..336 {
+        let trace = world.next_id("trace");
+        world.tool(&trace, "search", start() - minutes(30 * half), &json!({"rows": ["a title", "another"]}));
+    }
+    world.tool_calls("search", start() + minutes(20), 20, &json!("oops"));
+    let scene = world.scene(start());
+    let sentry_down = scene.over(world.engine(&scene.clock, &["sentry"]));
+    let jobs = sentry_down.jobs(None);
+    let silent = async |at: DateTime<Utc>| {
+        scene.clock.set(at);
+        let runs = jobs.run_due_of("silent_tool_failure", at).await.unwrap();
+        runs.into_iter().map(|run| (run.due_at, run.status)).collect::<Vec<_>>()
+    };
+    let tick = |m: i64| start() + TimeDelta::seconds(30 - 15 * 60) + minutes(m);
+    assert_eq!(silent(start()).await, [(tick(0), JobStatus::Gap)]);
+    let later = silent(start() + minutes(90)).await;
+    assert_eq!(later, [(tick(90), JobStatus::Gap)]);
+    assert_eq!(scene.incidents().await.len(), 1, "{later:?}");
+}
+
+#[tokio::test]
+async fn of_one_job_one_run_is_alive() {
+    let scene = world().scene(start());
+    let ctx = &scene.ctx;
+    let new = NewJobRun {
+        job: "agent_loop".to_owned(),
+        window: None,
+        due_at: start(),
+        holder: "another".to_owned(),
+        lease_for: Duration::from_secs(60),
+    };
+    ctx.store.jobs.begin(&ctx.scope, new, start()).await.unwrap();
+    let jobs = scene.jobs(None);
+    assert_eq!(run_at(&scene, &jobs, start()).await, ok(&[]));
+    assert!(matches!(jobs.run_by_hand("agent_loop", false).await, Err(JobError::Busy { .. })));
+    // Its lease runs out: the other is taken for dead, and the window is judged.
+    assert_eq!(run_at(&scene, &jobs, start() + minutes(2)).await, ok(&["12:00"]));
+    assert_eq!(runs(&scene, "agent_loop").await[0].status, JobStatus::Abandoned);
+}
+
+#[tokio::test]
+async fn by_hand_a_dry_run_writes_nothing_and_a_real_one_is_recorded() {
+    let scene = world().scene(start() + minutes(7));
+    let jobs = scene.jobs(None);
+    let HandRun::Dry { judgement: Some(judgement) } = jobs.run_by_hand("agent_loop", true).await.unwrap() else {
+        panic!()
+    };
+    assert_eq!((judgement.findings.len(), judgement.window.end), (1, start() + minutes(7)));
+    assert_eq!((scene.incidents().await.len(), runs(&scene, "agent_loop").await.len()), (0, 0));
+    let HandRun::Ran { run } = jobs.run_by_hand("agent_loop", false).await.unwrap() else { panic!() };
+    assert_eq!((run.status, run.window.unwrap().end), (JobStatus::Ok, start()));
+    assert_eq!(scene.incidents().await.len(), 1);
+    assert!(jobs.run_by_hand("agentloop", false).await.unwrap_err().to_string().contains("agent_loop, cost_spike"));
+}
+
+#[tokio::test]
+async fn a_broken_detector_fails_its_own_job_and_no_other() {
+    let home = Home::new();
+    let sql = include_str!("../../../queries/detectors/agent_loop.sql")
+        .replace("-- name: agent_loop", "-- name: broken")
+        .replace("sum(calls) AS generations", "sum(colls) AS generations");
+    home.write("queries/detectors/broken.sql", &sql);
+    let scene = world().scene_in(home, start());
+    let runs = scene.jobs(None).run_due(start()).await.unwrap();
+    let broken = runs.iter().find(|run| run.job == "broken").unwrap();
+    assert_eq!(broken.status, JobStatus::Failed);
+    assert!(broken.error.as_ref().unwrap().contains("colls"), "{broken:?}");
+    assert!(runs.iter().filter(|run| run.job != "broken").all(|run| run.status == JobStatus::Ok), "{runs:#?}");
+}
+
+#[tokio::test]
+async fn the_scheduler_runs_what_is_due_and_stops_when_told() {
+    let scene = world().scene(start());
+    let handle = start_jobs(&scene).await;
+    let wanted = JobRunFilter { job: Some("agent_loop".to_owned()), status: Some(JobStatus::Ok), since: None };
+    let started = std::time::Instant::now();
+    loop {
+        let done = scene.ctx.store.jobs.list(&scene.ctx.scope, &wanted, &PageRequest::first(1)).await.unwrap();
+        if !done.items.is_empty() {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "the job was never run");
+        tokio::task::yield_now().await;
+    }
+    handle.shutdown().await;
+    let running = JobRunFilter { status: Some(JobStatus::Running), ..JobRunFilter::default() };
+    let left = scene.ctx.store.jobs.list(&scene.ctx.scope, &running, &PageRequest::first(1)).await.unwrap();
+    assert_eq!(left.items, []);
+}
+
+async fn start_jobs(scene: &Scene) -> JobsHandle {
+    super::start(scene.jobs(None)).await.unwrap()
+}
