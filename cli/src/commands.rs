@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod keys;
+pub(crate) mod seed;
 pub(crate) mod simulate;
 pub(crate) mod sources;
 pub(crate) mod sql;
