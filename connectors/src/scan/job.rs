@@ -224,8 +224,7 @@ impl Job {
         self.answered.store(true, Ordering::Relaxed);
         let check_results = matches!(self.endpoint().pagination, Pagination::Link { check_results: true });
         let links = Links::read(&answer.headers, url.expose(), check_results);
-        let Decoded { batch, meta } = answer.value;
-        let rows = batch.num_rows();
+        let Decoded { batch, rows, meta } = answer.value;
         self.run.stats.add_page(if self.own { rows } else { 0 });
         Ok(Page { batch, rows, meta, links })
     }

@@ -95,6 +95,11 @@ impl Toy {
         self.faults.lock().unwrap().extend(faults);
     }
 
+    /// What the toy would answer, without counting.
+    pub(crate) fn answer(&self, asked: &Asked) -> Reply {
+        (self.handler)(asked)
+    }
+
     /// What was asked so far.
     pub(crate) fn log(&self) -> Vec<Asked> {
         self.log.lock().unwrap().clone()
