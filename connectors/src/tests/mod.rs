@@ -6,6 +6,7 @@ mod faults;
 mod github;
 mod keys;
 mod langfuse;
+mod pages;
 mod paging;
 mod sentry;
 mod slack;
