@@ -75,6 +75,8 @@ impl HttpTransport {
             .pool_max_idle_per_host(concurrency)
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
+            // A URL may hold a credential; it is nobody's business where a request came from.
+            .referer(false)
             .redirect(redirects)
             .build()
             .map_err(|error| describe(&error))?;
