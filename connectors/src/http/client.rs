@@ -47,6 +47,8 @@ pub(crate) enum Failure {
     Absent(Box<ScanError>),
     /// The vendor says that this one key cannot be listed; a fan-out goes on without it.
     Skipped(String, Box<ScanError>),
+    /// The body is larger than anyone takes; a smaller page may do.
+    TooLarge(Box<ScanError>),
     /// Anything else.
     Error(Box<ScanError>),
 }
@@ -55,7 +57,7 @@ impl Failure {
     /// The error, whatever it may mean to others.
     pub(crate) fn into_error(self) -> ScanError {
         match self {
-            Self::Absent(error) | Self::Skipped(_, error) | Self::Error(error) => *error,
+            Self::Absent(error) | Self::Skipped(_, error) | Self::TooLarge(error) | Self::Error(error) => *error,
         }
     }
 }
@@ -223,13 +225,13 @@ impl SourceClient {
             let (kind, status, detail, throttled) = match outcome {
                 Err(TransportError::Connection(detail)) => (ScanErrorKind::Connection, None, detail, None),
                 Err(TransportError::TimedOut(after)) => {
-                    (ScanErrorKind::Connection, None, format!("no whole answer within {after:?}"), None)
+                    (ScanErrorKind::Connection, None, format!("nothing came for {after:?}"), None)
                 }
                 Err(TransportError::TooLarge) => {
                     let error = self
                         .error(ask.table, ScanErrorKind::Malformed, &asked, "the body is larger than 64 MiB")
                         .hint("select fewer columns, or add a LIMIT so that pages are smaller");
-                    return Err(self.failed(error).into());
+                    return Err(Failure::TooLarge(Box::new(error)));
                 }
                 Err(TransportError::Redirected(detail)) => {
                     let hint = format!("check {}", self.base_variables());

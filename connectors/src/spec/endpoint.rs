@@ -308,7 +308,7 @@ fn read_pagination(node: &Node, problems: &mut Problems) -> Option<Pagination> {
             let param = fields.required_text("param", problems);
             let start = match fields.take("start").map(|n| (n.at, n.text("`start`", problems))) {
                 None => 1,
-                Some((at, text)) => text.and_then(|t| t.parse().ok()).unwrap_or_else(|| {
+                Some((at, text)) => text.and_then(|t| t.parse().ok()).filter(|n| *n <= 1).unwrap_or_else(|| {
                     problems.add(at, "`start` must be the number of the first page, 0 or 1");
                     1
                 }),

@@ -45,6 +45,8 @@ pub(crate) enum Reply {
     Drop,
     /// Nothing, for ever.
     Hang,
+    /// More than anyone takes.
+    TooLarge,
     /// The first half of the body, then the connection breaks.
     CutShort(Value),
 }
@@ -160,6 +162,7 @@ async fn response(reply: Reply) -> Response {
         Reply::Json(value) => build(200, Vec::new(), Body::from(value.to_string())),
         Reply::With(status, headers, body) => build(status, headers, Body::from(body)),
         Reply::Hang => futures::future::pending().await,
+        Reply::TooLarge => build(200, Vec::new(), Body::from(" ".repeat(65 * 1024 * 1024))),
         Reply::Drop => build(200, Vec::new(), Body::from_stream(futures::stream::iter([Err::<Bytes, _>("gone")]))),
         Reply::CutShort(value) => {
             let text = value.to_string();
@@ -211,6 +214,7 @@ impl Transport for InProcess {
                 Reply::With(status, headers, body) => answer(status, headers, body),
                 Reply::Drop => Err(TransportError::Connection("connection reset".to_owned())),
                 Reply::Hang => futures::future::pending().await,
+                Reply::TooLarge => Err(TransportError::TooLarge),
                 Reply::CutShort(value) => {
                     let text = value.to_string();
                     answer(200, Vec::new(), text[..text.len() / 2].to_owned())
