@@ -5,7 +5,7 @@
 //!
 //! Must hold: a reader never panics on any text; an unknown field is always reported, with the nearest known name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -183,20 +183,39 @@ impl<'de> Deserialize<'de> for RawValue {
 
 /// Parses `text` into a tree. A repeated key is reported and its last value used, so that the rest is checked too.
 pub(crate) fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
-    let strict = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::Error, with_snippet: false };
-    let lenient = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins, with_snippet: false };
-    let (root, failure) = match serde_saphyr::from_str_with_options::<Spanned<RawValue>>(text, strict) {
-        Ok(root) => (Some(root), None),
-        Err(error) => (serde_saphyr::from_str_with_options::<Spanned<RawValue>>(text, lenient).ok(), Some(error)),
-    };
-    if let Some(error) = failure {
-        let place = error.location().map(at).unwrap_or_default();
-        let message = error.without_snippet().to_string();
-        // The location is printed in front; the library repeats it at the end.
-        let message = message.split(" at line ").next().unwrap_or_default().lines().next().unwrap_or_default();
-        problems.add(place, message.to_owned());
+    // The tree keeps repeated keys, to report each of them.
+    let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins, with_snippet: false };
+    match serde_saphyr::from_str_with_options::<Spanned<RawValue>>(text, options) {
+        Ok(root) => {
+            let root = Node { at: at(root.referenced), value: root.value.0 };
+            report_repeated_keys(&root, problems);
+            Some(root)
+        }
+        Err(error) => {
+            let place = error.location().map(at).unwrap_or_default();
+            let message = error.without_snippet().to_string();
+            // The location is printed in front; the library repeats it at the end.
+            let message = message.split(" at line ").next().unwrap_or_default().lines().next().unwrap_or_default();
+            problems.add(place, message.to_owned());
+            None
+        }
     }
-    root.map(|root| Node { at: at(root.referenced), value: root.value.0 })
+}
+
+fn report_repeated_keys(node: &Node, problems: &mut Problems) {
+    match &node.value {
+        Value::List(items) => items.iter().for_each(|item| report_repeated_keys(item, problems)),
+        Value::Map(entries) => {
+            let mut first = HashMap::new();
+            for (key, value) in entries {
+                if let Some(line) = first.insert(key.name.as_str(), key.at.line) {
+                    problems.add(key.at, format!("`{}` is already there, on line {line}", key.name));
+                }
+                report_repeated_keys(value, problems);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The name in `known` nearest to `name`, if one is near enough to be a typing error.

@@ -6,4 +6,4 @@ mod toy;
 mod world;
 
 pub(crate) use toy::{Asked, Reply, Toy};
-pub(crate) use world::{World, column, constrain, f64s, i64s, request, texts};
+pub(crate) use world::{World, constrain, environment, f64s, i64s, noon, request, texts};
