@@ -17,11 +17,15 @@
 //! - audit rows and events are never changed or removed.
 
 pub mod canonical;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod error;
 pub mod model;
 pub mod sqlite;
+pub mod tables;
 
 pub use canonical::ExactJson;
 pub use error::{Result, StoreError};
 pub use model::*;
 pub use sqlite::{OpenMode, OpenOptions, SCHEMA_VERSION, SqliteStore, WriterStats};
+pub use tables::{SqlTable, sql_tables};

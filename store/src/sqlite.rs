@@ -38,12 +38,12 @@ pub use writer::WriterStats;
 use crate::model::Store;
 use crate::{Result, StoreError};
 use ids::Ids;
-use readers::Readers;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use writer::{Tx, Writer};
 
 pub(crate) use connection::DbResult;
+pub(crate) use readers::{Reader, Readers, read_error};
 
 /// How a store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -62,10 +62,14 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
+    /// The connection itself, for a single statement (which is a snapshot of its own).
+    pub(crate) fn raw(&self) -> Result<&Connection> {
+        self.connection.as_ref().ok_or(StoreError::Closed)
+    }
+
     /// Runs a job in one snapshot: all its statements see the same commit.
     pub(crate) fn snapshot<T>(&self, job: impl FnOnce(&Connection) -> DbResult<T>) -> DbResult<T> {
-        let connection = self.connection.as_ref().ok_or(StoreError::Closed)?;
-        let transaction = connection.unchecked_transaction()?;
+        let transaction = self.raw()?.unchecked_transaction()?;
         let outcome = job(&transaction);
         transaction.finish()?;
         outcome

@@ -1,0 +1,130 @@
+//! The promises of the store, as functions over [`Store`]: whatever implements the traits must keep them.
+//!
+//! Each `pub async fn` takes a fresh, empty store and panics when the promise in its name is broken. An
+//! implementation runs them all through [`for_each_promise`](crate::for_each_promise), which hands their list to a
+//! macro that makes a test of each:
+//!
+//! ```text
+//! macro_rules! tests {
+//!     ($($module:ident { $($name:ident,)* })*) => {$(mod $module {$(
+//!         #[tokio::test(flavor = "multi_thread")]
+//!         async fn $name() { tripline_store::conformance::$module::$name(fresh_store()).await }
+//!     )*})*};
+//! }
+//! tripline_store::for_each_promise!(tests);
+//! ```
+//! The runtime must have more than one thread, or the promises about concurrency promise little.
+
+#![allow(missing_docs, reason = "the name of each function is its promise")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a conformance suite is test code in a library")]
+
+pub mod actions;
+pub mod approvals;
+pub mod audit;
+pub mod door;
+pub mod fixtures;
+pub mod incidents;
+pub mod jobs;
+pub mod observations;
+
+#[cfg(doc)]
+use crate::model::Store;
+
+/// Calls a macro with the list of all promises, by module.
+#[macro_export]
+macro_rules! for_each_promise {
+    ($macro:ident) => {
+        $macro! {
+            incidents {
+                the_same_finding_is_kept_once,
+                the_first_finding_opens_an_incident,
+                a_condition_that_lasts_is_one_incident_with_occurrences,
+                severity_only_rises,
+                the_same_window_judged_twice_counts_once,
+                many_findings_at_once_open_one_incident,
+                three_clean_windows_resolve_an_incident,
+                a_clean_window_judged_twice_counts_once,
+                being_seen_starts_the_count_of_clean_windows_anew,
+                clean_windows_of_another_detector_resolve_nothing,
+                it_reopens_within_seven_days_and_not_a_microsecond_later,
+                an_old_window_judged_late_changes_no_verdict,
+                an_investigation_reads_back_and_keeps_the_message,
+                the_filter_applies_before_the_limit,
+                pages_neither_repeat_nor_skip,
+                another_project_sees_nothing,
+                evidence_is_replaced_as_a_whole,
+                an_unknown_source_stays_unknown,
+            }
+            approvals {
+                of_a_hundred_claims_at_once_exactly_one_wins,
+                a_claim_counts_until_the_last_microsecond,
+                a_claim_for_another_payload_is_refused_and_changes_nothing,
+                a_decision_stands_for_ever,
+                asking_again_while_pending_returns_the_same_approval,
+                asking_again_after_its_time_expires_the_old_one,
+                the_expiry_job_and_a_claim_never_both_win,
+                approving_puts_exactly_the_approved_payload_in_the_outbox,
+                rejecting_puts_nothing_in_the_outbox,
+                an_approval_of_another_project_cannot_be_claimed,
+                a_policy_decides_through_the_same_claim,
+                statistics_count_each_outcome_and_only_people_take_time,
+                every_attempt_to_decide_is_on_the_record,
+            }
+            actions {
+                one_key_is_one_action,
+                of_many_executors_one_gets_an_action,
+                due_actions_come_oldest_first_and_not_before_their_time,
+                an_interrupted_attempt_is_resumed_and_its_old_holder_fenced_off,
+                a_renewed_lease_is_not_taken_away,
+                an_action_is_retried_until_its_attempts_are_used_up,
+                a_dependent_waits_for_the_first_to_be_done,
+                what_depends_on_a_failed_action_fails_too,
+                an_unknown_action_is_never_sent_again_by_itself,
+                a_kill_is_done_only_when_the_agent_says_so,
+                an_agent_faster_than_the_outbox_loses_nothing,
+                a_kill_is_found_with_and_without_dashes,
+                asking_twice_to_kill_keeps_the_first_record,
+                an_executor_takes_only_its_kinds,
+                each_transition_is_on_the_record,
+            }
+            audit {
+                a_log_of_any_length_verifies,
+                an_anchor_from_the_same_log_fits_and_another_does_not,
+                each_project_has_a_log_of_its_own,
+                rows_are_listed_newest_first_by_subject,
+                appends_at_once_form_one_chain,
+            }
+            jobs {
+                one_run_of_a_job_at_a_time,
+                a_run_that_stops_without_a_word_is_abandoned_and_the_next_may_begin,
+                a_heartbeat_keeps_a_run_alive,
+                finishing_advances_the_watermark_in_one_step,
+                a_window_with_a_gap_advances_nothing,
+                a_watermark_never_goes_back,
+                whoever_lost_a_run_cannot_finish_it,
+                attempts_at_one_window_are_counted,
+                runs_are_listed_by_job_and_status,
+            }
+            observations {
+                one_hour_is_one_row_however_often_it_is_observed,
+                a_part_of_an_hour_never_replaces_the_whole,
+                an_hour_without_cost_is_told_from_an_unknown_hour,
+                senseless_hours_are_refused,
+                a_schema_gets_a_version_only_when_it_changes,
+                an_event_is_kept_once_by_id_or_by_content,
+                a_batch_answers_for_each_of_its_events,
+                events_read_back_in_order_of_time,
+            }
+            door {
+                a_fresh_installation_has_one_project,
+                a_project_id_is_unique_and_well_formed,
+                a_key_verifies_until_it_is_revoked,
+                a_key_carries_its_project_and_scopes,
+                two_live_keys_never_share_a_name,
+                the_secret_is_nowhere_but_in_the_answer,
+                a_signature_is_accepted_once_within_its_time,
+                of_many_equal_signatures_at_once_one_is_accepted,
+            }
+        }
+    };
+}

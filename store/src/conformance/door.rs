@@ -1,0 +1,120 @@
+//! Promises about who comes in: projects, API keys, replayed signatures.
+
+use super::fixtures::*;
+use crate::StoreError;
+use crate::model::*;
+use chrono::TimeDelta;
+use secrecy::ExposeSecret;
+use std::collections::HashSet;
+use std::time::Duration;
+
+pub async fn a_fresh_installation_has_one_project(store: Store) {
+    let projects = store.projects.list().await.unwrap();
+    assert_eq!(projects.len(), 1);
+    assert_eq!(projects[0].id, *Scope::default_project().project_id());
+}
+
+pub async fn a_project_id_is_unique_and_well_formed(store: Store) {
+    let made = store.projects.create(&ProjectId::new("acme-1"), "Acme", start()).await.unwrap();
+    assert_eq!(store.projects.list().await.unwrap()[0], made);
+    let again = store.projects.create(&ProjectId::new("acme-1"), "Other", start()).await;
+    assert!(matches!(again, Err(StoreError::Conflict { .. })));
+    for bad in ["", "Acme", "a b", "../x", &"x".repeat(65)] {
+        let refused = store.projects.create(&ProjectId::new(bad), "x", start()).await;
+        assert!(matches!(refused, Err(StoreError::Invalid { .. })), "{bad}");
+    }
+}
+
+pub async fn a_key_verifies_until_it_is_revoked(store: Store) {
+    let created = store.keys.create(new_key("ci"), start()).await.unwrap();
+    let secret = created.secret.expose_secret();
+    assert!(secret.starts_with("tl_") && secret.len() == 46, "256 bits in 43 characters");
+    let verified = store.keys.verify(secret, start()).await.unwrap().unwrap();
+    assert_eq!(verified.id, created.key.id);
+    for wrong in ["", "tl_", "tl_wrong", &secret[1..], &format!("{secret}x"), &secret.to_uppercase()] {
+        assert_eq!(store.keys.verify(wrong, start()).await.unwrap(), None, "{wrong}");
+    }
+    let revoked = store.keys.revoke(&created.key.id, "ann", minute(1)).await.unwrap();
+    assert_eq!(revoked.revoked_at, Some(minute(1)));
+    assert_eq!(store.keys.verify(secret, minute(1)).await.unwrap(), None);
+    let again = store.keys.revoke(&created.key.id, "bob", minute(9)).await.unwrap();
+    assert_eq!(again.revoked_at, Some(minute(1)));
+    let missing = store.keys.revoke(&ApiKeyId::new("none"), "ann", start()).await;
+    assert!(matches!(missing, Err(StoreError::NotFound { .. })));
+    assert_eq!(recorded(&store, created.key.id.as_str()).await, ["api_key.created", "api_key.revoked"]);
+}
+
+pub async fn a_key_carries_its_project_and_scopes(store: Store) {
+    let other = other_scope(&store).await;
+    let scopes = [KeyScope::Read, KeyScope::Ingest].into_iter().collect();
+    let new = NewApiKey { project: Some(other.project_id().clone()), scopes, ..new_key("customer") };
+    let created = store.keys.create(new, start()).await.unwrap();
+    let key = store.keys.verify(created.secret.expose_secret(), start()).await.unwrap().unwrap();
+    assert_eq!(key.scope(), other);
+    assert!(key.allows(KeyScope::Read) && key.allows(KeyScope::Ingest));
+    assert!(!key.allows(KeyScope::Operate) && !key.allows(KeyScope::Admin));
+    let lost = NewApiKey { project: Some(ProjectId::new("nowhere")), ..new_key("lost") };
+    assert!(matches!(store.keys.create(lost, start()).await, Err(StoreError::NotFound { .. })));
+    let idle = NewApiKey { scopes: Default::default(), ..new_key("idle") };
+    assert!(matches!(store.keys.create(idle, start()).await, Err(StoreError::Invalid { .. })));
+}
+
+pub async fn two_live_keys_never_share_a_name(store: Store) {
+    let first = store.keys.create(new_key("ann"), start()).await.unwrap();
+    let again = store.keys.create(new_key("ann"), start()).await;
+    assert!(matches!(again, Err(StoreError::Conflict { .. })));
+    store.keys.revoke(&first.key.id, "admin", start()).await.unwrap();
+    let second = store.keys.create(new_key("ann"), minute(1)).await.unwrap();
+    let names: Vec<_> = store.keys.list().await.unwrap().into_iter().map(|key| key.id).collect();
+    assert_eq!(names, [second.key.id, first.key.id]);
+}
+
+pub async fn the_secret_is_nowhere_but_in_the_answer(store: Store) {
+    let created = store.keys.create(new_key("ci"), start()).await.unwrap();
+    let secret = created.secret.expose_secret();
+    assert!(!format!("{created:?}").contains(secret));
+    assert!(created.key.prefix.len() < 12 && secret.starts_with(&created.key.prefix));
+    let listed = format!("{:?}", store.keys.list().await.unwrap());
+    assert!(!listed.contains(secret));
+    let log = format!("{:?}", store.audit.list(&scope(), &AuditFilter::default(), 100).await.unwrap());
+    assert!(!log.contains(secret));
+    let other = store.keys.create(new_key("other"), start()).await.unwrap();
+    assert_ne!(other.secret.expose_secret(), secret);
+}
+
+pub async fn a_signature_is_accepted_once_within_its_time(store: Store) {
+    let ttl = Duration::from_secs(600);
+    let remember = |signature, now| store.replay.remember_signature(&SCOPE, signature, ttl, now);
+    assert!(remember("v0=abc", start()).await.unwrap());
+    assert!(!remember("v0=abc", start()).await.unwrap());
+    assert!(remember("v0=def", start()).await.unwrap());
+    assert!(!remember("v0=abc", start() + TimeDelta::seconds(600) - microsecond()).await.unwrap());
+    assert!(remember("v0=abc", start() + TimeDelta::seconds(600)).await.unwrap(), "forgotten when it ran out");
+}
+
+pub async fn of_many_equal_signatures_at_once_one_is_accepted(store: Store) {
+    let tasks: Vec<_> = (0..50)
+        .map(|_| {
+            let replay = store.replay.clone();
+            let ttl = Duration::from_secs(600);
+            tokio::spawn(async move { replay.remember_signature(&SCOPE, "v0=same", ttl, start()).await.unwrap() })
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for task in tasks {
+        answers.push(task.await.unwrap());
+    }
+    assert_eq!(answers.iter().filter(|accepted| **accepted).count(), 1);
+    assert_eq!(answers.iter().collect::<HashSet<_>>().len(), 2);
+}
+
+static SCOPE: std::sync::LazyLock<Scope> = std::sync::LazyLock::new(scope);
+
+fn new_key(name: &str) -> NewApiKey {
+    NewApiKey {
+        name: name.to_owned(),
+        person: "Ann".to_owned(),
+        scopes: [KeyScope::Operate].into_iter().collect(),
+        project: None,
+    }
+}
