@@ -22,12 +22,24 @@ mod schedule;
 mod slack;
 
 pub use destinations::{Destinations, Repository};
+pub(crate) use github::marker;
+pub(crate) use kinds::exact;
 pub use kinds::{
     ActionType, KillLoop, OpenIssue, PostMessage, RecordOnly, Remediation, Respond, Response, ThreadReply,
     UpdateMessage,
 };
+pub(crate) use notices::message_key;
+
 pub use notices::{Notices, Waker};
-pub use outbox::{Drained, Outbox, OutboxOptions, OutboxParts};
+pub use outbox::{Counts, Drained, Outbox, OutboxOptions, OutboxParts};
+
+/// Puts in the outbox what a crash left untold.
+pub(crate) use repair::run as repair;
+
+/// The page of an incident, below the public address.
+pub(crate) fn incident_page(base: &str, id: &tripline_store::IncidentId) -> String {
+    format!("{base}/#incident={id}")
+}
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ pub mod text;
 pub use buttons::{Button, Pressed};
 pub use issue::{Issue, incident_issue};
 pub use notes::{Note, already_decided, expired, mismatch, not_allowed, not_found, not_understood};
+pub(crate) use slack::KILL_REASON;
 pub use slack::{Content, IncidentView, Links, incident_message};
 
 #[cfg(test)]

@@ -162,9 +162,11 @@ impl Destinations {
         let on_hooks = url.scheme() == "https"
             && url.port().is_none()
             && url.host_str().is_some_and(|host| SLACK_HOOKS.contains(&host));
-        let beside_api = self.slack.api.as_ref().is_ok_and(|api| {
-            matches!(url.scheme(), "http" | "https") && url.origin() == api.origin()
-        });
+        let beside_api = self
+            .slack
+            .api
+            .as_ref()
+            .is_ok_and(|api| matches!(url.scheme(), "http" | "https") && url.origin() == api.origin());
         on_hooks || beside_api
     }
 
@@ -195,7 +197,12 @@ impl Destinations {
                 github_token.to_owned(),
                 "set GITHUB_TOKEN (issues: read and write); approved issues fail without it",
             ),
-            check("repository for issues", target_ok, target, "set GITHUB_TARGET_REPO, or GITHUB_OWNER and GITHUB_REPO"),
+            check(
+                "repository for issues",
+                target_ok,
+                target,
+                "set GITHUB_TARGET_REPO, or GITHUB_OWNER and GITHUB_REPO",
+            ),
             check("Slack API address", slack_api_ok, slack_api, "set SLACK_API_URL to an https address"),
             check(
                 "Slack token for posting",
@@ -242,9 +249,7 @@ fn target_repository(environment: &Environment) -> Result<Repository, String> {
         (Some(target), _) if target.contains('/') => target.parse(),
         (Some(target), Some(owner)) => format!("{owner}/{target}").parse(),
         (Some(_), None) => Err("GITHUB_TARGET_REPO names no owner, and GITHUB_OWNER is not set".to_owned()),
-        (None, _) => {
-            code_repository(environment).ok_or_else(|| "no repository for issues is configured".to_owned())
-        }
+        (None, _) => code_repository(environment).ok_or_else(|| "no repository for issues is configured".to_owned()),
     }
 }
 

@@ -45,10 +45,12 @@ fn ready<'a>(github: &'a GithubDestination, issue: &OpenIssue) -> Result<Ready<'
 
 fn request(http: &Http, ready: &Ready<'_>, method: Method) -> Result<RequestBuilder, String> {
     let mut url = ready.api.clone();
-    url.path_segments_mut()
-        .map_err(|()| "GITHUB_API_URL has no path")?
-        .pop_if_empty()
-        .extend(["repos", ready.repository.owner(), ready.repository.name(), "issues"]);
+    url.path_segments_mut().map_err(|()| "GITHUB_API_URL has no path")?.pop_if_empty().extend([
+        "repos",
+        ready.repository.owner(),
+        ready.repository.name(),
+        "issues",
+    ]);
     Ok(http
         .client()
         .request(method, url)
@@ -96,7 +98,9 @@ fn judge(answer: &Answer) -> Sent {
         return Sent::Never(format!("GitHub refused (HTTP {status}){said}{}", hint(status)));
     }
     if status.is_redirection() {
-        return Sent::Never(format!("GitHub redirects elsewhere (HTTP {status}): check the repository's name and GITHUB_API_URL"));
+        return Sent::Never(format!(
+            "GitHub redirects elsewhere (HTTP {status}): check the repository's name and GITHUB_API_URL"
+        ));
     }
     // A gateway that gave up says nothing about the server behind it.
     let in_flight = matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT);
@@ -180,14 +184,19 @@ pub(crate) async fn find_issue(
         };
         let answer = match http.send(built).await {
             Ok(answer) => answer,
-            Err(NoAnswer::NotSent(why) | NoAnswer::Unclear { why, .. }) => return Look::NotNow(format!("GitHub: {why}")),
+            Err(NoAnswer::NotSent(why) | NoAnswer::Unclear { why, .. }) => {
+                return Look::NotNow(format!("GitHub: {why}"));
+            }
         };
         let status = answer.status;
         if status.is_server_error() || rate_limited(&answer).is_some() {
             return Look::NotNow(format!("GitHub answered HTTP {status}{}", message(&answer)));
         }
         let Some(Value::Array(issues)) = answer.json().filter(|_| status.is_success()) else {
-            return Look::CannotTell(format!("GitHub does not list the repository's issues (HTTP {status}){}", message(&answer)));
+            return Look::CannotTell(format!(
+                "GitHub does not list the repository's issues (HTTP {status}){}",
+                message(&answer)
+            ));
         };
         let ours = issues.iter().find(|found| {
             let body = found.get("body").and_then(Value::as_str).unwrap_or_default();

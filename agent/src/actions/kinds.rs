@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tripline_store::{ExactJson, IncidentId};
 
+use crate::govern::GovernError;
+
 /// What may be done about an incident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -201,6 +203,9 @@ pub(crate) fn read<T: DeserializeOwned>(payload: &ExactJson) -> Result<T, String
 }
 
 /// The exact text of a payload.
-pub(crate) fn exact<T: Serialize>(payload: &T) -> Result<ExactJson, serde_json::Error> {
-    serde_json::to_value(payload).map(ExactJson::from)
+pub(crate) fn exact<T: Serialize>(payload: &T) -> Result<ExactJson, GovernError> {
+    serde_json::to_value(payload).map(ExactJson::from).map_err(|error| GovernError::Refused {
+        message: format!("the payload of an action cannot be written: {error}"),
+        hint: None,
+    })
 }

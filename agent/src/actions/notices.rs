@@ -7,8 +7,8 @@
 
 use tokio::sync::watch;
 use tripline_store::{
-    Action, ActionId, ActionKind, ActionStatus, Approval, ApprovalStatus, Incident, IncidentId, NewAction, Scope, Store,
-    StoreError,
+    Action, ActionId, ActionKind, ActionStatus, Approval, ApprovalStatus, Incident, IncidentId, NewAction, Scope,
+    Store, StoreError,
 };
 
 use chrono::{DateTime, Utc};

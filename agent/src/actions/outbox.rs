@@ -21,7 +21,7 @@ use tripline_store::{
     NewKill, PageRequest, Retry, Scope, Store, StoreError,
 };
 
-use super::destinations::{Destinations, Repository};
+use super::destinations::Destinations;
 use super::http::Http;
 use super::kinds::{
     ActionType, KillLoop, OpenIssue, PostMessage, RecordOnly, Remediation, Respond, Response, ThreadReply,
@@ -205,7 +205,10 @@ impl Outbox {
     /// # Errors
     /// When the HTTP client cannot be made (no root certificates, say).
     pub fn new(parts: OutboxParts) -> Result<Self, GovernError> {
-        let http = Http::new().map_err(|error| GovernError::Http(error.without_url().to_string()))?;
+        let http = Http::new().map_err(|error| GovernError::Refused {
+            message: format!("the HTTP client for actions cannot be made: {}", error.without_url()),
+            hint: Some("check the machine's root certificates".to_owned()),
+        })?;
         Ok(Self { inner: Arc::new(Inner { parts, http, counts: Mutex::default() }) })
     }
 
@@ -250,10 +253,7 @@ impl Outbox {
         if let Err(error) = self.repair(self.inner.parts.clock.now()).await {
             tracing::warn!(%error, "what a crash left untold could not be caught up on");
         }
-        tokio::join!(
-            self.inner.lane(ActionKind::Remediation, &stop),
-            self.inner.lane(ActionKind::Notification, &stop),
-        );
+        tokio::join!(self.inner.lane(ActionKind::Remediation, &stop), self.inner.lane(ActionKind::Notification, &stop),);
     }
 }
 
@@ -277,8 +277,7 @@ impl Inner {
     /// Does the next due action, if there is one.
     async fn next(&self, kinds: &[ActionKind], now: DateTime<Utc>) -> Result<Option<Ended>, GovernError> {
         let options = &self.parts.options;
-        let request =
-            LeaseRequest { holder: options.holder.clone(), lease_for: options.lease, kinds: kinds.to_vec() };
+        let request = LeaseRequest { holder: options.holder.clone(), lease_for: options.lease, kinds: kinds.to_vec() };
         let Some(leased) = self.parts.store.actions.lease_next(&self.parts.scope, request, now).await? else {
             return Ok(None);
         };
@@ -400,7 +399,9 @@ impl Inner {
         };
         let record = match store.kills.request(scope, new, now).await {
             Ok(record) => record,
-            Err(StoreError::Invalid { reason, .. }) => return Ok(Sent::Never(format!("the trace id is none: {reason}"))),
+            Err(StoreError::Invalid { reason, .. }) => {
+                return Ok(Sent::Never(format!("the trace id is none: {reason}")));
+            }
             Err(error) => return Err(error.into()),
         };
         let result = json!({"trace_id": kill.trace_id, "state": record.state});
@@ -455,7 +456,7 @@ impl Inner {
         let actions = store.actions.list(scope, &filter, &PageRequest::first(10)).await?.items;
         let base = self.parts.settings.get().governance.public_base();
         let links = Links {
-            page: base.map(|base| format!("{base}/#incident={id}")),
+            page: base.map(|base| super::incident_page(&base, id)),
             commit: incident.culprit_sha.as_deref().and_then(|sha| self.parts.destinations.commit_page(sha)),
         };
         let view = IncidentView { incident: &incident, approvals: &approvals, actions: &actions, links: &links };

@@ -12,17 +12,11 @@ pub(crate) enum Sent {
     /// It was asked of a running agent.
     Requested(Value),
     /// It did not happen and is worth another try, not before the vendor's own time.
-    NotNow {
-        why: String,
-        retry_after: Option<Duration>,
-    },
+    NotNow { why: String, retry_after: Option<Duration> },
     /// It did not happen and never will.
     Never(String),
     /// It may have happened. `in_flight`: the vendor may still be at it, so that an absence right now proves nothing.
-    Unclear {
-        why: String,
-        in_flight: bool,
-    },
+    Unclear { why: String, in_flight: bool },
 }
 
 /// What came of looking.

@@ -17,7 +17,12 @@ const LOOK_BACK: TimeDelta = TimeDelta::days(8);
 const PAGE: u32 = 200;
 
 /// Puts in the outbox what should have been there.
-pub(crate) async fn run(store: &Store, notices: &Notices, scope: &Scope, now: DateTime<Utc>) -> Result<(), GovernError> {
+pub(crate) async fn run(
+    store: &Store,
+    notices: &Notices,
+    scope: &Scope,
+    now: DateTime<Utc>,
+) -> Result<(), GovernError> {
     let since = Some(now - LOOK_BACK);
     let page = PageRequest::first(PAGE);
     let approvals = store.approvals.list(scope, &ApprovalFilter { since, ..Default::default() }, &page).await?;

@@ -243,10 +243,7 @@ async fn channel_id(http: &Http, slack: &SlackDestination, channel: &str) -> Res
         return Ok(channel.to_owned());
     }
     let name = channel.trim_start_matches('#');
-    let query = vec![
-        ("types", "public_channel,private_channel".to_owned()),
-        ("limit", "1000".to_owned()),
-    ];
+    let query = vec![("types", "public_channel,private_channel".to_owned()), ("limit", "1000".to_owned())];
     let found = pages(http, slack, "conversations.list", &query, |page| {
         let channels = page.get("channels")?.as_array()?;
         let ours = channels.iter().find(|channel| text(channel, "name") == Some(name))?;
@@ -288,7 +285,9 @@ async fn pages(
 fn read(method: &str, answer: Result<Answer, NoAnswer>) -> Result<Value, Look> {
     let answer = match answer {
         Ok(answer) => answer,
-        Err(NoAnswer::NotSent(why) | NoAnswer::Unclear { why, .. }) => return Err(Look::NotNow(format!("Slack: {why}"))),
+        Err(NoAnswer::NotSent(why) | NoAnswer::Unclear { why, .. }) => {
+            return Err(Look::NotNow(format!("Slack: {why}")));
+        }
     };
     let status = answer.status;
     if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {

@@ -72,13 +72,8 @@ enum Comparison {
 
 impl Comparison {
     /// Longer signs first, so that `>=` is not read as `>`.
-    const ALL: [(&'static str, Self); 5] = [
-        (">=", Self::AtLeast),
-        ("<=", Self::AtMost),
-        (">", Self::Above),
-        ("<", Self::Below),
-        ("=", Self::Equal),
-    ];
+    const ALL: [(&'static str, Self); 5] =
+        [(">=", Self::AtLeast), ("<=", Self::AtMost), (">", Self::Above), ("<", Self::Below), ("=", Self::Equal)];
 
     fn holds(self, left: f64, right: f64) -> bool {
         match self {
@@ -114,7 +109,11 @@ impl FromStr for Condition {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let shape = || format!("'{text}' is no condition; write a figure, one of > >= < <= = and a number, as in 'generations > 20'");
+        let shape = || {
+            format!(
+                "'{text}' is no condition; write a figure, one of > >= < <= = and a number, as in 'generations > 20'"
+            )
+        };
         let (sign, comparison) = Comparison::ALL.into_iter().find(|(sign, _)| text.contains(sign)).ok_or_else(shape)?;
         let (name, value) = text.split_once(sign).ok_or_else(shape)?;
         let name = name.trim();

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use tripline_store::{ExactJson, NewAuditEntry, Scope, Store, StoreError};
 
 /// How many refusals a minute are written as rows of their own.
-pub const PER_MINUTE: u32 = 20;
+pub(crate) const PER_MINUTE: u32 = 20;
 
 /// Writes refusals to the audit log.
 pub struct RefusalLog {

@@ -76,11 +76,7 @@ impl Pressed {
         let (id, hash) = value.rsplit_once(':')?;
         let is_id = (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         let is_hash = hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        (is_id && is_hash).then(|| Self {
-            button,
-            approval_id: ApprovalId::new(id),
-            payload_sha256: hash.to_owned(),
-        })
+        (is_id && is_hash).then(|| Self { button, approval_id: ApprovalId::new(id), payload_sha256: hash.to_owned() })
     }
 }
 
@@ -92,7 +88,10 @@ mod tests {
     fn a_press_reads_back_and_anything_else_is_no_button() {
         let hash = "ab".repeat(32);
         let read = Pressed::read("tripline_reject", &format!("0199-aa:{hash}")).unwrap();
-        assert_eq!((read.button, read.approval_id.as_str(), read.payload_sha256), (Button::Reject, "0199-aa", hash.clone()));
+        assert_eq!(
+            (read.button, read.approval_id.as_str(), read.payload_sha256),
+            (Button::Reject, "0199-aa", hash.clone())
+        );
         for (id, value) in [
             ("tripline_other", format!("a:{hash}")),
             ("tripline_approve", "a".to_owned()),

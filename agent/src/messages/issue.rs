@@ -67,9 +67,10 @@ fn facts(incident: &Incident, links: &Links) -> String {
     };
     let time = |at: chrono::DateTime<chrono::Utc>| at.format("%Y-%m-%d %H:%M UTC").to_string();
     let window = format!("{} to {}", time(incident.window.start), time(incident.window.end));
-    let digest = incident.evidence_sha256.as_deref().map_or_else(String::new, |digest| {
-        format!("- Evidence digest: {}\n", code(digest))
-    });
+    let digest = incident
+        .evidence_sha256
+        .as_deref()
+        .map_or_else(String::new, |digest| format!("- Evidence digest: {}\n", code(digest)));
     format!(
         "## Facts\n\n- Type: {}\n- Severity: {}\n- About: {}\n- Window: {window}\n- Cost: {}\n- Culprit: {culprit}\n{digest}\n",
         code(&incident.kind),

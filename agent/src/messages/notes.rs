@@ -103,7 +103,7 @@ pub fn already_decided(approval: &Approval) -> String {
 /// To somebody who clicked too late.
 #[must_use]
 pub fn expired() -> String {
-    "⏰ Approval expired (no action taken). If the condition lasts, Tripline asks again.".to_owned()
+    "⏰ Approval expired (no action taken).".to_owned()
 }
 
 /// To somebody who may not decide.

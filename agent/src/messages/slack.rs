@@ -7,9 +7,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use tripline_store::{
-    Action, ActionStatus, Approval, ApprovalStatus, Incident, IncidentStatus, Severity, Via,
-};
+use tripline_store::{Action, ActionStatus, Approval, ApprovalStatus, Incident, IncidentStatus, Severity, Via};
 use url::Url;
 
 use super::buttons::Button;
@@ -134,7 +132,8 @@ fn fields(view: &IncidentView<'_>) -> Vec<Value> {
         (IncidentStatus::Open, 0) => "open".to_owned(),
         (IncidentStatus::Open, times) => format!("open again ({times}×)"),
     };
-    let seen = if incident.occurrences == 1 { "1 window".to_owned() } else { format!("{} windows", incident.occurrences) };
+    let seen =
+        if incident.occurrences == 1 { "1 window".to_owned() } else { format!("{} windows", incident.occurrences) };
     let culprit = match (&incident.culprit_sha, &view.links.commit) {
         (Some(sha), Some(link)) => mrkdwn(&format!("Culprit: <{link}|{}>", short_sha(sha))),
         (Some(sha), None) => plain(&format!("Culprit: {}", short_sha(sha)), FIELD),
