@@ -17,6 +17,8 @@ pub mod policy;
 mod refusals;
 pub mod settings;
 pub mod signature;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use clicks::{Click, ClickAnswer, ClickCounts, Clicks, ClicksParts};
 pub use desk::{Decided, Desk, Request};

@@ -200,7 +200,8 @@ pub(crate) async fn find_issue(
         };
         let ours = issues.iter().find(|found| {
             let body = found.get("body").and_then(Value::as_str).unwrap_or_default();
-            found.get("pull_request").is_none() && body.contains(&marker)
+            // On a line of its own: our texts never leave vendor text there, so a quotation is not taken for it.
+            found.get("pull_request").is_none() && body.lines().any(|line| line.trim() == marker)
         });
         if let Some(ours) = ours {
             return match issue_result(ours) {

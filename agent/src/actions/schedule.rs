@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn retry_after_is_read_in_seconds_and_as_a_date() {
         assert_eq!(retry_after(Some("3"), None), Some(Duration::from_secs(3)));
-        let date = |s| httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + s));
+        let date = |s: u64| httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + s));
         assert_eq!(retry_after(Some(&date(90)), Some(&date(0))), Some(Duration::from_secs(90)));
         assert_eq!(retry_after(Some(&date(0)), Some(&date(90))), Some(Duration::ZERO));
         assert_eq!(retry_after(Some("soon"), None), None);

@@ -37,6 +37,7 @@ pub struct Request {
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "one at a time, and read at once")]
 pub enum Decided {
     /// They may not decide. It is on the record.
     NotAllowed,

@@ -161,6 +161,10 @@ fn parse_public_url(text: &str) -> Result<Url, String> {
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
         return Err("must not hold credentials, a query or a fragment".to_owned());
     }
+    // It is put into links of Slack and Markdown as it is.
+    if url.as_str().contains(|c: char| "<>|()[]`'\"*".contains(c)) {
+        return Err("holds a character that would end a link".to_owned());
+    }
     Ok(url)
 }
 

@@ -60,20 +60,20 @@ fn issue_title(incident: &Incident) -> String {
 }
 
 fn facts(incident: &Incident, links: &Links) -> String {
-    let culprit = match (&incident.culprit_sha, &links.commit) {
-        (Some(sha), Some(link)) => format!("[`{}`]({link})", short_sha(sha)),
-        (Some(sha), None) => code(sha),
-        (None, _) => "none found".to_owned(),
+    let sha = incident.culprit_sha.as_deref();
+    let culprit = match (sha.and_then(short_sha), &links.commit) {
+        (Some(short), Some(link)) => format!("[`{short}`]({link})"),
+        (_, _) => sha.map_or_else(|| "none found".to_owned(), |sha| code(&cut(sha, 100))),
     };
     let time = |at: chrono::DateTime<chrono::Utc>| at.format("%Y-%m-%d %H:%M UTC").to_string();
     let window = format!("{} to {}", time(incident.window.start), time(incident.window.end));
     let digest = incident
         .evidence_sha256
         .as_deref()
-        .map_or_else(String::new, |digest| format!("- Evidence digest: {}\n", code(digest)));
+        .map_or_else(String::new, |digest| format!("- Evidence digest: {}\n", code(&cut(digest, 100))));
     format!(
         "## Facts\n\n- Type: {}\n- Severity: {}\n- About: {}\n- Window: {window}\n- Cost: {}\n- Culprit: {culprit}\n{digest}\n",
-        code(&incident.kind),
+        code(&cut(&incident.kind, 100)),
         incident.severity,
         code(&cut(&incident.entity, 500)),
         // Between backticks a dollar sign starts no formula.
@@ -92,6 +92,7 @@ fn evidence_list(evidence: &[Evidence], links: &Links) -> String {
         let sources: Vec<String> = item.sources.iter().take(10).map(|source| code(&cut(source, 60))).collect();
         let answer = match item.status {
             EvidenceStatus::Ok if item.truncated => format!("{} rows, not all of them", item.row_count),
+            EvidenceStatus::Ok if item.row_count == 1 => "1 row".to_owned(),
             EvidenceStatus::Ok => format!("{} rows", item.row_count),
             EvidenceStatus::Empty => "answered: nothing".to_owned(),
             EvidenceStatus::Unknown => {

@@ -134,10 +134,11 @@ fn fields(view: &IncidentView<'_>) -> Vec<Value> {
     };
     let seen =
         if incident.occurrences == 1 { "1 window".to_owned() } else { format!("{} windows", incident.occurrences) };
-    let culprit = match (&incident.culprit_sha, &view.links.commit) {
-        (Some(sha), Some(link)) => mrkdwn(&format!("Culprit: <{link}|{}>", short_sha(sha))),
-        (Some(sha), None) => plain(&format!("Culprit: {}", short_sha(sha)), FIELD),
-        (None, _) => plain("Culprit: none found", FIELD),
+    let sha = incident.culprit_sha.as_deref();
+    let culprit = match (sha.and_then(short_sha), &view.links.commit) {
+        (Some(short), Some(link)) => mrkdwn(&format!("Culprit: <{link}|{short}>")),
+        (Some(short), None) => plain(&format!("Culprit: {short}"), FIELD),
+        (None, _) => plain(&format!("Culprit: {}", sha.map_or_else(|| "none found".to_owned(), one_line)), FIELD),
     };
     vec![
         plain(&format!("Type: {}", incident.kind), FIELD),
@@ -149,10 +150,10 @@ fn fields(view: &IncidentView<'_>) -> Vec<Value> {
     ]
 }
 
-/// The first eight digits of a SHA; anything else is shown as it is, escaped by its block.
-pub(super) fn short_sha(sha: &str) -> String {
-    let is_sha = sha.len() >= 8 && sha.bytes().all(|b| b.is_ascii_hexdigit());
-    if is_sha { sha.chars().take(8).collect() } else { one_line(sha) }
+/// The first eight digits of a SHA; `None` for what is none.
+pub(super) fn short_sha(sha: &str) -> Option<&str> {
+    let is_sha = (8..=64).contains(&sha.len()) && sha.bytes().all(|b| b.is_ascii_hexdigit());
+    sha.get(..8).filter(|_| is_sha)
 }
 
 fn minute(at: DateTime<Utc>) -> String {
@@ -188,7 +189,8 @@ fn suspects(incident: &Incident, blocks: &mut Vec<Value>) {
 /// `1. 9f2c1ab0 (score 0.82) Retry harder`.
 fn suspect_line((index, suspect): (usize, &Value)) -> Option<String> {
     let text = |names: &[&str]| names.iter().find_map(|name| suspect.get(name)?.as_str()).map(one_line);
-    let name = text(&["sha", "id", "name"]).map(|sha| short_sha(&sha))?;
+    let name = text(&["sha", "id", "name"])?;
+    let name = short_sha(&name).unwrap_or(&name);
     let score = suspect.get("score").and_then(Value::as_f64).map(|score| format!(" (score {score:.2})"));
     let what = text(&["message", "title", "summary"]).map(|what| format!(" {}", super::text::cut(&what, 200)));
     Some(format!("{}. {name}{}{}", index + 1, score.unwrap_or_default(), what.unwrap_or_default()))
