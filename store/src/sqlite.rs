@@ -30,7 +30,7 @@ mod values;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use migrations::SCHEMA_VERSION;
 pub use writer::WriterStats;
@@ -38,6 +38,7 @@ pub use writer::WriterStats;
 use crate::model::Store;
 use crate::{Result, StoreError};
 use ids::Ids;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use writer::{Tx, Writer};
@@ -95,6 +96,12 @@ struct Inner {
     writer: Option<Writer>,
     last_uses: api_key::LastUses,
     _lock: Option<lock::ServeLock>,
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.inner.path).finish_non_exhaustive()
+    }
 }
 
 impl SqliteStore {

@@ -4,6 +4,7 @@ use super::{
     Actions, Anomalies, ApiKeys, Approvals, AuditLog, CostBaselines, Events, EvidenceSets, Incidents, JobRuns, Kills,
     Projects, ReplayGuard, SchemaSnapshots,
 };
+use std::fmt;
 use std::sync::Arc;
 
 /// Every aggregate of the store. Cheap to clone.
@@ -37,6 +38,12 @@ pub struct Store {
     pub replay: Arc<dyn ReplayGuard>,
     /// Ingested events.
     pub events: Arc<dyn Events>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
 }
 
 impl Store {

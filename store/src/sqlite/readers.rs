@@ -46,6 +46,12 @@ impl Readers {
         tokio::task::spawn_blocking(lookup).await.unwrap_or(Err(StoreError::Internal { doing }))
     }
 
+    /// How many connections wait for their next use.
+    #[cfg(test)]
+    pub(crate) fn idle(&self) -> usize {
+        self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// A connection for a longer use (a scan). Never waits: scans of one query may need several at once, and waiting for
     /// each other would be a deadlock. It returns to the pool when dropped.
     pub(crate) fn connection(&self) -> Result<Reader> {

@@ -187,8 +187,8 @@ fn write_groups(connection: &Connection, mut ids: Ids, mut queue: mpsc::Receiver
             job.answer();
         }
     }
-    // Statistics for the query planner; worth nothing if it fails.
-    let _ = connection.execute_batch("PRAGMA optimize");
+    // No `PRAGMA optimize` here: statistics taken of a small file make SQLite scan the tables once they have grown;
+    // without statistics it prefers the indexes at every size.
 }
 
 /// Runs jobs until none is waiting, and commits. The jobs are left in `group` to be answered.

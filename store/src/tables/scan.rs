@@ -325,3 +325,29 @@ impl ColumnBuilder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::ErrorCode;
+    use tokio::sync::mpsc::channel;
+
+    #[test]
+    fn a_statement_that_finds_nothing_stops_once_its_query_was_dropped() {
+        let connection = Connection::open_in_memory().unwrap();
+        let count_to = |limit: i64| {
+            let sql = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+                       SELECT count(*) FROM n";
+            connection.query_row(sql, [limit], |row| row.get::<_, i64>(0))
+        };
+        let (output, wanted) = channel(1);
+        {
+            let _watch = StopWhenDropped::new(&connection, output).unwrap();
+            assert_eq!(count_to(100_000).unwrap(), 100_000, "somebody still wants the rows");
+            drop(wanted);
+            let stopped = count_to(1_000_000_000).unwrap_err();
+            assert_eq!(stopped.sqlite_error_code(), Some(ErrorCode::OperationInterrupted));
+        }
+        assert_eq!(count_to(100_000).unwrap(), 100_000, "the connection is fit for the next query");
+    }
+}

@@ -1,0 +1,549 @@
+//! Langfuse's data: legacy objects with the keys that listings filter by.
+//!
+//! Owns: indexing, and what an object looks like while its later state has not happened yet.
+//! Must hold: at a horizon, an observation that ends later has no end, output, usage or cost.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use crate::dataset::{Collection, Dataset};
+use crate::item::{self, Item};
+use crate::time::{self, Micros};
+use crate::timeline::{TIMELESS, Timed, Timeline};
+
+/// The field groups of v2 observations whose text is worth keeping: long and independent of traces.
+pub(crate) const CACHED_GROUPS: usize = 2;
+
+/// An observation with its keys.
+#[derive(Debug)]
+pub(crate) struct Observation {
+    pub item: Item,
+    pub id: Box<str>,
+    pub trace_id: Box<str>,
+    pub kind: Box<str>,
+    pub name: Box<str>,
+    pub level: Box<str>,
+    pub parent: Box<str>,
+    pub environment: Box<str>,
+    pub version: Box<str>,
+    pub user_id: Box<str>,
+    pub session_id: Box<str>,
+    pub start: Micros,
+    /// The latest moment the object speaks of.
+    latest: Micros,
+    pub cache: [OnceLock<Box<str>>; CACHED_GROUPS],
+}
+
+impl Observation {
+    pub(crate) fn new(item: Item) -> Self {
+        let start = item.time("startTime").unwrap_or(TIMELESS);
+        let latest = ["endTime", "completionStartTime", "createdAt", "updatedAt"]
+            .iter()
+            .filter_map(|key| item.time(key))
+            .fold(start, Micros::max);
+        Self {
+            id: item.key("id"),
+            trace_id: item.key("traceId"),
+            kind: item.key("type"),
+            name: item.key("name"),
+            level: item.key("level"),
+            parent: item.key("parentObservationId"),
+            environment: item.key("environment"),
+            version: item.key("version"),
+            user_id: item.key("userId"),
+            session_id: item.key("sessionId"),
+            start,
+            latest,
+            cache: Default::default(),
+            item,
+        }
+    }
+
+    /// Whether something the object says has not happened at the horizon.
+    pub(crate) fn is_cut(&self, horizon: Option<Micros>) -> bool {
+        horizon.is_some_and(|now| self.latest > now)
+    }
+
+    /// The object as the API would have it at the horizon.
+    pub(crate) fn seen_at(&self, horizon: Option<Micros>) -> Cow<'_, Item> {
+        match horizon {
+            Some(now) if self.latest > now => Cow::Owned(cut_observation(self.item.clone(), now)),
+            _ => Cow::Borrowed(&self.item),
+        }
+    }
+
+    /// The cost the API would have at the horizon.
+    pub(crate) fn cost_at(&self, horizon: Option<Micros>) -> f64 {
+        total_cost(&self.seen_at(horizon)).unwrap_or(0.0)
+    }
+}
+
+/// The total cost of a legacy observation, in USD.
+pub(crate) fn total_cost(item: &Item) -> Option<f64> {
+    item.number("calculatedTotalCost")
+        .or_else(|| item.number("totalCost"))
+        .or_else(|| item.value("costDetails").get("total")?.as_f64())
+}
+
+fn cut_observation(mut item: Item, now: Micros) -> Item {
+    if item.time("endTime").is_some_and(|end| end > now) {
+        for key in [
+            "endTime",
+            "output",
+            "statusMessage",
+            "calculatedInputCost",
+            "calculatedOutputCost",
+            "calculatedTotalCost",
+            "totalCost",
+            "latency",
+        ] {
+            item.nullify(key);
+        }
+        for key in ["promptTokens", "completionTokens", "totalTokens"] {
+            if item.raw(key).is_some() {
+                item.set_raw(key, "0");
+            }
+        }
+        for key in ["usageDetails", "costDetails"] {
+            if item.raw(key).is_some() {
+                item.set_raw(key, "{}");
+            }
+        }
+        if item.present("usage").is_some() {
+            let unit = item.value("usage").get("unit").cloned().unwrap_or_default();
+            item.set_raw(
+                "usage",
+                format!(r#"{{"input":0,"output":0,"total":0,"unit":{unit}}}"#),
+            );
+        }
+        // An error is only known when the call is over.
+        if item.raw("level").is_some() {
+            item.set_raw("level", r#""DEFAULT""#);
+        }
+    }
+    if item.time("completionStartTime").is_some_and(|at| at > now) {
+        item.nullify("completionStartTime");
+        item.nullify("timeToFirstToken");
+    }
+    clamp(&mut item, &["createdAt", "updatedAt"], now);
+    item
+}
+
+/// Moves bookkeeping times that lie ahead back to now.
+fn clamp(item: &mut Item, keys: &[&str], now: Micros) {
+    for key in keys {
+        if item.time(key).is_some_and(|at| at > now) {
+            item.set_text(key, &time::millis_z(now));
+        }
+    }
+}
+
+impl Timed for Observation {
+    fn order(&self) -> (Micros, &str, &str) {
+        (self.start, &self.trace_id, &self.id)
+    }
+}
+
+/// A trace with its keys.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    pub item: Item,
+    pub id: Box<str>,
+    pub at: Micros,
+    pub user_id: Box<str>,
+    pub session_id: Box<str>,
+    pub tags: Vec<String>,
+    latest: Micros,
+}
+
+impl Trace {
+    pub(crate) fn new(item: Item) -> Self {
+        let at = item.time("timestamp").unwrap_or(TIMELESS);
+        let latest = ["createdAt", "updatedAt"]
+            .iter()
+            .filter_map(|key| item.time(key))
+            .fold(at, Micros::max);
+        let tags = item
+            .value("tags")
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|tag| tag.as_str().map(str::to_owned))
+            .collect();
+        Self {
+            id: item.key("id"),
+            user_id: item.key("userId"),
+            session_id: item.key("sessionId"),
+            at,
+            tags,
+            latest,
+            item,
+        }
+    }
+}
+
+impl Timed for Trace {
+    fn order(&self) -> (Micros, &str, &str) {
+        (self.at, &self.id, "")
+    }
+}
+
+/// A score with its keys.
+#[derive(Debug)]
+pub(crate) struct Score {
+    pub item: Item,
+    pub id: Box<str>,
+    pub trace_id: Box<str>,
+    pub at: Micros,
+}
+
+impl Score {
+    pub(crate) fn new(item: Item) -> Self {
+        let at = item
+            .time("timestamp")
+            .or_else(|| item.time("createdAt"))
+            .unwrap_or(TIMELESS);
+        Self {
+            id: item.key("id"),
+            trace_id: item.key("traceId"),
+            at,
+            item,
+        }
+    }
+
+    /// The object as the API would have it at the horizon.
+    pub(crate) fn seen_at(&self, horizon: Option<Micros>) -> Cow<'_, Item> {
+        let later = |now| {
+            ["createdAt", "updatedAt"]
+                .iter()
+                .any(|key| self.item.time(key).is_some_and(|at| at > now))
+        };
+        match horizon {
+            Some(now) if later(now) => {
+                let mut item = self.item.clone();
+                clamp(&mut item, &["createdAt", "updatedAt"], now);
+                Cow::Owned(item)
+            }
+            _ => Cow::Borrowed(&self.item),
+        }
+    }
+}
+
+impl Timed for Score {
+    fn order(&self) -> (Micros, &str, &str) {
+        (self.at, &self.id, "")
+    }
+}
+
+/// A session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub item: Item,
+    pub id: Box<str>,
+    pub at: Micros,
+}
+
+impl Session {
+    pub(crate) fn new(item: Item) -> Self {
+        Self {
+            id: item.key("id"),
+            at: item.time("createdAt").unwrap_or(TIMELESS),
+            item,
+        }
+    }
+}
+
+impl Timed for Session {
+    fn order(&self) -> (Micros, &str, &str) {
+        (self.at, &self.id, "")
+    }
+}
+
+/// A prompt: as the list endpoint has it (`version` is `None`), or one version of it.
+#[derive(Debug)]
+pub(crate) struct Prompt {
+    pub item: Item,
+    pub name: Box<str>,
+    pub version: Option<u64>,
+    pub at: Micros,
+}
+
+impl Prompt {
+    pub(crate) fn new(item: Item) -> Self {
+        let at = ["createdAt", "lastUpdatedAt", "updatedAt"]
+            .iter()
+            .find_map(|key| item.time(key))
+            .unwrap_or(TIMELESS);
+        let version = item
+            .present("prompt")
+            .and_then(|_| item.raw("version")?.parse().ok());
+        Self {
+            name: item.key("name"),
+            version,
+            at,
+            item,
+        }
+    }
+}
+
+/// Everything Langfuse has.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    pub projects: Vec<Item>,
+    pub observations: Timeline<Observation>,
+    pub traces: Timeline<Trace>,
+    pub scores: Timeline<Score>,
+    pub sessions: Timeline<Session>,
+    pub prompts: Vec<Prompt>,
+    pub trace_by_id: HashMap<Box<str>, Arc<Trace>>,
+    observation_by_id: HashMap<Box<str>, Arc<Observation>>,
+    observations_of: HashMap<Box<str>, Vec<Arc<Observation>>>,
+    scores_of: HashMap<Box<str>, Vec<Arc<Score>>>,
+}
+
+impl Store {
+    /// Takes the Langfuse collections out of a dataset.
+    pub(crate) fn new(dataset: &mut Dataset) -> Self {
+        let mut take = |collection| {
+            let mut items = dataset.take(collection);
+            for item in &mut items {
+                item.split_parents();
+            }
+            items
+        };
+        let mut store = Self {
+            projects: take(Collection::LangfuseProjects),
+            prompts: take(Collection::LangfusePrompts)
+                .into_iter()
+                .map(Prompt::new)
+                .collect(),
+            traces: Timeline::new(take(Collection::LangfuseTraces).into_iter().map(Trace::new)),
+            observations: Timeline::new(
+                take(Collection::LangfuseObservations)
+                    .into_iter()
+                    .map(Observation::new),
+            ),
+            scores: Timeline::new(take(Collection::LangfuseScores).into_iter().map(Score::new)),
+            sessions: Timeline::new(
+                take(Collection::LangfuseSessions)
+                    .into_iter()
+                    .map(Session::new),
+            ),
+            ..Self::default()
+        };
+        for trace in store.traces.all() {
+            store
+                .trace_by_id
+                .insert(trace.id.clone(), Arc::clone(trace));
+        }
+        for observation in store.observations.all() {
+            store
+                .observation_by_id
+                .insert(observation.id.clone(), Arc::clone(observation));
+            store
+                .observations_of
+                .entry(observation.trace_id.clone())
+                .or_default()
+                .push(Arc::clone(observation));
+        }
+        for score in store.scores.all() {
+            store
+                .scores_of
+                .entry(score.trace_id.clone())
+                .or_default()
+                .push(Arc::clone(score));
+        }
+        store
+    }
+
+    /// The project that objects without one belong to.
+    pub(crate) fn project_id(&self) -> Box<str> {
+        self.projects
+            .first()
+            .map(|project| project.key("id"))
+            .filter(|id| !id.is_empty())
+            .unwrap_or_else(|| "simulated-project".into())
+    }
+
+    /// An observation by its id.
+    pub(crate) fn observation(&self, id: &str) -> Option<&Arc<Observation>> {
+        self.observation_by_id.get(id)
+    }
+
+    /// The visible observations of a trace, oldest first.
+    pub(crate) fn of_trace(
+        &self,
+        trace_id: &str,
+        horizon: Option<Micros>,
+    ) -> Vec<Arc<Observation>> {
+        let mut found: Vec<_> = self
+            .observations_of
+            .get(trace_id)
+            .into_iter()
+            .flatten()
+            .filter(|o| horizon.is_none_or(|now| o.start <= now))
+            .cloned()
+            .collect();
+        found.sort_by(|a, b| a.order().cmp(&b.order()));
+        found
+    }
+
+    /// The visible scores of a trace.
+    pub(crate) fn scores_of_trace(
+        &self,
+        trace_id: &str,
+        horizon: Option<Micros>,
+    ) -> Vec<Arc<Score>> {
+        self.scores_of
+            .get(trace_id)
+            .into_iter()
+            .flatten()
+            .filter(|s| horizon.is_none_or(|now| s.at <= now))
+            .cloned()
+            .collect()
+    }
+
+    /// The user of an observation: its own, else its trace's.
+    pub(crate) fn user_of<'a>(&'a self, observation: &'a Observation) -> &'a str {
+        self.inherited(observation, &observation.user_id, |trace| &trace.user_id)
+    }
+
+    /// The session of an observation: its own, else its trace's.
+    pub(crate) fn session_of<'a>(&'a self, observation: &'a Observation) -> &'a str {
+        self.inherited(observation, &observation.session_id, |trace| {
+            &trace.session_id
+        })
+    }
+
+    fn inherited<'a>(
+        &'a self,
+        observation: &Observation,
+        own: &'a str,
+        of_trace: impl Fn(&'a Trace) -> &'a str,
+    ) -> &'a str {
+        if !own.is_empty() {
+            return own;
+        }
+        self.trace_by_id
+            .get(&observation.trace_id)
+            .map_or("", |trace| of_trace(trace))
+    }
+
+    /// A legacy trace as the list endpoint has it at the horizon.
+    pub(crate) fn trace_at<'a>(&self, trace: &'a Trace, horizon: Option<Micros>) -> Cow<'a, Item> {
+        let Some(now) = horizon else {
+            return Cow::Borrowed(&trace.item);
+        };
+        let observations = self.of_trace(&trace.id, None);
+        let scores = self.scores_of_trace(&trace.id, None);
+        let later = trace.latest > now
+            || observations.iter().any(|o| o.latest > now)
+            || scores.iter().any(|s| s.at > now);
+        if !later {
+            return Cow::Borrowed(&trace.item);
+        }
+        let mut item = trace.item.clone();
+        clamp(&mut item, &["createdAt", "updatedAt"], now);
+        let seen: Vec<_> = observations.iter().filter(|o| o.start <= now).collect();
+        if !observations.is_empty() {
+            if item.raw("totalCost").is_some() {
+                let cost: f64 = seen.iter().map(|o| o.cost_at(horizon)).sum();
+                item.set_raw("totalCost", number(cost));
+            }
+            let end = seen
+                .iter()
+                .filter_map(|o| o.seen_at(horizon).time("endTime"))
+                .max();
+            if item.raw("latency").is_some() {
+                let latency = end.map_or(0, |end| (end - trace.at).max(0));
+                item.set_raw("latency", number(latency as f64 / time::SECOND as f64));
+            }
+            if seen.len() < observations.len() || seen.iter().any(|o| o.is_cut(horizon)) {
+                item.nullify("output");
+            }
+        }
+        if item
+            .present("observations")
+            .is_some_and(|raw| raw.starts_with("[\""))
+        {
+            item.set_raw("observations", id_list(seen.iter().map(|o| &*o.id)));
+        }
+        if item
+            .present("scores")
+            .is_some_and(|raw| raw.starts_with("[\""))
+        {
+            let seen = scores.iter().filter(|s| s.at <= now);
+            item.set_raw("scores", id_list(seen.map(|s| &*s.id)));
+        }
+        Cow::Owned(item)
+    }
+
+    /// Adds or replaces an observation.
+    pub(crate) fn put_observation(&mut self, item: Item) {
+        let new = Arc::new(Observation::new(item));
+        if let Some(old) = self
+            .observation_by_id
+            .insert(new.id.clone(), Arc::clone(&new))
+        {
+            self.observations.replace(&old, Arc::clone(&new));
+            if let Some(siblings) = self.observations_of.get_mut(&old.trace_id) {
+                siblings.retain(|other| !Arc::ptr_eq(other, &old));
+            }
+        } else {
+            self.observations.insert(Arc::clone(&new));
+        }
+        self.observations_of
+            .entry(new.trace_id.clone())
+            .or_default()
+            .push(new);
+    }
+
+    /// Adds or replaces a trace, and its session when that is new.
+    pub(crate) fn put_trace(&mut self, item: Item) {
+        let new = Arc::new(Trace::new(item));
+        if !new.session_id.is_empty() && !self.sessions.all().iter().any(|s| s.id == new.session_id)
+        {
+            let session = Item::new()
+                .with_text("id", &new.session_id)
+                .with_text("createdAt", &time::millis_z(new.at))
+                .with_text("projectId", &self.project_id())
+                .with_text("environment", &new.item.key("environment"));
+            self.sessions.insert(Arc::new(Session::new(session)));
+        }
+        match self.trace_by_id.insert(new.id.clone(), Arc::clone(&new)) {
+            Some(old) => self.traces.replace(&old, new),
+            None => self.traces.insert(new),
+        }
+    }
+
+    /// Adds or replaces a score.
+    pub(crate) fn put_score(&mut self, item: Item) {
+        let new = Arc::new(Score::new(item));
+        let old = self.scores.all().iter().find(|s| s.id == new.id).cloned();
+        match old {
+            Some(old) => {
+                self.scores.replace(&old, Arc::clone(&new));
+                if let Some(siblings) = self.scores_of.get_mut(&old.trace_id) {
+                    siblings.retain(|other| !Arc::ptr_eq(other, &old));
+                }
+            }
+            None => self.scores.insert(Arc::clone(&new)),
+        }
+        self.scores_of
+            .entry(new.trace_id.clone())
+            .or_default()
+            .push(new);
+    }
+}
+
+fn id_list<'a>(ids: impl Iterator<Item = &'a str>) -> String {
+    let quoted: Vec<_> = ids.map(item::quote).collect();
+    format!("[{}]", quoted.join(","))
+}
+
+/// A float as JSON, without the noise of binary fractions beyond 12 digits.
+pub(crate) fn number(value: f64) -> String {
+    let rounded = (value * 1e12).round() / 1e12;
+    serde_json::Number::from_f64(rounded).map_or_else(|| "0".to_owned(), |n| n.to_string())
+}
