@@ -20,6 +20,14 @@
 //! # }
 //! ```
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::panic,
+        reason = "a test that fails should stop at once"
+    )
+)]
 // The vendors' objects are large literals.
 #![recursion_limit = "256"]
 
@@ -44,6 +52,9 @@ mod slack;
 mod time;
 mod timeline;
 mod wire;
+
+#[cfg(test)]
+mod tests;
 
 pub use auth::{Auth, Credentials};
 pub use dataset::{Collection, DataError, Dataset};

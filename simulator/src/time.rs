@@ -17,8 +17,16 @@ pub(crate) const HOUR: Micros = 60 * MINUTE;
 /// One day in microseconds.
 pub(crate) const DAY: Micros = 24 * HOUR;
 
+/// Years 1 to 9999. Times beyond are no times to any vendor, and arithmetic on those within cannot
+/// overflow.
+const SANE: std::ops::RangeInclusive<Micros> = -62_135_596_800 * SECOND..=253_402_300_799 * SECOND;
+
 /// Reads an ISO 8601 timestamp; one without an offset is UTC.
 pub(crate) fn parse(text: &str) -> Option<Micros> {
+    parse_any(text).filter(|at| SANE.contains(at))
+}
+
+fn parse_any(text: &str) -> Option<Micros> {
     let text = text.trim();
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Some(time.timestamp_micros());
@@ -54,7 +62,10 @@ pub(crate) fn from_epoch_seconds(text: &str) -> Option<Micros> {
     }
     let micros: i64 = format!("{fraction:0<6}").get(..6)?.parse().ok()?;
     let micros = if seconds < 0 { -micros } else { micros };
-    seconds.checked_mul(SECOND)?.checked_add(micros)
+    seconds
+        .checked_mul(SECOND)?
+        .checked_add(micros)
+        .filter(|at| SANE.contains(at))
 }
 
 /// The time as chrono has it; far out of range becomes the epoch.
@@ -98,7 +109,14 @@ mod tests {
         ] {
             assert_eq!(parse(text), Some(expected), "{text}");
         }
-        assert_eq!(parse("yesterday"), None);
+        for text in [
+            "yesterday",
+            "",
+            "+262142-01-01T00:00:00",
+            "-9999-01-01 00:00:00",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
     }
 
     #[test]
@@ -110,6 +128,8 @@ mod tests {
             from_epoch_seconds("1748160000"),
             Some(1_748_160_000 * SECOND)
         );
-        assert_eq!(from_epoch_seconds("1e9"), None);
+        for text in ["1e9", "", "9223372036854.775807", "-9223372036854775808"] {
+            assert_eq!(from_epoch_seconds(text), None, "{text}");
+        }
     }
 }

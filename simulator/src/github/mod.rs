@@ -6,6 +6,7 @@
 
 mod page;
 mod reads;
+mod records;
 mod search;
 pub(crate) mod shapes;
 mod store;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::page::Page;
-use super::reads::{created_window, has_labels};
+use super::reads::has_labels;
+use super::records::created_window;
 use super::store::{Numbered, Place, Store};
 use super::{invalid, not_found};
 use crate::http::{Call, Reply};
@@ -82,7 +83,7 @@ pub(crate) fn issues(store: &Store, call: &Call, horizon: Option<Micros>) -> Rep
         .collect();
     let page = Page::parse(&call.query);
     let mut body = format!(
-        r#"{{"total_count":{},"incomplete_results":false,"items":"#,
+        r#"{{"total_count":{},"incomplete_results":false,"search_type":"lexical","items":"#,
         found.len()
     );
     item::write_array(

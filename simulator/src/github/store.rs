@@ -4,6 +4,7 @@
 //! later state happened (a pull request that is merged later is open).
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -124,10 +125,15 @@ impl Numbered {
         let place = Place::of(&parents);
         let created = item.time("created_at").unwrap_or(TIMELESS);
         let number = item.number("number").map_or(0, |n| n as u64);
+        let state = match &*item.key("state") {
+            "" if item.time("closed_at").is_some() => "closed".into(),
+            "" => "open".into(),
+            state => state.into(),
+        };
         Self {
             place,
             number,
-            state: item.key("state"),
+            state,
             created,
             updated: item.time("updated_at").unwrap_or(created),
             closed: item.time("closed_at"),
@@ -275,13 +281,17 @@ pub(crate) struct Remark {
 pub(crate) struct Store {
     pub commits: Timeline<Commit>,
     pub pulls: Timeline<Numbered>,
-    pub pull_files: Vec<PullFile>,
+    pull_files: Vec<PullFile>,
     pub issues: Timeline<Numbered>,
     pub releases: Timeline<Record>,
     pub deployments: Timeline<Record>,
     pub workflow_runs: Timeline<Record>,
     pub comments: Vec<Remark>,
     pub reviews: Vec<Remark>,
+    commit_by_sha: HashMap<Box<str>, Arc<Commit>>,
+    pull_by_merge: HashMap<Box<str>, Arc<Numbered>>,
+    /// Positions of the files of a pull request; those of none are under `None`.
+    files_by_pull: HashMap<Option<u64>, Vec<usize>>,
     /// The repositories that items name; `None` when items of no repository fit them all.
     known: Option<Vec<Place>>,
 }
@@ -340,7 +350,28 @@ impl Store {
             ..Self::default()
         };
         store.known = store.named_places();
+        store.index();
         store
+    }
+
+    /// Commits, pull requests and their files are only ever loaded, so this is done once.
+    fn index(&mut self) {
+        for commit in self.commits.all() {
+            self.commit_by_sha
+                .insert(commit.sha.clone(), Arc::clone(commit));
+        }
+        for pull in self.pulls.all() {
+            let sha = pull.item.key("merge_commit_sha");
+            if !sha.is_empty() {
+                self.pull_by_merge.insert(sha, Arc::clone(pull));
+            }
+        }
+        for (position, file) in self.pull_files.iter().enumerate() {
+            self.files_by_pull
+                .entry(file.number)
+                .or_default()
+                .push(position);
+        }
     }
 
     fn named_places(&self) -> Option<Vec<Place>> {
@@ -382,7 +413,10 @@ impl Store {
         let visible = self.commits.visible(horizon);
         let here = || visible.iter().rev().filter(|c| c.place.fits(repository));
         let wanted = reference.to_lowercase();
-        if let Some(found) = here().find(|c| *c.sha == *wanted) {
+        let known = self.commit_by_sha.get(wanted.as_str());
+        if let Some(found) =
+            known.filter(|c| c.place.fits(repository) && horizon.is_none_or(|now| c.at <= now))
+        {
             return Some(found);
         }
         let is_prefix = wanted.len() >= 4 && wanted.bytes().all(|b| b.is_ascii_hexdigit());
@@ -415,9 +449,10 @@ impl Store {
         if let Some(files) = &commit.files {
             return files.clone();
         }
-        let pull = self.pulls.visible(horizon).iter().find(|pull| {
-            pull.place.fits(repository) && pull.merged_as(horizon).as_deref() == Some(&*commit.sha)
-        });
+        let pull = self
+            .pull_by_merge
+            .get(&commit.sha)
+            .filter(|pull| pull.place.fits(repository) && pull.merged_as(horizon).is_some());
         match pull {
             Some(pull) => self
                 .files_of_pull(repository, pull.number)
@@ -433,9 +468,11 @@ impl Store {
         repository: &'a Place,
         number: u64,
     ) -> impl Iterator<Item = &'a PullFile> {
-        self.pull_files.iter().filter(move |file| {
-            file.place.fits(repository) && file.number.is_none_or(|of| of == number)
-        })
+        let of = |key: Option<u64>| self.files_by_pull.get(&key).into_iter().flatten();
+        of(Some(number))
+            .chain(of(None))
+            .filter_map(|position| self.pull_files.get(*position))
+            .filter(move |file| file.place.fits(repository))
     }
 
     /// A visible issue by number.
@@ -474,6 +511,6 @@ impl Store {
             .map(|numbered| numbered.number)
             .max()
             .unwrap_or(0)
-            + 1
+            .saturating_add(1)
     }
 }

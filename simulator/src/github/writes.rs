@@ -82,7 +82,7 @@ fn create_issue(store: &mut Store, scope: &Scope, call: &Call, body: &Value) -> 
     let stamp = time::seconds_z(scope.now);
     let assignees = people(body.get("assignees"));
     let item = Item::new()
-        .with_num("id", 3_000_000_000 + number)
+        .with_num("id", 3_000_000_000_u64.saturating_add(number))
         .with_text("node_id", &format!("I_{number}"))
         .with_text("url", &api)
         .with_text("repository_url", &scope.api(call))
@@ -205,7 +205,8 @@ fn create_comment(
         .with_text("updated_at", &stamp);
     if let Some(old) = issue {
         let mut counted = old.item.clone();
-        let comments = counted.number("comments").map_or(0, |n| n as u64) + 1;
+        let comments = counted.number("comments").map_or(0, |n| n as u64);
+        let comments = comments.saturating_add(1);
         counted.set_raw("comments", comments.to_string());
         counted.set_text("updated_at", &stamp);
         store.issues.replace(&old, Arc::new(placed(counted, scope)));

@@ -316,7 +316,8 @@ fn apply_usage(item: &mut Item, body: &Value) {
     let output = count(&["output", "completionTokens", "completion_tokens"]);
     if input.is_some() || output.is_some() {
         let (input, output) = (input.unwrap_or(0), output.unwrap_or(0));
-        let total = count(&["total", "totalTokens", "total_tokens"]).unwrap_or(input + output);
+        let total = count(&["total", "totalTokens", "total_tokens"])
+            .unwrap_or(input.saturating_add(output));
         item.set_raw(
             "usage",
             format!(r#"{{"input":{input},"output":{output},"total":{total},"unit":"TOKENS"}}"#),

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::columns;
 use super::filter::{self, Condition};
-use super::store::{Observation, Score, Store, Trace};
+use super::objects::{Observation, Score, Trace};
+use super::store::Store;
 use super::{bad_request, not_found, zod_error};
 use crate::http::{Params, Reply};
 use crate::item::{self, Item};
@@ -161,7 +163,7 @@ pub(crate) fn observations(
     let window = filter::time_window(&conditions, "startTime");
     let items = store.observations.between(window.from, window.to, horizon);
     let (found, total) = newest_page(items, page.skip(), page.limit(), |o: &Observation| {
-        filter::accepts_observation(store, o, &conditions, horizon)
+        columns::accepts_observation(store, o, &conditions, horizon)
     });
     Ok(page.answer(found.iter().map(|o| o.seen_at(horizon)), total))
 }
@@ -248,7 +250,7 @@ pub(crate) fn traces(
     let groups = TraceGroups::parse(query);
     let window = filter::time_window(&conditions, "timestamp");
     let items = store.traces.between(window.from, window.to, horizon);
-    let accepts = |t: &Trace| filter::accepts_trace(store, t, &conditions, horizon);
+    let accepts = |t: &Trace| columns::accepts_trace(store, t, &conditions, horizon);
     let (found, total) = if order.is_natural() {
         newest_page(items, page.skip(), page.limit(), accepts)
     } else {

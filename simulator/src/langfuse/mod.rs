@@ -4,9 +4,11 @@
 //! Must hold: v3 has no v2/observations and no v3/scores (404); v4 refuses the deprecated reads as
 //! Langfuse Cloud does for organisations made since 2026-09-16 (410).
 
+mod columns;
 mod filter;
 mod ingest;
 mod legacy;
+mod objects;
 mod prices;
 mod prompts;
 mod store;

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::legacy::Page;
-use super::store::{Prompt, Store};
+use super::objects::Prompt;
+use super::store::Store;
 use super::{bad_request, not_found, zod_error};
 use crate::http::{Call, Params, Reply};
 use crate::item::Item;
@@ -204,7 +205,7 @@ pub(crate) fn create(store: &mut Store, call: &Call, now: Micros) -> Reply {
         })
         .max()
         .unwrap_or(0)
-        + 1;
+        .saturating_add(1);
     // A name known only as a listing becomes a name with versions; its listing is then derived.
     store
         .prompts

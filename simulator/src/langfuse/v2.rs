@@ -10,11 +10,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::columns;
 use super::filter::{self, Condition};
-use super::store::{Observation, Store, number, total_cost};
+use super::objects::{Observation, total_cost};
+use super::store::{Store, number};
 use super::{bad_request, zod_error};
 use crate::http::{Params, Reply};
-use crate::item::{Item, quote, quote_into, unquote};
+use crate::item::{Item, quote, quote_into};
 use crate::time::{self, Micros};
 use crate::timeline::Timed;
 
@@ -104,7 +106,7 @@ pub(crate) fn list(store: &Store, query: &Params, horizon: Option<Micros>) -> Re
     let mut page: Vec<&Arc<Observation>> = items
         .iter()
         .rev()
-        .filter(|o| filter::accepts_observation(store, o, &conditions, horizon))
+        .filter(|o| columns::accepts_observation(store, o, &conditions, horizon))
         .take(limit + 1)
         .collect();
     let more = page.len() > limit;
@@ -325,13 +327,22 @@ fn write(
         item.present("modelId").filter(|_| model).unwrap_or("null"),
     );
     for key in ["inputPrice", "outputPrice", "totalPrice"] {
-        let price = item.present(key).filter(|_| model).map(|raw| {
-            let digits = unquote(raw).unwrap_or(raw.into());
-            quote(&digits)
-        });
+        let price = item
+            .number(key)
+            .filter(|_| model)
+            .map(|price| quote(&decimal_text(price)));
         object.raw(key, price.as_deref().unwrap_or("null"));
     }
     object.close();
+}
+
+/// A price as the server's decimal type writes it: with an exponent below one millionth.
+fn decimal_text(price: f64) -> String {
+    if price != 0.0 && price.abs() < 1e-6 {
+        format!("{price:e}")
+    } else {
+        price.to_string()
+    }
 }
 
 /// `"input":…,"output":…` as raw strings: text as it is, anything else as its JSON.

@@ -10,7 +10,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::bad_request;
-use super::store::{Score, Store};
+use super::objects::Score;
+use super::store::Store;
 use crate::http::{Params, Reply};
 use crate::item::{Item, quote};
 use crate::time::{self, Micros};

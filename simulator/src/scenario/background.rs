@@ -4,7 +4,7 @@
 //! feature reaches twice its weekly mean.
 
 use rand::Rng;
-use rand::rngs::StdRng;
+use rand::rngs::SmallRng;
 
 use super::company::{self, Feature};
 use super::effects::FeatureChange;
@@ -87,7 +87,7 @@ pub(crate) fn plan(plan: &mut Plan) {
 }
 
 /// One request of a feature, with its tools and generations.
-fn one(plan: &mut Plan, feature: &'static Feature, at: Micros, rng: &mut StdRng) {
+pub(crate) fn one(plan: &mut Plan, feature: &'static Feature, at: Micros, rng: &mut SmallRng) {
     let change = plan.effects.of(feature.name, at);
     let mut clock = at + 20_000;
     let mut spans = Vec::new();
@@ -96,7 +96,7 @@ fn one(plan: &mut Plan, feature: &'static Feature, at: Micros, rng: &mut StdRng)
         let output = tool.output(rng);
         let input = tool.input(rng);
         let length = rng.random_range(80..420) * 1000;
-        if !used || !plan.effects.tools_run(at) {
+        if !used || !plan.effects.runs(*tool, clock) {
             continue;
         }
         let output = if plan.effects.is_broken(*tool, clock) {

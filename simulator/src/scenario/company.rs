@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use rand::Rng;
-use rand::rngs::StdRng;
+use rand::rngs::SmallRng;
 
 use super::random::{around, pick};
 use crate::item::quote;
@@ -153,8 +153,8 @@ impl Tool {
     }
 
     /// A healthy output, as JSON text; lengths stay within a fifth of each other.
-    pub(crate) fn output(self, rng: &mut StdRng) -> String {
-        let sku = |rng: &mut StdRng| format!("SKU-{:05}", rng.random_range(10_000..99_999));
+    pub(crate) fn output(self, rng: &mut SmallRng) -> String {
+        let sku = |rng: &mut SmallRng| format!("SKU-{:05}", rng.random_range(10_000..99_999));
         match self {
             Tool::LookupOrder => format!(
                 r#"{{"order_id":"ORD-{}","status":"{}","items":[{{"sku":"{}","quantity":{}}}],"total":{:.2},"currency":"EUR","shipping":{{"carrier":"{}","eta_days":{}}}}}"#,
@@ -219,7 +219,7 @@ impl Tool {
     }
 
     /// What the tool was asked, as JSON text.
-    pub(crate) fn input(self, rng: &mut StdRng) -> String {
+    pub(crate) fn input(self, rng: &mut SmallRng) -> String {
         let key = match self {
             Tool::LookupOrder => "order_id",
             Tool::SearchProducts => "query",
@@ -248,7 +248,7 @@ const CATEGORIES: [&str; 5] = ["billing", "shipping", "returns", "technical", "a
 
 impl Feature {
     /// A healthy output, as JSON text.
-    pub(crate) fn output(&self, rng: &mut StdRng) -> String {
+    pub(crate) fn output(&self, rng: &mut SmallRng) -> String {
         let product = *pick(rng, &PRODUCTS).unwrap_or(&"Lamp");
         match self.answer {
             Answer::Support => {
@@ -304,7 +304,7 @@ impl Feature {
     }
 
     /// What the feature was asked, as JSON text.
-    pub(crate) fn input(&self, rng: &mut StdRng) -> String {
+    pub(crate) fn input(&self, rng: &mut SmallRng) -> String {
         let product = pick(rng, &PRODUCTS).unwrap_or(&"Lamp");
         format!(
             r#"[{{"role":"system","content":"You are the {} of a home goods shop."}},{{"role":"user","content":"About the {product}, case {}"}}]"#,
@@ -314,7 +314,7 @@ impl Feature {
     }
 
     /// Tokens of one healthy generation: input and output.
-    pub(crate) fn tokens(&self, rng: &mut StdRng) -> (u64, u64) {
+    pub(crate) fn tokens(&self, rng: &mut SmallRng) -> (u64, u64) {
         let input = around(rng, self.input_tokens, 0.12);
         let output = around(rng, self.output_tokens, 0.12);
         (input as u64, output as u64)
@@ -322,7 +322,7 @@ impl Feature {
 }
 
 /// Descriptive prose about a product.
-pub(crate) fn copy(rng: &mut StdRng, product: &str, sentences: usize) -> String {
+pub(crate) fn copy(rng: &mut SmallRng, product: &str, sentences: usize) -> String {
     let mut text = format!("The {product}:");
     for _ in 0..sentences {
         let (quality, place) = (

@@ -35,8 +35,9 @@ pub(crate) enum FeatureChange {
 pub(crate) struct Effects {
     pub features: Vec<(&'static str, Window, FeatureChange)>,
     pub broken_tools: Vec<(Tool, Window)>,
-    /// Windows without any tool call: nothing that a new Sentry issue could be confused with.
-    pub quiet_tools: Vec<Window>,
+    /// Windows without any tool call but those of one tool: nothing else that a new Sentry issue
+    /// could be connected with.
+    pub quiet_tools: Vec<(Window, Option<Tool>)>,
 }
 
 impl Effects {
@@ -55,8 +56,11 @@ impl Effects {
             .any(|(broken, window)| *broken == tool && window.holds(at))
     }
 
-    /// Whether tools are called at a time.
-    pub(crate) fn tools_run(&self, at: Micros) -> bool {
-        !self.quiet_tools.iter().any(|window| window.holds(at))
+    /// Whether a tool is called at a time.
+    pub(crate) fn runs(&self, tool: Tool, at: Micros) -> bool {
+        !self
+            .quiet_tools
+            .iter()
+            .any(|(window, spared)| window.holds(at) && *spared != Some(tool))
     }
 }

@@ -7,6 +7,7 @@
 use rand::Rng;
 use serde_json::json;
 
+use super::background;
 use super::company::{self, CATALOG, CHECKOUT, COPYWRITER, SUPPORT, Tool};
 use super::effects::{FeatureChange, Window};
 use super::emit::{Generation, Request, Span, foundations, prompt, request};
@@ -73,7 +74,16 @@ fn silent_tool_failure(plan: &mut Plan) {
     plan.effects
         .broken_tools
         .push((Tool::FetchInventory, window));
-    // A few errors downstream, minutes after a call of the tool that reported success.
+    // A few errors downstream, minutes after a call of the tool that reported success, and of no
+    // other tool.
+    let trouble = plan.window(580, 570);
+    plan.effects
+        .quiet_tools
+        .push((trouble, Some(Tool::FetchInventory)));
+    if let Some(feature) = company::feature(CATALOG) {
+        let mut rng = random::part(plan.seed, "the call before the errors");
+        background::one(plan, feature, plan.ago(573), &mut rng);
+    }
     plan.troubles.push(Trouble {
         kind: "JSONDecodeError".to_owned(),
         value: "Expecting value: line 1 column 1 (char 0)".to_owned(),
@@ -362,10 +372,11 @@ fn error_cascade(plan: &mut Plan) {
     ));
     let first = window.from + 2 * MINUTE;
     // The new errors follow no tool call: only the retries are to blame.
-    plan.effects.quiet_tools.push(Window {
+    let before = Window {
         from: first - 8 * MINUTE,
         to: first + MINUTE,
-    });
+    };
+    plan.effects.quiet_tools.push((before, None));
     let mut rng = random::part(plan.seed, "cascade");
     let mut seen = |every: Micros, from: Micros| -> Vec<Micros> {
         let mut times = Vec::new();

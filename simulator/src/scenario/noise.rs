@@ -11,7 +11,8 @@ use super::plan::{File, LAST_HOURS, Plan, Say, Trouble};
 use super::random::{self, pick};
 use crate::time::{DAY, HOUR, MINUTE, Micros, SECOND};
 
-/// Message and files of ordinary commits. The first eight are the ones with prompt-like words.
+/// Message and files of ordinary commits. The first eight are the ones with prompt-like words; every
+/// fifth follows the one before, so that the revert comes right after what it reverts.
 const WORK: [(&str, &[&str]); 36] = [
     (
         "Fix typo in the cookie consent prompt",
@@ -63,8 +64,8 @@ const WORK: [(&str, &[&str]); 36] = [
     ("Split order export into pages", &["jobs/export/orders.py"]),
     ("Retry image uploads twice", &["media/upload.py"]),
     (
-        "Wishlist: keep order of items",
-        &["services/wishlist/store.py"],
+        "Revert \"Cache category pages for five minutes\"",
+        &["web/categories/cache.ts"],
     ),
     (
         "Bump node to the current LTS",
@@ -136,8 +137,8 @@ const WORK: [(&str, &[&str]); 36] = [
         &["services/newsletter/limit.py"],
     ),
     (
-        "Revert \"Cache category pages for five minutes\"",
-        &["web/categories/cache.ts"],
+        "Wishlist: keep order of items",
+        &["services/wishlist/store.py"],
     ),
 ];
 
@@ -433,10 +434,13 @@ fn troubles(plan: &mut Plan) {
     {
         // Nothing a tool does may look connected with an error that is new.
         if let Some(first) = seen.first() {
-            plan.effects.quiet_tools.push(Window {
-                from: first - 7 * MINUTE,
-                to: first + MINUTE,
-            });
+            plan.effects.quiet_tools.push((
+                Window {
+                    from: first - 7 * MINUTE,
+                    to: first + MINUTE,
+                },
+                None,
+            ));
         }
         plan.troubles.push(Trouble {
             kind: kind.to_owned(),

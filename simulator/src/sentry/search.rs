@@ -176,10 +176,10 @@ fn comparison(value: &str) -> (Compare, &str) {
 /// `-24h` (within), `+24h` (before), `>=T`, `<T`, … as a half-open window.
 fn time_window(value: &str, now: Micros) -> Option<(Option<Micros>, Option<Micros>)> {
     if let Some(span) = value.strip_prefix('-') {
-        return Some((Some(now - duration(span)?), None));
+        return Some((Some(now.saturating_sub(duration(span)?)), None));
     }
     if let Some(span) = value.strip_prefix('+') {
-        return Some((None, Some(now - duration(span)?)));
+        return Some((None, Some(now.saturating_sub(duration(span)?))));
     }
     let (compare, text) = comparison(value);
     let at = time::parse(text)?;
@@ -218,7 +218,10 @@ fn matches_pattern(text: &str, pattern: &str) -> bool {
 
 fn holds(test: &Test, store: &Store, issue: &Issue, horizon: Option<Micros>) -> bool {
     match test {
-        Test::Status(wanted) => &*store.issue_at(issue, horizon).key("status") == *wanted,
+        Test::Status(wanted) => match &*store.issue_at(issue, horizon).key("status") {
+            "" => *wanted == "unresolved",
+            status => status == *wanted,
+        },
         Test::Assigned(wanted) => issue.item.present("assignedTo").is_some() == *wanted,
         Test::Time { first, window } => {
             let at = if *first {

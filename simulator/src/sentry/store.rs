@@ -297,6 +297,22 @@ impl Store {
         self.events_of.get(issue_id)
     }
 
+    /// The visible events of an issue, oldest first, with those of no issue in particular.
+    pub(crate) fn visible_events_of(
+        &self,
+        issue_id: &str,
+        horizon: Option<Micros>,
+    ) -> Vec<Arc<Event>> {
+        let of = |id: &str| {
+            self.events_of(id)
+                .map_or(&[][..], |events| events.visible(horizon))
+        };
+        let shared = if issue_id.is_empty() { &[] } else { of("") };
+        let mut found = [of(issue_id), shared].concat();
+        found.sort_by(|a, b| a.order().cmp(&b.order()));
+        found
+    }
+
     /// The last time an issue was seen, at the horizon.
     pub(crate) fn last_seen(&self, issue: &Issue, horizon: Option<Micros>) -> Micros {
         match horizon {

@@ -137,15 +137,16 @@ fn window(args: &Args) -> Result<(Option<Micros>, Option<Micros>), Refusal> {
     Ok((from, to))
 }
 
-fn readable<'a>(store: &'a Store, args: &Args) -> Result<&'a super::store::Channel, Refusal> {
+/// The id of a channel that may be read. Messages of a channel that is in no list can be read by
+/// those who know its id.
+fn readable(store: &Store, args: &Args) -> Result<Box<str>, Refusal> {
     let id = args.params.filled("channel").unwrap_or_default();
-    let channel = store
-        .channel(id, args.horizon)
-        .ok_or_else(|| Refusal::new("channel_not_found"))?;
-    if !store.is_member(channel) {
-        return Err(Refusal::new("not_in_channel"));
+    match store.channel(id, args.horizon) {
+        Some(channel) if store.is_member(channel) => Ok(channel.id.clone()),
+        Some(_) => Err(Refusal::new("not_in_channel")),
+        None if store.has_messages(id) => Ok(id.into()),
+        None => Err(Refusal::new("channel_not_found")),
     }
-    Ok(channel)
 }
 
 /// A message as an answer shows it: metadata only when asked for.
@@ -167,17 +168,18 @@ pub(crate) fn history(store: &Store, args: &Args) -> Answer {
     if let Some(next) = cursor(args, "next_ts")? {
         // The cursor names the newest message of the next page, in microseconds.
         let at: Micros = next.parse().map_err(|_| Refusal::new("invalid_cursor"))?;
-        to = Some(to.map_or(at + 1, |to| to.min(at + 1)));
+        let after = at.saturating_add(1);
+        to = Some(to.map_or(after, |to| to.min(after)));
     }
-    let all = store.messages(&channel.id, from, to, args.horizon);
+    let all = store.messages(&channel, from, to, args.horizon);
     let mut shown = all
         .iter()
         .rev()
-        .filter(|m| !is_hidden_reply(store, &channel.id, m, args));
+        .filter(|m| !is_hidden_reply(store, &channel, m, args));
     let messages: Vec<Value> = shown
         .by_ref()
         .take(size)
-        .map(|m| show(store, &channel.id, m, args))
+        .map(|m| show(store, &channel, m, args))
         .collect();
     let next = shown
         .next()
@@ -203,11 +205,11 @@ pub(crate) fn replies(store: &Store, args: &Args) -> Answer {
     let channel = readable(store, args)?;
     let ts = args.params.filled("ts").unwrap_or_default();
     let given = store
-        .message(&channel.id, ts, args.horizon)
+        .message(&channel, ts, args.horizon)
         .ok_or_else(|| Refusal::new("thread_not_found"))?;
     let first = match given.thread.as_deref() {
         Some(thread) => store
-            .message(&channel.id, thread, args.horizon)
+            .message(&channel, thread, args.horizon)
             .unwrap_or(given),
         None => given,
     };
@@ -215,13 +217,13 @@ pub(crate) fn replies(store: &Store, args: &Args) -> Answer {
     let mut thread: Vec<Arc<Message>> = vec![Arc::clone(&first)];
     thread.extend(
         store
-            .replies(&channel.id, &first.ts, args.horizon)
+            .replies(&channel, &first.ts, args.horizon)
             .into_iter()
             .filter(|m| from.is_none_or(|from| m.at >= from) && to.is_none_or(|to| m.at < to)),
     );
     let shown: Vec<Value> = thread
         .iter()
-        .map(|m| show(store, &channel.id, m, args))
+        .map(|m| show(store, &channel, m, args))
         .collect();
     let (messages, next) = page(args, &shown, "thread", limit(args, MAX_LIST, MAX_LIST)?)?;
     Ok(json!({

@@ -164,14 +164,17 @@ impl Store {
         })
     }
 
+    /// Whether any message names a channel.
+    pub(crate) fn has_messages(&self, channel: &str) -> bool {
+        self.messages
+            .get(channel)
+            .is_some_and(|messages| !messages.all().is_empty())
+    }
+
     /// Whether the app may read and write a channel. A channel whose messages were recorded could
     /// be read, whatever its `is_member` says.
     pub(crate) fn is_member(&self, channel: &Channel) -> bool {
-        channel.item.raw("is_member") != Some("false")
-            || self
-                .messages
-                .get(&channel.id)
-                .is_some_and(|messages| !messages.all().is_empty())
+        channel.item.raw("is_member") != Some("false") || self.has_messages(&channel.id)
     }
 
     /// The visible messages of a channel with `oldest <= ts < end`, oldest first.

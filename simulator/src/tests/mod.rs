@@ -1,0 +1,11 @@
+//! Promises of the server, over real HTTP.
+
+mod clock;
+mod data;
+mod faults;
+mod github;
+mod langfuse;
+mod schemas;
+mod sentry;
+mod slack;
+mod support;
