@@ -1,1 +1,5 @@
 //! jobs
+
+pub mod schedule;
+
+pub use schedule::Schedule;

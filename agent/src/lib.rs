@@ -19,4 +19,7 @@ pub mod queries;
 pub mod respond;
 pub mod settings;
 
+#[cfg(test)]
+mod testing;
+
 pub use context::AgentContext;

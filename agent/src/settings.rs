@@ -1,41 +1,285 @@
 //! Settings: thresholds, schedules, policy. Defaults are compiled in (`settings.json`), `$TRIPLINE_HOME/settings.json`
 //! overrides them by key, environment variables override single thresholds.
+//!
+//! Owns: every setting with its default and allowed range ([`Settings`]), what is in force ([`SettingsHandle`]), reading
+//! and checking ([`load`]) and following the file while it changes ([`watch`]). Does not own: what governance settings
+//! mean ([`crate::govern::settings`]).
+//!
+//! Must hold: settings in force are always valid; a bad file changes nothing and is told in [`SettingsStatus`].
 
+pub mod load;
+pub mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use tripline_engine::Param;
 
 use crate::govern::settings::GovernanceSettings;
 
-/// Everything that can be tuned. Every field has a default; unknown keys are an error.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+pub use load::{SettingsError, SettingsLoader};
+pub use watch::SettingsWatcher;
+
+/// The settings file as it is compiled in, the defaults of a fresh installation.
+pub const DEFAULT_SETTINGS_JSON: &str = include_str!("../../settings.json");
+
+/// What a threshold may be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ThresholdRule {
+    /// Its key in `settings.json`; upper-cased it is its environment variable.
+    pub key: &'static str,
+    /// Smallest allowed value.
+    pub min: f64,
+    /// Largest allowed value.
+    pub max: f64,
+    /// Whether it must be a whole number.
+    pub whole: bool,
+}
+
+macro_rules! settings {
+    ($($(#[$doc:meta])* $key:ident: $type:tt = $default:literal in $min:literal ..= $max:literal,)+) => {
+        /// Everything that can be tuned. Every field has a default; unknown keys are an error.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Settings {
+            $($(#[$doc])* pub $key: $type,)+
+            /// Slack channels whose messages belong to an incident's timeline. When none of them exists, all readable
+            /// channels are taken.
+            pub incident_channels: Vec<String>,
+            /// Cron expression per job (5 fields, or 6 with seconds first), overriding the one in a detector's header.
+            pub schedules: BTreeMap<String, String>,
+            /// Who writes narratives.
+            pub narrator: NarratorSettings,
+            /// Who may approve, what is asked and what is done without asking.
+            pub governance: GovernanceSettings,
+        }
+
+        impl Default for Settings {
+            fn default() -> Self {
+                Self {
+                    $($key: $default,)+
+                    incident_channels: ["incidents", "engineering", "backend", "alerts"].map(str::to_owned).to_vec(),
+                    schedules: BTreeMap::from([("approval_expiry".to_owned(), "0 * * * * *".to_owned())]),
+                    narrator: NarratorSettings::default(),
+                    governance: GovernanceSettings::default(),
+                }
+            }
+        }
+
+        impl Settings {
+            /// Every threshold with its allowed range.
+            pub const THRESHOLDS: &'static [ThresholdRule] = &[
+                $(ThresholdRule { key: stringify!($key), min: $min as f64, max: $max as f64, whole: settings!(@whole $type) },)+
+            ];
+
+            /// A threshold as a value to be bound in SQL; `None` when there is no such threshold.
+            #[must_use]
+            pub fn threshold(&self, key: &str) -> Option<Param> {
+                match key {
+                    $(stringify!($key) => Some(Param::from(self.$key)),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+    (@whole i64) => { true };
+    (@whole f64) => { false };
+}
+
+settings! {
+    /// A feature's hour is a spike above this many times its baseline (seed 003, cost spikes).
+    cost_spike_multiplier: f64 = 2.5 in 1.0 ..= 1000.0,
+    /// A pull request scoring above this asks for changes (seed 003, PR risk), 0 to 100.
+    pr_risk_threshold: i64 = 70 in 0 ..= 100,
+    /// A trace with more generations than this in the window is a loop (seed 003, agent loops).
+    agent_loop_generation_threshold: i64 = 10 in 1 ..= 100_000,
+    /// Errors of the window × US dollars of the overlapping generations above this are a cascade (seed 003).
+    error_cascade_threshold: f64 = 10.0 in 0.0 ..= 1_000_000_000.0,
+    /// A loop of more generations than this is critical.
+    agent_loop_critical_generations: i64 = 20 in 1 ..= 1_000_000,
+    /// A spike above this many times its baseline is critical.
+    cost_spike_critical_ratio: f64 = 5.0 in 1.0 ..= 1000.0,
+    /// US dollars above the baseline that a spike must cost at least.
+    cost_spike_floor_usd: f64 = 0.10 in 0.0 ..= 1_000_000.0,
+    /// A spike must cost more than this many times the 95th percentile of the baseline's hours.
+    cost_spike_p95_ratio: f64 = 1.25 in 1.0 ..= 1000.0,
+    /// Standard deviations of an ordinary hour that the excess must exceed, unless single calls became dearer.
+    cost_spike_noise_sigmas: f64 = 6.0 in 0.0 ..= 1000.0,
+    /// Hours of history without which no verdict is given.
+    cost_spike_min_covered_hours: i64 = 24 in 2 ..= 168,
+    /// US dollars that the generations of a cascade must cost more than (seed 003, error cascades).
+    error_cascade_min_cost_usd: f64 = 1.0 in 0.0 ..= 1_000_000.0,
+    /// A cascade's feature has more than this many times its ordinary generations.
+    error_cascade_generation_ratio: f64 = 1.5 in 1.0 ..= 1000.0,
+    /// Standard deviations of chance that the additional generations must exceed.
+    error_cascade_noise_sigmas: f64 = 3.0 in 0.0 ..= 1000.0,
+    /// Errors of an issue in the window against its own past rate, above which they are elevated.
+    error_cascade_error_ratio: f64 = 2.0 in 1.0 ..= 1000.0,
+    /// Errors that a burst has at least.
+    error_cascade_min_errors: i64 = 3 in 1 ..= 1_000_000,
+    /// A cascade above this many times its threshold is critical.
+    error_cascade_critical_ratio: f64 = 5.0 in 1.0 ..= 1000.0,
+    /// Share of the newest outputs above which broken ones are drift (seed 003, prompt drift): 0.15 itself is not.
+    drift_fail_rate_threshold: f64 = 0.15 in 0.0 ..= 1.0,
+    /// Share of broken outputs above which drift is of high severity.
+    drift_high_fail_rate: f64 = 0.5 in 0.0 ..= 1.0,
+    /// Outputs in the window without which a feature is not judged.
+    drift_min_outputs: i64 = 5 in 1 ..= 20,
+    /// Healthy outputs without which no schema is captured.
+    drift_min_history: i64 = 20 in 1 ..= 100_000,
+    /// Share of healthy outputs that must have a key for it to be required.
+    drift_required_key_share: f64 = 0.95 in 0.5 ..= 1.0,
+    /// Fall of an average score above which it is a regression (seed 003, prompt drift, strategy B).
+    score_regression_delta: f64 = 0.1 in 0.0 ..= 1_000_000.0,
+    /// Scores on either side without which no regression is judged.
+    score_regression_min_samples: i64 = 8 in 1 ..= 100_000,
+    /// Standard errors of the difference that a regression must exceed.
+    score_regression_noise_sigmas: f64 = 4.0 in 0.0 ..= 1000.0,
+    /// Share of a tool's newest outputs above which failing ones are a failure.
+    tool_failure_share_threshold: f64 = 0.15 in 0.0 ..= 1.0,
+    /// Failing outputs that a failure has at least.
+    tool_failure_min_failures: i64 = 2 in 1 ..= 20,
+    /// Outputs of a tool before the window without which it is not judged.
+    tool_failure_min_history: i64 = 10 in 1 ..= 100_000,
+    /// Share of earlier outputs that were JSON from which on a tool is one that returns JSON.
+    tool_failure_json_share: f64 = 0.95 in 0.5 ..= 1.0,
+    /// An output shorter than this share of the tool's average is an anomaly (seed 003, strategy C).
+    tool_output_short_ratio: f64 = 0.2 in 0.0 ..= 1.0,
+    /// Characters that a tool's outputs have on average at least, to be judged by length.
+    tool_output_min_average_length: i64 = 50 in 1 ..= 1_000_000,
+    /// The share of short outputs must exceed this many times the tool's own earlier share.
+    tool_output_own_share_ratio: f64 = 3.0 in 1.0 ..= 1000.0,
+    /// Minutes after a tool's call within which an error follows it (seed 003, strategy B).
+    tool_error_within_minutes: i64 = 5 in 1 ..= 60,
+    /// Events that an issue has at least to be related to a tool.
+    tool_error_min_issue_count: i64 = 3 in 1 ..= 1_000_000,
+    /// Events that follow calls of the tool at least.
+    tool_error_min_following: i64 = 3 in 1 ..= 1_000_000,
+    /// How many times more often than by chance errors must follow the tool's calls.
+    tool_error_lift: f64 = 3.0 in 1.0 ..= 1000.0,
+    /// Standard deviations of chance that this must exceed.
+    tool_error_noise_sigmas: f64 = 4.0 in 0.0 ..= 1000.0,
+    /// Score below which the first-ranked suspect is not named the culprit.
+    suspect_minimum_score: f64 = 0.35 in 0.0 ..= 1.0,
+    /// Hours before the onset in which suspects are looked for (seed 003).
+    suspect_lookback_hours: i64 = 48 in 1 ..= 720,
+    /// Complete windows without its condition after which an incident is resolved.
+    incident_clean_windows: i64 = 3 in 1 ..= 1000,
+    /// Days within which a resolved incident is reopened instead of opened anew.
+    incident_reopen_days: i64 = 7 in 0 ..= 365,
+    /// Days of missed windows that are judged after a pause; older ones are recorded as skipped.
+    catch_up_days: i64 = 7 in 0 ..= 30,
+}
+
+/// Which narrator is used. A model's key and address come from the environment, never from this file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum NarratorProvider {
+    /// A model when its key is in the environment (Groq, then OpenAI), else templates.
+    #[default]
+    Auto,
+    /// Templates only: nothing leaves the machine.
+    Template,
+    /// Groq.
+    Groq,
+    /// OpenAI or anything that speaks its protocol.
+    OpenAi,
+}
+
+/// Who writes narratives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Settings {
-    /// Who may approve, what is asked and what is done without asking.
-    pub governance: GovernanceSettings,
+pub struct NarratorSettings {
+    /// Which narrator.
+    pub provider: NarratorProvider,
+    /// Seconds a model may take per attempt, 1 to 120.
+    pub timeout_seconds: u64,
+    /// Tokens a model may write, 100 to 8000.
+    pub max_tokens: u32,
+}
+
+impl Default for NarratorSettings {
+    fn default() -> Self {
+        Self { provider: NarratorProvider::Auto, timeout_seconds: 20, max_tokens: 1000 }
+    }
+}
+
+/// Whether the settings in force are the newest that were written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct SettingsStatus {
+    /// When a file was last taken over; `None` before the first reload.
+    pub reloaded_at: Option<DateTime<Utc>>,
+    /// Why the newest file is not in force, if so.
+    pub error: Option<String>,
+    /// When that file was refused.
+    pub refused_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug)]
+struct InForce {
+    settings: Arc<Settings>,
+    status: SettingsStatus,
 }
 
 /// The settings in force; cheap to clone, always the newest valid ones.
 #[derive(Debug, Clone)]
 pub struct SettingsHandle {
-    current: Arc<RwLock<Arc<Settings>>>,
+    current: Arc<RwLock<InForce>>,
+    changes: tokio::sync::watch::Sender<u64>,
 }
 
 impl SettingsHandle {
     /// A handle that starts with these settings.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { current: Arc::new(RwLock::new(Arc::new(settings))) }
+        let in_force = InForce { settings: Arc::new(settings), status: SettingsStatus::default() };
+        Self { current: Arc::new(RwLock::new(in_force)), changes: tokio::sync::watch::Sender::new(0) }
     }
 
     /// The settings in force now.
     #[must_use]
     pub fn get(&self) -> Arc<Settings> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).settings)
+    }
+
+    /// Whether they are the newest that were written.
+    #[must_use]
+    pub fn status(&self) -> SettingsStatus {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).status.clone()
     }
 
     /// Replaces them.
     pub fn set(&self, settings: Settings) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        self.current.write().unwrap_or_else(PoisonError::into_inner).settings = Arc::new(settings);
+        self.changes.send_modify(|version| *version += 1);
+    }
+
+    /// Counts every reload, taken over or refused; for those who want to be told.
+    #[must_use]
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Takes over what was read at `now`, or keeps the settings in force and tells why.
+    pub(crate) fn reloaded(&self, read: Result<Settings, SettingsError>, now: DateTime<Utc>) {
+        {
+            let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+            match read {
+                Ok(settings) => {
+                    current.settings = Arc::new(settings);
+                    current.status = SettingsStatus { reloaded_at: Some(now), error: None, refused_at: None };
+                }
+                Err(error) => {
+                    current.status.error = Some(error.to_string());
+                    current.status.refused_at = Some(now);
+                }
+            }
+        }
+        self.changes.send_modify(|version| *version += 1);
     }
 }

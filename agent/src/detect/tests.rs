@@ -1,0 +1,4 @@
+//! What the detectors promise.
+
+mod agent_loop;
+mod quiet;

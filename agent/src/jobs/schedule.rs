@@ -1,0 +1,123 @@
+//! Cron expressions: when a job is due.
+//!
+//! Owns: parsing and the instants an expression names, in UTC. Five fields (minutes first) mean second 0.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Timelike, Utc};
+use croner::Cron;
+use croner::parser::{CronParser, Seconds};
+
+/// A cron expression, in UTC.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    text: String,
+    cron: Cron,
+}
+
+impl PartialEq for Schedule {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Schedule {
+    /// Reads an expression of 5 fields, or 6 with seconds first.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let fields = text.split_whitespace().count();
+        let text = match fields {
+            5 => format!("0 {}", text.trim()),
+            6 => text.trim().to_owned(),
+            _ => return Err(format!("it has {fields} fields")),
+        };
+        let parser = CronParser::builder().seconds(Seconds::Required).build();
+        let cron = parser.parse(&text).map_err(|error| error.to_string())?;
+        Ok(Self { text, cron })
+    }
+
+    /// The expression with six fields.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The first instant after `after`; `None` when there is none within the calendar.
+    #[must_use]
+    pub fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.cron.find_next_occurrence(&after, false).ok()
+    }
+
+    /// The last instant at or before `at`.
+    #[must_use]
+    pub fn last_at(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let second = at.with_nanosecond(0)?;
+        self.cron.find_previous_occurrence(&second, true).ok()
+    }
+
+    /// The instants in `(after, until]`, in order, at most `limit`.
+    #[must_use]
+    pub fn between(&self, after: DateTime<Utc>, until: DateTime<Utc>, limit: usize) -> Vec<DateTime<Utc>> {
+        let mut ticks = Vec::new();
+        let mut at = after;
+        while ticks.len() < limit {
+            match self.next_after(at) {
+                Some(next) if next <= until && next > at => {
+                    ticks.push(next);
+                    at = next;
+                }
+                _ => break,
+            }
+        }
+        ticks
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for Schedule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn five_and_six_fields_name_the_same_instants() {
+        let (five, six) = (Schedule::parse("*/15 * * * *").unwrap(), Schedule::parse("0 */15 * * * *").unwrap());
+        assert_eq!(five, six);
+        let ticks = five.between(at("2026-11-20T10:00:00Z"), at("2026-11-20T10:45:00Z"), 10);
+        assert_eq!(ticks, [at("2026-11-20T10:15:00Z"), at("2026-11-20T10:30:00Z"), at("2026-11-20T10:45:00Z")]);
+    }
+
+    #[test]
+    fn the_last_instant_is_at_or_before() {
+        let quarter = Schedule::parse("*/15 * * * *").unwrap();
+        assert_eq!(quarter.last_at(at("2026-11-20T10:15:00Z")), Some(at("2026-11-20T10:15:00Z")));
+        assert_eq!(quarter.last_at(at("2026-11-20T10:15:00.5Z")), Some(at("2026-11-20T10:15:00Z")));
+        assert_eq!(quarter.last_at(at("2026-11-20T10:14:59.999Z")), Some(at("2026-11-20T10:00:00Z")));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in ["", "* * *", "99 * * * *", "a b c d e", "* * * * * * * *"] {
+            assert!(Schedule::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Reading settings: compiled-in defaults, then the file of this installation, then the environment.
+//!
+//! Owns: merging by key, range checks, suggestions for misspelt keys. Must hold: what is returned is valid; an error
+//! names the key, the value and what is allowed.
+
+use std::path::{Path, PathBuf};
+
+use datafusion::common::utils::datafusion_strsim::levenshtein;
+use serde_json::{Map, Value};
+use tripline_engine::Environment;
+
+use super::{Settings, ThresholdRule};
+
+/// Settings that were refused.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("{} cannot be read: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's words.
+        reason: String,
+    },
+    /// The file is no JSON object.
+    #[error("{origin}: {reason}. Hint: the file is one JSON object; docs/settings.md lists its keys")]
+    NotJson {
+        /// The file.
+        origin: String,
+        /// What the parser says, with line and column.
+        reason: String,
+    },
+    /// There is no such setting.
+    #[error("{origin}: there is no setting '{key}'. Hint: {}", suggestion.as_deref().map_or_else(
+        || "docs/settings.md lists all of them".to_owned(), |s| format!("did you mean '{s}'?")))]
+    UnknownKey {
+        /// Where it was found.
+        origin: String,
+        /// The key.
+        key: String,
+        /// The closest one there is.
+        suggestion: Option<String>,
+    },
+    /// A value is outside of its range or of another type.
+    #[error("{origin}: {key} is {value}, but must be {allowed}")]
+    Value {
+        /// Where it was found.
+        origin: String,
+        /// The key, or the environment variable.
+        key: String,
+        /// The value as it was given.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+}
+
+/// Where settings come from.
+#[derive(Debug, Clone)]
+pub struct SettingsLoader {
+    file: Option<PathBuf>,
+    environment: Environment,
+}
+
+impl SettingsLoader {
+    /// Settings of the installation whose home is `home` (`None`: defaults and environment only).
+    #[must_use]
+    pub fn new(home: Option<&Path>, environment: Environment) -> Self {
+        Self { file: home.map(|home| home.join("settings.json")), environment }
+    }
+
+    /// The file that is read, whether it exists or not.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// Reads everything anew. A file that does not exist overrides nothing.
+    ///
+    /// # Errors
+    /// [`SettingsError`] for the first thing that is wrong.
+    pub fn load(&self) -> Result<Settings, SettingsError> {
+        let Some(path) = &self.file else { return self.with_environment(Settings::default()) };
+        match std::fs::read_to_string(path) {
+            Ok(text) => self.with_environment(Settings::from_json(&text, &path.display().to_string())?),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.with_environment(Settings::default()),
+            Err(error) => Err(SettingsError::File { path: path.clone(), reason: error.to_string() }),
+        }
+    }
+
+    fn with_environment(&self, settings: Settings) -> Result<Settings, SettingsError> {
+        let mut overrides = Map::new();
+        for rule in Settings::THRESHOLDS {
+            let variable = rule.key.to_ascii_uppercase();
+            if let Some(text) = self.environment.get(&variable) {
+                overrides.insert(rule.key.to_owned(), rule.parse(text, &variable)?);
+            }
+        }
+        merge(settings, overrides, "the environment")
+    }
+}
+
+impl Settings {
+    /// The defaults, overridden by the keys of a JSON object. `origin` names it in errors.
+    ///
+    /// # Errors
+    /// [`SettingsError`] for the first thing that is wrong.
+    pub fn from_json(text: &str, origin: &str) -> Result<Self, SettingsError> {
+        let not_json = |reason: String| SettingsError::NotJson { origin: origin.to_owned(), reason };
+        let value: Value = serde_json::from_str(text).map_err(|error| not_json(error.to_string()))?;
+        let Value::Object(overrides) = value else { return Err(not_json("it is not an object".to_owned())) };
+        merge(Self::default(), overrides, origin)
+    }
+}
+
+fn merge(base: Settings, overrides: Map<String, Value>, origin: &str) -> Result<Settings, SettingsError> {
+    let mut whole = match serde_json::to_value(base) {
+        Ok(Value::Object(whole)) => whole,
+        Ok(_) => Map::new(),
+        Err(error) => return Err(SettingsError::NotJson { origin: origin.to_owned(), reason: error.to_string() }),
+    };
+    for (key, value) in overrides {
+        let Some(known) = whole.get_mut(&key) else {
+            return Err(SettingsError::UnknownKey {
+                origin: origin.to_owned(),
+                suggestion: closest(&key, whole.keys()),
+                key,
+            });
+        };
+        if let Some(rule) = Settings::THRESHOLDS.iter().find(|rule| rule.key == key) {
+            rule.check(&value, origin)?;
+        }
+        merge_value(known, value);
+    }
+    let settings: Settings = serde_json::from_value(Value::Object(whole))
+        .map_err(|error| SettingsError::NotJson { origin: origin.to_owned(), reason: error.to_string() })?;
+    settings.check(origin)?;
+    Ok(settings)
+}
+
+/// Objects are merged by key, anything else replaces what was there.
+fn merge_value(known: &mut Value, value: Value) {
+    match (known, value) {
+        (Value::Object(known), Value::Object(value)) => {
+            for (key, value) in value {
+                merge_value(known.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (known, value) => *known = value,
+    }
+}
+
+fn closest<'a>(key: &str, known: impl Iterator<Item = &'a String>) -> Option<String> {
+    known
+        .map(|candidate| (levenshtein(candidate, key), candidate))
+        .min()
+        .filter(|(distance, candidate)| *distance <= candidate.len() / 3)
+        .map(|(_, candidate)| candidate.clone())
+}
+
+impl ThresholdRule {
+    fn allowed(&self) -> String {
+        format!("a {} from {} to {}", if self.whole { "whole number" } else { "number" }, self.min, self.max)
+    }
+
+    fn refuse(&self, origin: &str, key: &str, value: impl ToString) -> SettingsError {
+        SettingsError::Value {
+            origin: origin.to_owned(),
+            key: key.to_owned(),
+            value: value.to_string(),
+            allowed: self.allowed(),
+        }
+    }
+
+    fn check(&self, value: &Value, origin: &str) -> Result<(), SettingsError> {
+        let in_range = value.as_f64().is_some_and(|n| n >= self.min && n <= self.max);
+        if in_range && (!self.whole || value.is_i64()) { Ok(()) } else { Err(self.refuse(origin, self.key, value)) }
+    }
+
+    fn parse(&self, text: &str, variable: &str) -> Result<Value, SettingsError> {
+        let value = if self.whole {
+            text.parse::<i64>().ok().map(Value::from)
+        } else {
+            // NaN and infinities have no JSON number and are refused by it.
+            text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map(Value::Number)
+        };
+        let value = value.ok_or_else(|| self.refuse("the environment", variable, text))?;
+        self.check(&value, "the environment").map_err(|_| self.refuse("the environment", variable, text))?;
+        Ok(value)
+    }
+}
+
+impl Settings {
+    /// What ranges of single thresholds do not say.
+    fn check(&self, origin: &str) -> Result<(), SettingsError> {
+        let refuse = |key: String, value: String, allowed: &str| SettingsError::Value {
+            origin: origin.to_owned(),
+            key,
+            value,
+            allowed: allowed.to_owned(),
+        };
+        for (job, cron) in &self.schedules {
+            if let Err(reason) = crate::jobs::Schedule::parse(cron) {
+                let allowed = format!("a cron expression of 5 or 6 fields ({reason})");
+                return Err(refuse(format!("schedules.{job}"), format!("'{cron}'"), &allowed));
+            }
+        }
+        if !(1..=120).contains(&self.narrator.timeout_seconds) {
+            let value = self.narrator.timeout_seconds.to_string();
+            return Err(refuse("narrator.timeout_seconds".to_owned(), value, "from 1 to 120"));
+        }
+        if !(100..=8000).contains(&self.narrator.max_tokens) {
+            let value = self.narrator.max_tokens.to_string();
+            return Err(refuse("narrator.max_tokens".to_owned(), value, "from 100 to 8000"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,9 @@
+-- name: active_issues
+-- title: Sentry issues that may have events in the window
+-- over: window
+-- sources: sentry
+
+SELECT id, title, culprit, project, count, first_seen, last_seen
+FROM sentry.issues
+WHERE last_seen >= $start
+  AND first_seen < $end

@@ -1,0 +1,75 @@
+-- name: output_shapes
+-- title: What the outputs of each feature look like
+-- over: 7d
+-- keep: schemas
+-- sources: langfuse
+-- param: min_history = drift_min_history
+-- param: required_share = drift_required_key_share
+--
+-- One row per feature with a NULL key: how many outputs, and their kind when 95 of 100 agree (object, array, text), else
+-- 'mixed'. And one row per key of a feature whose outputs are objects: whether it is required, and the JSON types seen
+-- there. A key that is absent or null now and then is optional.
+
+WITH outputs AS MATERIALIZED (
+    SELECT
+        id,
+        coalesce(nullif(trim(name), ''), '(unnamed)') AS feature,
+        CASE json_kind(output)
+            WHEN 'string' THEN json_as_text(concat('[', output, ']'), 0)
+            WHEN 'object' THEN CASE WHEN json_contains(output, 'role')
+                THEN coalesce(json_get_str(output, 'content'), output) ELSE output END
+            ELSE coalesce(output, '') END AS text
+    FROM langfuse.observations
+    WHERE type = 'GENERATION'
+      AND start_time >= $start
+      AND start_time < $end
+      AND (output IS NOT NULL OR end_time IS NOT NULL)
+      AND coalesce(level, 'DEFAULT') <> 'ERROR'
+),
+kinds AS MATERIALIZED (
+    SELECT
+        outputs.*,
+        CASE json_kind(text) WHEN 'object' THEN 'object' WHEN 'array' THEN 'array' WHEN 'blank' THEN 'blank' ELSE 'text' END AS kind
+    FROM outputs
+),
+features AS MATERIALIZED (
+    SELECT
+        feature,
+        count(*) AS outputs,
+        sum(CASE WHEN kind = 'object' THEN 1 ELSE 0 END) AS objects,
+        sum(CASE WHEN kind = 'array' THEN 1 ELSE 0 END) AS arrays,
+        sum(CASE WHEN kind = 'text' THEN 1 ELSE 0 END) AS texts
+    FROM kinds
+    GROUP BY feature
+),
+keys AS (
+    SELECT feature, id, key, json_kind(json_get_json(text, key)) AS value_kind
+    FROM (SELECT feature, id, text, unnest(json_object_keys(text)) AS key FROM kinds WHERE kind = 'object')
+)
+SELECT
+    feature,
+    outputs,
+    CASE
+        WHEN objects >= 0.95 * outputs THEN 'object'
+        WHEN arrays >= 0.95 * outputs THEN 'array'
+        WHEN texts >= 0.95 * outputs THEN 'text'
+        ELSE 'mixed'
+    END AS kind,
+    CAST(NULL AS VARCHAR) AS key,
+    CAST(NULL AS BOOLEAN) AS required,
+    CAST(NULL AS VARCHAR) AS kinds
+FROM features
+WHERE outputs >= $min_history
+UNION ALL
+SELECT
+    keys.feature,
+    max(features.outputs) AS outputs,
+    'key' AS kind,
+    keys.key,
+    count(DISTINCT CASE WHEN keys.value_kind <> 'null' THEN keys.id END) >= $required_share * max(features.objects) AS required,
+    concat('|', string_agg(DISTINCT keys.value_kind, '|'), '|') AS kinds
+FROM keys
+JOIN features ON features.feature = keys.feature
+WHERE features.outputs >= $min_history
+  AND features.objects >= 0.95 * features.outputs
+GROUP BY keys.feature, keys.key
