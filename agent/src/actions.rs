@@ -21,7 +21,7 @@ mod repair;
 mod schedule;
 mod slack;
 
-pub use destinations::{Destinations, Repository};
+pub use destinations::{DestinationCheck, Destinations, Repository};
 pub(crate) use github::marker;
 pub(crate) use kinds::exact;
 pub use kinds::{
