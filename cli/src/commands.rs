@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub(crate) mod audit;
+pub(crate) mod detectors;
 pub(crate) mod keys;
 pub(crate) mod seed;
 pub(crate) mod simulate;
