@@ -32,8 +32,10 @@ fn every_bundled_table_has_a_page_and_every_page_a_table() {
         expected.extend(source.tables().iter().map(|t| format!("{}.{}.md", source.name(), t.name())));
     }
     expected.sort();
-    let mut found: Vec<String> =
-        std::fs::read_dir(dir()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    // The folder has the pages of other schemas too; those are other crates' to check.
+    let of_a_source = |file: &String| file.split_once('.').is_some_and(|(s, _)| world.connectors.source(s).is_some());
+    let files = std::fs::read_dir(dir()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let mut found: Vec<String> = files.filter(of_a_source).collect();
     found.sort();
     assert_eq!(found, expected);
 }
