@@ -1,1 +1,45 @@
-//! actions
+//! Actions: every effect outside Tripline, done at most once, from the outbox.
+//!
+//! Owns the types of action and their payloads, where they go ([`Destinations`]), how each is sent and looked up at its
+//! vendor, and the worker that does them ([`Outbox`]). Does not own whether something is done (`govern`), what a
+//! message says (`messages`), or how the outbox is kept (store).
+//!
+//! Must hold
+//! - an action runs its stored payload and nothing else;
+//! - an attempt whose outcome is not known is never repeated before the vendor was asked whether it happened; where the
+//!   vendor cannot tell, the action is *unknown* and a person settles it;
+//! - no token and no response address reaches a log, an error or a result.
+
+pub mod destinations;
+mod github;
+mod http;
+mod kinds;
+mod notices;
+mod outbox;
+mod outcome;
+mod repair;
+mod schedule;
+mod slack;
+
+pub use destinations::{DestinationCheck, Destinations, Repository};
+pub(crate) use github::marker;
+pub(crate) use kinds::exact;
+pub use kinds::{
+    ActionType, KillLoop, OpenIssue, PostMessage, RecordOnly, Remediation, Respond, Response, ThreadReply,
+    UpdateMessage,
+};
+pub(crate) use notices::message_key;
+
+pub use notices::{Notices, Waker};
+pub use outbox::{Counts, Drained, Outbox, OutboxOptions, OutboxParts};
+
+/// Puts in the outbox what a crash left untold.
+pub(crate) use repair::run as repair;
+
+/// The page of an incident, below the public address.
+pub(crate) fn incident_page(base: &str, id: &tripline_store::IncidentId) -> String {
+    format!("{base}/#incident={id}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -22,4 +22,7 @@ pub mod settings;
 #[cfg(test)]
 mod testing;
 
+#[cfg(test)]
+mod live_tests;
+
 pub use context::AgentContext;

@@ -117,7 +117,7 @@ settings! {
     /// A cascade's feature has more than this many times its ordinary generations.
     error_cascade_generation_ratio: f64 = 1.5 in 1.0 ..= 1000.0,
     /// Standard deviations of an ordinary hour that the additional generations must exceed.
-    error_cascade_noise_sigmas: f64 = 3.0 in 0.0 ..= 1000.0,
+    error_cascade_noise_sigmas: f64 = 4.0 in 0.0 ..= 1000.0,
     /// Errors of an issue in the window against its own past rate, above which they are elevated.
     error_cascade_error_ratio: f64 = 2.0 in 1.0 ..= 1000.0,
     /// Standard deviations of chance that the additional errors of an issue must exceed.

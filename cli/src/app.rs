@@ -2,10 +2,14 @@
 //!
 //! Owns: where state lies and which parts a command needs. Everything below gets what it needs handed in.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use tripline_agent::AgentContext;
+use tripline_agent::queries::QueryLibrary;
+use tripline_agent::settings::{Settings, SettingsHandle, SettingsLoader};
 use tripline_connectors::{ConnectorOptions, Connectors, SourceStatus};
 use tripline_engine::{
     Engine, EngineOptions, Environment, LocalTable, OffsetClock, Params, SharedClock, SourceEntry, SystemClock,
@@ -13,6 +17,7 @@ use tripline_engine::{
 use tripline_store::{OpenMode, Scope, SqliteStore, StoreError, sql_tables};
 
 use crate::failure::Failure;
+use crate::terminal;
 
 /// The environment and the folder that all state lives under.
 #[derive(Debug, Clone)]
@@ -44,6 +49,20 @@ impl Home {
         let path = self.database();
         let opened = tokio::task::spawn_blocking(move || SqliteStore::open(path, mode)).await;
         opened.map_err(|error| Failure::new(format!("the store could not be opened: {error}")))?.map_err(Failure::from)
+    }
+
+    /// Settings in force: defaults, `settings.json`, environment.
+    pub(crate) fn settings(&self) -> Result<Settings, Failure> {
+        Ok(SettingsLoader::new(Some(&self.path), self.environment.clone()).load()?)
+    }
+
+    /// The query files: bundled ones, and those of `queries/` below the home.
+    pub(crate) fn queries(&self) -> Result<QueryLibrary, Failure> {
+        let library = QueryLibrary::open(Some(&self.path))?;
+        for problem in &library.status().errors {
+            terminal::error_line(&format!("warning: {problem}"));
+        }
+        Ok(library)
     }
 
     pub(crate) fn connectors(&self, clock: &SharedClock) -> Connectors {
@@ -86,53 +105,69 @@ pub(crate) fn source_entries(connectors: &Connectors) -> Vec<SourceEntry> {
 /// An engine over the sources and, as one project sees them, the store's tables.
 pub(crate) fn engine(
     connectors: &Connectors,
-    store: Option<&SqliteStore>,
+    store: &SqliteStore,
     scope: &Scope,
     clock: &SharedClock,
 ) -> Result<Engine, Failure> {
-    let local = store.map_or_else(Vec::new, |store| {
-        sql_tables(store, scope)
-            .into_iter()
-            .map(|table| LocalTable {
-                schema: table.schema.to_owned(),
-                name: table.name.to_owned(),
-                provider: table.provider,
-            })
-            .collect()
-    });
+    let local = sql_tables(store, scope)
+        .into_iter()
+        .map(|table| LocalTable {
+            schema: table.schema.to_owned(),
+            name: table.name.to_owned(),
+            provider: table.provider,
+        })
+        .collect();
     Ok(Engine::new(Arc::clone(clock), EngineOptions::default(), &source_entries(connectors), local)?)
 }
 
-/// What reading commands work with.
+/// What commands that only read work with.
 pub(crate) struct Reader {
-    pub(crate) home: Home,
     pub(crate) connectors: Connectors,
-    pub(crate) engine: Arc<Engine>,
+    pub(crate) context: AgentContext,
+    pub(crate) queries: QueryLibrary,
+    /// Stands in for the state of a home that has none yet; removed at the end.
+    _empty: Option<tempfile::TempDir>,
 }
 
 impl Reader {
     /// Opens everything for reading. Without a state database the store's tables are those of an empty one.
-    pub(crate) async fn open(home: Home, now: Option<DateTime<Utc>>) -> Result<Self, Failure> {
+    pub(crate) async fn open(home: &Home, now: Option<DateTime<Utc>>) -> Result<Self, Failure> {
         let clock = clock(now);
         let connectors = home.connectors(&clock);
         for problem in connectors.problems() {
-            tracing::warn!("{problem}");
+            terminal::error_line(&format!("warning: {problem}"));
         }
         let path = home.database();
-        let opened = tokio::task::spawn_blocking(move || SqliteStore::open(path, OpenMode::ReadOnly)).await;
-        let store = match opened.map_err(|error| Failure::new(error.to_string()))? {
-            Ok(store) => Some(store),
-            Err(StoreError::NoDatabase { .. }) => None,
-            Err(error) => return Err(error.into()),
-        };
-        let engine = engine(&connectors, store.as_ref(), &Scope::default_project(), &clock)?;
-        Ok(Self { home, connectors, engine: Arc::new(engine) })
+        let opened = tokio::task::spawn_blocking(move || match SqliteStore::open(path, OpenMode::ReadOnly) {
+            Err(StoreError::NoDatabase { .. }) => {
+                let folder =
+                    tempfile::tempdir().map_err(|error| Failure::file(Path::new("temporary folder"), &error))?;
+                let store = SqliteStore::open(folder.path().join("empty.db"), OpenMode::Serve)?;
+                Ok((store, Some(folder)))
+            }
+            opened => Ok::<_, Failure>((opened?, None)),
+        });
+        let (store, empty) = opened.await.map_err(|error| Failure::new(error.to_string()))??;
+        let scope = Scope::default_project();
+        let engine = Arc::new(engine(&connectors, &store, &scope, &clock)?);
+        let settings = home.settings()?;
+        let context =
+            AgentContext { engine, store: store.store(), scope, clock, settings: SettingsHandle::new(settings) };
+        Ok(Self { connectors, context, queries: home.queries()?, _empty: empty })
     }
 
-    /// The text of a query file and the defaults its header declares.
-    pub(crate) fn query_file(&self, path: &Path) -> Result<(String, Params), Failure> {
-        let text = std::fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
-        let _ = &self.home;
-        Ok((text, Params::new()))
+    /// A query from a file, or a bundled one by name, with these values and else the defaults of its header.
+    pub(crate) fn query_file(
+        &self,
+        path: &Path,
+        given: &BTreeMap<String, String>,
+    ) -> Result<(String, Params), Failure> {
+        let bundled = path.components().count() == 1 && !path.exists();
+        let template = match path.to_str().filter(|_| bundled) {
+            Some(name) => (*self.queries.find(name.trim_end_matches(".sql"))?).clone(),
+            None => QueryLibrary::read_file(path)?,
+        };
+        let params = template.bind(given, &self.context.settings.get())?;
+        Ok((template.header.sql.clone(), params))
     }
 }

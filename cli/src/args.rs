@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tripline_engine::{OutputFormat, Param};
+use tripline_engine::OutputFormat;
 use tripline_simulator::FaultSpec;
 
 /// SQL over Langfuse, Sentry, GitHub, Slack and your own events; incidents found, explained, and acted on after approval.
@@ -136,7 +136,7 @@ pub(crate) struct SqlArgs {
     pub(crate) file: Option<PathBuf>,
     /// A value for $k in the query. Repeatable.
     #[arg(long = "param", value_name = "K=V", value_parser = param)]
-    pub(crate) params: Vec<(String, Param)>,
+    pub(crate) params: Vec<(String, String)>,
     /// table, json, ndjson or csv; default: table on a terminal, else ndjson.
     #[arg(long)]
     pub(crate) format: Option<OutputFormat>,
@@ -293,13 +293,13 @@ fn time(text: &str) -> Result<DateTime<Utc>, String> {
     Err("write a time as 2026-01-31T12:00:00Z".to_owned())
 }
 
-fn param(text: &str) -> Result<(String, Param), String> {
+fn param(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write a parameter as name=value")?;
     let name = name.trim().trim_start_matches('$');
     if name.is_empty() {
         return Err("write a parameter as name=value".to_owned());
     }
-    Ok((name.to_owned(), Param::Text(value.to_owned())))
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 #[cfg(test)]
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_parameter_may_hold_equals_signs_and_a_dollar_in_its_name() {
-        assert_eq!(param("$a=b=c"), Ok(("a".to_owned(), Param::Text("b=c".to_owned()))));
+        assert_eq!(param("$a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
         assert!(param("=x").is_err() && param("x").is_err());
     }
 }

@@ -75,3 +75,21 @@ impl From<arrow::error::ArrowError> for Failure {
         Self::new(format!("the rows cannot be written: {error}"))
     }
 }
+
+impl From<tripline_agent::queries::HeaderError> for Failure {
+    fn from(error: tripline_agent::queries::HeaderError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<tripline_agent::settings::SettingsError> for Failure {
+    fn from(error: tripline_agent::settings::SettingsError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<tripline_agent::detect::DetectError> for Failure {
+    fn from(error: tripline_agent::detect::DetectError) -> Self {
+        Self::new(error.to_string())
+    }
+}

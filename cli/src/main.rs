@@ -49,6 +49,8 @@ fn start(command: Command) -> Result<(), Failure> {
 async fn run(command: Command, home: Home) -> Result<(), Failure> {
     match command {
         Command::Simulate(args) => commands::simulate::run(args).await,
+        Command::Detectors(command) => commands::detectors::run(command, &home).await,
+        Command::Seed(args) => commands::seed::run(args, &home).await,
         Command::Sql(args) => commands::sql::run(args, home).await,
         Command::Sources(command) => commands::sources::run(command, &home).await,
         Command::Keys(command) => commands::keys::run(command, &home).await,

@@ -13,6 +13,7 @@ use std::time::Duration;
 use include_dir::{Dir, include_dir};
 use tripline_engine::{Environment, QueryContext, RemoteTable, ScanError, ScanRun, SharedClock};
 
+use crate::describe;
 use crate::generations::Generations;
 use crate::http::{Ask, Health, HttpTransport, SafeUrl, SourceClient, Target, Transport, path_part};
 use crate::scan::Shared;
@@ -235,6 +236,15 @@ impl Source {
     #[must_use]
     pub fn table(&self, name: &str) -> Option<Arc<dyn RemoteTable>> {
         self.tables.iter().find(|t| t.name() == name).map(|table| Arc::clone(table) as Arc<dyn RemoteTable>)
+    }
+
+    /// The table called `table` in words (Markdown): what it holds, its columns, required keys, and the predicates that
+    /// are handed to the vendor.
+    #[must_use]
+    pub fn describe(&self, table: &str) -> Option<String> {
+        let remote = self.tables.iter().find(|t| t.name() == table)?;
+        let spec = self.spec().table(table)?;
+        Some(describe::describe(self.spec(), spec, remote.capabilities()))
     }
 
     /// How it has been doing since the process started.

@@ -14,6 +14,7 @@
 
 mod catalog;
 mod decode;
+mod describe;
 mod filter;
 mod generations;
 mod http;

@@ -106,7 +106,11 @@ impl HttpTable {
             (_, _, 1) => per_listing,
             (_, _, many) => format!("{per_listing} for each of {many} keys"),
         };
-        if plan.stop.is_some() && plan.target.is_none() && !matches!(endpoint.pagination, Pagination::None) {
+        let bound_is_sent = plan.order.as_ref().is_some_and(|order| {
+            let column = &self.spec.columns[order.column].name;
+            plan.pushed.iter().any(|p| p.column == *column && p.operator.starts_with(['>', '<']))
+        });
+        if plan.stop.is_some() && !bound_is_sent && plan.target.is_none() {
             words.push_str(", until the order passes the time bound");
         }
         let named = |columns: &[usize]| {

@@ -4,7 +4,6 @@ mod agent_loop;
 mod cost_spike;
 mod error_cascade;
 mod invariance;
-mod live;
 mod prompt_drift;
 mod quiet;
 mod silent_tool_failure;

@@ -26,7 +26,7 @@ pub(crate) async fn run(args: SimulateArgs) -> Result<(), Failure> {
             (Content::Scenarios(scenarios), Some(args.anchor.unwrap_or_else(chrono::Utc::now)))
         }
         (None, Some(folder)) => (Content::DataDir(folder), args.anchor),
-        (None, None) => (Content::Empty, args.anchor),
+        (None, None) => (Content::Accounts, args.anchor),
     };
     let options = SimulatorOptions {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, args.port)),

@@ -1,24 +1,23 @@
 //! `tripline sql`: rows on standard output, the completeness report and progress on standard error.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use tripline_engine::{CompletenessReport, OutputFormat, Params, Progress, QueryOptions, RowWriter, ScanReport};
+use tripline_engine::{CompletenessReport, OutputFormat, Param, Params, Progress, QueryOptions, RowWriter, ScanReport};
 
 use crate::app::{Home, Reader};
 use crate::args::{ReportFormat, SqlArgs};
 use crate::failure::Failure;
 
 pub(crate) async fn run(args: SqlArgs, home: Home) -> Result<(), Failure> {
-    let app = Reader::open(home, args.now).await?;
-    let (sql, defaults) = query_text(&args, &app)?;
-    let mut params: Params = defaults;
-    params.extend(args.params.iter().cloned());
+    let app = Reader::open(&home, args.now).await?;
+    let (sql, params) = query_text(&args, &app)?;
     let options =
         QueryOptions { params, timeout: args.deadline(), max_requests: args.max_requests, ..QueryOptions::default() };
-    let mut rows = app.engine.query(&sql, options).await?;
+    let mut rows = app.context.engine.query(&sql, options).await?;
 
     let out = std::io::stdout();
     let on_terminal = out.is_terminal();
@@ -51,24 +50,26 @@ pub(crate) async fn run(args: SqlArgs, home: Home) -> Result<(), Failure> {
     if report.complete { Ok(()) } else { Err(Failure::incomplete(&report.warnings)) }
 }
 
-/// The text of the query, and defaults its file declares for parameters.
+/// The query and its values.
 fn query_text(args: &SqlArgs, app: &Reader) -> Result<(String, Params), Failure> {
+    let given: BTreeMap<String, String> = args.params.iter().cloned().collect();
     if let Some(path) = &args.file {
-        return app.query_file(path);
+        return app.query_file(path, &given);
     }
-    match args.query.as_deref() {
+    let text = match args.query.as_deref() {
         Some("-") | None => {
-            let mut text = String::new();
             if std::io::stdin().is_terminal() {
                 return Err(Failure::usage("no query", "tripline sql \"SELECT * FROM tripline.tables\""));
             }
+            let mut text = String::new();
             std::io::stdin()
                 .read_to_string(&mut text)
                 .map_err(|error| Failure::file(Path::new("standard input"), &error))?;
-            Ok((text, Params::new()))
+            text
         }
-        Some(text) => Ok((text.to_owned(), Params::new())),
-    }
+        Some(text) => text.to_owned(),
+    };
+    Ok((text, given.into_iter().map(|(name, value)| (name, Param::Text(value))).collect()))
 }
 
 fn print_report(report: &CompletenessReport, format: ReportFormat, failed: bool) {

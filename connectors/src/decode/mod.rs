@@ -7,8 +7,11 @@
 
 mod builder;
 mod page;
+#[cfg(test)]
+mod tests;
 mod time;
 mod trie;
 mod value;
+mod walk;
 
 pub(crate) use page::{Constants, DecodeError, Decoded, Decoder, pick_texts};

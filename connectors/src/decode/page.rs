@@ -9,12 +9,13 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::scalar::ScalarValue;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::DeserializeSeed;
 
 use super::builder::ColumnBuilder;
-use super::trie::{Captured, FindKey, Pick, Trie};
-use super::value::{self, NotA};
-use crate::spec::{Column, ColumnKind, Endpoint, JsonPath, Lookup, Origin, Segment, TableSpec, TimeFormat};
+use super::trie::{Captured, Pick, Trie};
+use super::value;
+use super::walk::{Envelope, Sink};
+use crate::spec::{Column, ColumnKind, Endpoint, JsonPath, Lookup, Origin, TableSpec, TimeFormat};
 
 /// Values of columns that no answer holds: pinned keys, the parent's columns, echoed filters. By column of the table.
 pub(crate) type Constants = BTreeMap<usize, ScalarValue>;
@@ -46,6 +47,8 @@ impl fmt::Display for DecodeError {
 pub(crate) struct Decoded {
     /// The wanted columns, in the order asked for.
     pub(crate) batch: RecordBatch,
+    /// Rows in the answer, those that do not count included.
+    pub(crate) rows: usize,
     /// The values at the wanted paths outside the rows, as text; in the order asked for.
     pub(crate) meta: Vec<Option<String>>,
 }
@@ -53,29 +56,31 @@ pub(crate) struct Decoded {
 /// Decodes answers of one endpoint (or of a detail request) into wanted columns.
 #[derive(Debug)]
 pub(crate) struct Decoder {
-    rows: JsonPath,
-    row: Trie,
-    slots: usize,
-    meta: Trie,
-    meta_slots: usize,
-    columns: Vec<Wanted>,
-    schema: SchemaRef,
+    pub(super) rows: JsonPath,
+    pub(super) row: Trie,
+    pub(super) slots: usize,
+    pub(super) meta: Trie,
+    pub(super) meta_slots: usize,
+    pub(super) columns: Vec<Wanted>,
+    /// A row counts only where these slots hold, if anything, one of these texts.
+    pub(super) keep: Vec<(usize, Vec<String>)>,
+    pub(super) schema: SchemaRef,
 }
 
 /// A wanted column: which slots hold its value.
 #[derive(Debug)]
-struct Wanted {
-    index: usize,
-    name: String,
-    kind: ColumnKind,
-    time: TimeFormat,
-    null_on_error: bool,
-    empty_is_null: bool,
-    source: Source,
+pub(super) struct Wanted {
+    pub(super) index: usize,
+    pub(super) name: String,
+    pub(super) kind: ColumnKind,
+    pub(super) time: TimeFormat,
+    pub(super) null_on_error: bool,
+    pub(super) empty_is_null: bool,
+    pub(super) source: Source,
 }
 
 #[derive(Debug)]
-enum Source {
+pub(super) enum Source {
     Lookups(Vec<Slot>),
     Exists(usize),
     /// Not in the answer: constant, or filled in later.
@@ -83,10 +88,10 @@ enum Source {
 }
 
 #[derive(Debug)]
-struct Slot {
-    slot: usize,
-    path: JsonPath,
-    guards: Vec<(usize, Vec<String>)>,
+pub(super) struct Slot {
+    pub(super) slot: usize,
+    pub(super) path: JsonPath,
+    pub(super) guards: Vec<(usize, Vec<String>)>,
 }
 
 impl Decoder {
@@ -104,7 +109,7 @@ impl Decoder {
                 None => column.origin.clone(),
             }
         };
-        Self::build(table, &endpoint.rows, columns, meta, endpoint.empty_is_null, origin)
+        Self::build(table, &endpoint.rows, &endpoint.keep, columns, meta, endpoint.empty_is_null, origin)
     }
 
     /// A decoder of the answers to `table`'s detail requests.
@@ -113,12 +118,13 @@ impl Decoder {
             Origin::Detail(lookups) => Origin::Answer(lookups.clone()),
             _ => Origin::Key,
         };
-        Self::build(table, &JsonPath::default(), columns, &[], false, origin)
+        Self::build(table, &JsonPath::default(), &[], columns, &[], false, origin)
     }
 
     fn build(
         table: &TableSpec,
         rows: &JsonPath,
+        keep: &[(JsonPath, Vec<String>)],
         columns: &[usize],
         meta: &[JsonPath],
         empty_is_null: bool,
@@ -154,6 +160,7 @@ impl Decoder {
                 source,
             });
         }
+        let keep = keep.iter().map(|(path, allowed)| (slot(path), allowed.clone())).collect();
         let mut meta_trie = Trie::default();
         for (slot, path) in meta.iter().enumerate() {
             meta_trie.want(path, slot);
@@ -166,6 +173,7 @@ impl Decoder {
             meta: meta_trie,
             meta_slots: meta.len(),
             columns: wanted,
+            keep,
             schema: Arc::new(Schema::new(fields)),
         }
     }
@@ -190,6 +198,7 @@ impl Decoder {
             captured: vec![None; self.slots],
             meta: &mut meta,
             rows: 0,
+            kept: 0,
             found: false,
             failure: None,
         };
@@ -203,11 +212,11 @@ impl Decoder {
         if !sink.found {
             return Err(DecodeError::NoRows(format!("there is nothing at {}, where the rows should be", self.rows)));
         }
-        let rows = sink.rows;
+        let (rows, kept) = (sink.rows, sink.kept);
         let arrays = sink.builders.into_iter().map(ColumnBuilder::finish).collect();
-        let batch = self.batch(arrays, rows, constants)?;
+        let batch = self.batch(arrays, kept, constants)?;
         let meta = meta.into_iter().map(|raw| raw.and_then(|raw| value::text(value::json(raw))).map(Into::into));
-        Ok(Decoded { batch, meta: meta.collect() })
+        Ok(Decoded { batch, rows, meta: meta.collect() })
     }
 
     fn batch(&self, arrays: Vec<ArrayRef>, rows: usize, constants: &Constants) -> Result<RecordBatch, DecodeError> {
@@ -275,241 +284,4 @@ pub(crate) fn pick_texts<const N: usize>(body: &[u8], paths: [&JsonPath; N]) -> 
     let _ = Pick { trie: &trie, captured: &mut captured }.deserialize(&mut json);
     let mut texts = captured.into_iter().map(|raw| raw.and_then(|raw| value::text(value::json(raw))).map(Into::into));
     std::array::from_fn(|_| texts.next().flatten())
-}
-
-/// Where rows go while a body is walked.
-struct Sink<'d, 'm, 'de> {
-    decoder: &'d Decoder,
-    builders: Vec<ColumnBuilder>,
-    captured: Captured<'de>,
-    meta: &'m mut Captured<'de>,
-    rows: usize,
-    found: bool,
-    failure: Option<DecodeError>,
-}
-
-impl Sink<'_, '_, '_> {
-    /// Appends the captured row to the builders.
-    fn row(&mut self) {
-        for (column, builder) in self.decoder.columns.iter().zip(&mut self.builders) {
-            let appended = match &column.source {
-                Source::Elsewhere => Ok(false),
-                Source::Exists(slot) => {
-                    builder.append_bool(self.captured[*slot].is_some_and(|raw| raw != "null"));
-                    Ok(true)
-                }
-                Source::Lookups(slots) => append_first(slots, &self.captured, column, builder),
-            };
-            match appended {
-                Ok(true) => {}
-                Ok(false) => builder.append_null(),
-                Err((path, raw, NotA(kind))) => {
-                    let raw: String = raw.chars().filter(|c| !c.is_control()).take(60).collect();
-                    let place = path.to_string();
-                    let inside = place.strip_prefix('$').unwrap_or(&place);
-                    self.failure = Some(DecodeError::BadValue(format!(
-                        "`{raw}` at {}[{}]{inside} is not {kind}, as the column `{}` needs",
-                        self.decoder.rows, self.rows, column.name
-                    )));
-                    return;
-                }
-            }
-        }
-        self.rows += 1;
-    }
-}
-
-/// Appends the first lookup that has a value. `Ok(false)` when none has.
-fn append_first<'s, 'de>(
-    slots: &'s [Slot],
-    captured: &Captured<'de>,
-    column: &Wanted,
-    builder: &mut ColumnBuilder,
-) -> Result<bool, (&'s JsonPath, &'de str, NotA)> {
-    for slot in slots {
-        let Some(raw) = captured[slot.slot].filter(|raw| *raw != "null") else { continue };
-        let counts = slot.guards.iter().all(|(guard, allowed)| {
-            let found = captured[*guard].and_then(|raw| value::text(value::json(raw)));
-            // An older server that lacks the guard's field has no reason to be distrusted.
-            found.is_none_or(|found| allowed.iter().any(|a| a.as_str() == found))
-        });
-        if !counts {
-            continue;
-        }
-        let length;
-        let json = if slot.path.0.last() == Some(&Segment::Length) {
-            match value::length(raw) {
-                Some(n) => {
-                    length = n.to_string();
-                    value::Json::Number(&length)
-                }
-                None => continue,
-            }
-        } else {
-            value::json(raw)
-        };
-        match builder.append(json, column.empty_is_null) {
-            Ok(true) => return Ok(true),
-            Ok(false) => {}
-            Err(_) if column.null_on_error => {}
-            Err(not_a) => return Err((&slot.path, raw, not_a)),
-        }
-    }
-    Ok(false)
-}
-
-/// Walks from the root of a body to its rows, picking paging values on the way.
-struct Envelope<'w, 'd, 'm, 'de> {
-    sink: &'w mut Sink<'d, 'm, 'de>,
-    /// What is left of the path to the rows.
-    remaining: &'w [Segment],
-    /// Paging values below here.
-    meta: Option<&'w Trie>,
-}
-
-impl<'de> DeserializeSeed<'de> for Envelope<'_, '_, '_, 'de> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Envelope<'_, '_, '_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let [Segment::Key(wanted), rest @ ..] = self.remaining else {
-            if self.remaining.is_empty() {
-                // One object instead of a list: one row.
-                self.sink.found = true;
-                return one_row(self.sink, &mut map);
-            }
-            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            return Ok(());
-        };
-        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-            if key == wanted.as_str() {
-                let meta = self.meta.and_then(|trie| trie.key(&key));
-                map.next_value_seed(Envelope { sink: self.sink, remaining: rest, meta })?;
-            } else if let Some(trie) = self.meta.and_then(|trie| trie.key(&key)) {
-                map.next_value_seed(Pick { trie, captured: self.sink.meta })?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-            if self.sink.failure.is_some() {
-                return stop();
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        if !self.remaining.is_empty() {
-            while seq.next_element::<IgnoredAny>()?.is_some() {}
-            return Ok(());
-        }
-        self.sink.found = true;
-        loop {
-            self.sink.captured.fill(None);
-            let row = Row { trie: &self.sink.decoder.row, captured: &mut self.sink.captured };
-            match seq.next_element_seed(row)? {
-                None => return Ok(()),
-                Some(true) => self.sink.row(),
-                Some(false) => {
-                    let decoder = self.sink.decoder;
-                    let place = format!("{}[{}] is not an object, as a row must be", decoder.rows, self.sink.rows);
-                    self.sink.failure = Some(DecodeError::NoRows(place));
-                }
-            }
-            if self.sink.failure.is_some() {
-                return stop();
-            }
-        }
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-}
-
-/// Ends the walk; the reason is in the sink.
-fn stop<E: serde::de::Error>() -> Result<(), E> {
-    Err(E::custom("stopped"))
-}
-
-fn one_row<'de, A: MapAccess<'de>>(sink: &mut Sink<'_, '_, 'de>, map: &mut A) -> Result<(), A::Error> {
-    sink.captured.fill(None);
-    while let Some(child) = map.next_key_seed(FindKey(&sink.decoder.row))? {
-        match child {
-            Some(trie) => map.next_value_seed(Pick { trie, captured: &mut sink.captured })?,
-            None => drop(map.next_value::<IgnoredAny>()?),
-        }
-    }
-    sink.row();
-    if sink.failure.is_some() { stop() } else { Ok(()) }
-}
-
-/// One item of the list of rows; `false` when it is no object.
-struct Row<'t, 'c, 'de> {
-    trie: &'t Trie,
-    captured: &'c mut Captured<'de>,
-}
-
-impl<'de> DeserializeSeed<'de> for Row<'_, '_, 'de> {
-    type Value = bool;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Row<'_, '_, 'de> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<bool, A::Error> {
-        Pick { trie: self.trie, captured: self.captured }.visit_map(map).map(|()| true)
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<bool, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(false)
-    }
-    fn visit_bool<E>(self, _: bool) -> Result<bool, E> {
-        Ok(false)
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<bool, E> {
-        Ok(false)
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<bool, E> {
-        Ok(false)
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<bool, E> {
-        Ok(false)
-    }
-    fn visit_str<E>(self, _: &str) -> Result<bool, E> {
-        Ok(false)
-    }
-    fn visit_unit<E>(self) -> Result<bool, E> {
-        Ok(false)
-    }
 }

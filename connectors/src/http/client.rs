@@ -1,23 +1,23 @@
 //! The client of one source.
 //!
-//! Owns: configuration from the environment, one request with its retries, what errors say, the source's health.
-//! Does not own: paging (`scan`).
+//! Owns: one request with its retries, what errors say, the source's health. Does not own: address and credentials
+//! (`access`), paging (`scan`).
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base64::Engine as _;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use tripline_engine::{Environment, ScanError, ScanErrorKind, ScanRun, ScanStats, SharedClock};
 use url::Url;
 
+use super::access::{Access, Unconfigured, configure};
 use super::limiter::{Limiter, TooLate};
 use super::quota::Quota;
 use super::retry::{TRIES, Verdict, backoff, judge};
@@ -25,7 +25,7 @@ use super::text::{clean, message};
 use super::transport::{RawAnswer, Transport, TransportError};
 use super::url::SafeUrl;
 use crate::decode::{DecodeError, pick_texts};
-use crate::spec::{Auth, Part, Slot, SourceSpec, Template};
+use crate::spec::{Auth, SourceSpec};
 
 /// Who asks for a request, and what an answer may mean to them.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +47,8 @@ pub(crate) enum Failure {
     Absent(Box<ScanError>),
     /// The vendor says that this one key cannot be listed; a fan-out goes on without it.
     Skipped(String, Box<ScanError>),
+    /// The body is larger than anyone takes; a smaller page may do.
+    TooLarge(Box<ScanError>),
     /// Anything else.
     Error(Box<ScanError>),
 }
@@ -55,7 +57,7 @@ impl Failure {
     /// The error, whatever it may mean to others.
     pub(crate) fn into_error(self) -> ScanError {
         match self {
-            Self::Absent(error) | Self::Skipped(_, error) | Self::Error(error) => *error,
+            Self::Absent(error) | Self::Skipped(_, error) | Self::TooLarge(error) | Self::Error(error) => *error,
         }
     }
 }
@@ -89,24 +91,6 @@ pub struct Health {
     pub latency: Option<Duration>,
     /// How long no request is sent because the vendor asked for a pause.
     pub paused_for: Option<Duration>,
-}
-
-/// Address and credentials, taken from the environment.
-struct Access {
-    base: Url,
-    headers: HeaderMap,
-    /// A credential that travels as a parameter.
-    query: Option<(String, SecretString)>,
-    inputs: Vec<String>,
-}
-
-/// What keeps a source from being used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Unconfigured {
-    /// Environment variables to set; of several for one thing, the first.
-    pub(crate) variables: Vec<String>,
-    /// What is wrong, when it is not just absence.
-    pub(crate) detail: String,
 }
 
 /// One source's client, shared by all queries.
@@ -241,13 +225,13 @@ impl SourceClient {
             let (kind, status, detail, throttled) = match outcome {
                 Err(TransportError::Connection(detail)) => (ScanErrorKind::Connection, None, detail, None),
                 Err(TransportError::TimedOut(after)) => {
-                    (ScanErrorKind::Connection, None, format!("no whole answer within {after:?}"), None)
+                    (ScanErrorKind::Connection, None, format!("nothing came for {after:?}"), None)
                 }
                 Err(TransportError::TooLarge) => {
                     let error = self
                         .error(ask.table, ScanErrorKind::Malformed, &asked, "the body is larger than 64 MiB")
                         .hint("select fewer columns, or add a LIMIT so that pages are smaller");
-                    return Err(self.failed(error).into());
+                    return Err(Failure::TooLarge(Box::new(error)));
                 }
                 Err(TransportError::Redirected(detail)) => {
                     let hint = format!("check {}", self.base_variables());
@@ -490,88 +474,4 @@ impl Drop for Counted<'_> {
             self.stats.add_request();
         }
     }
-}
-
-fn configure(spec: &SourceSpec, environment: &Environment, found: Vec<Option<String>>) -> Result<Access, Unconfigured> {
-    let mut missing = Vec::new();
-    let names: Vec<&str> = spec.base_url.env.iter().map(String::as_str).collect();
-    let base = match environment.first(&names) {
-        None => spec.base_url.default.clone(),
-        Some((name, text)) => match Url::parse(text) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.host().is_some() => Some(url),
-            _ => {
-                return Err(Unconfigured {
-                    variables: vec![name.to_owned()],
-                    detail: format!("{name} is not an http or https URL"),
-                });
-            }
-        },
-    };
-    if base.is_none() {
-        missing.extend(spec.base_url.env.first().cloned());
-    }
-    for (input, value) in spec.inputs.iter().zip(&found) {
-        if input.required && value.is_none() {
-            missing.extend(input.env.first().cloned());
-        }
-    }
-    let Some(base) = base.filter(|_| missing.is_empty()) else {
-        let detail = format!("{} not set", if missing.len() == 1 { "a variable is" } else { "variables are" });
-        return Err(Unconfigured { variables: missing, detail });
-    };
-    let inputs: Vec<String> = found.into_iter().map(Option::unwrap_or_default).collect();
-    let mut headers = HeaderMap::new();
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    let mut set = |name: &HeaderName, value: &str, inputs: &[usize]| -> Result<(), Unconfigured> {
-        let variables = || inputs.iter().filter_map(|i| spec.inputs[*i].env.first().cloned()).collect();
-        let mut value = HeaderValue::from_str(value).map_err(|_| Unconfigured {
-            variables: variables(),
-            detail: "a value holds characters that no header can have".to_owned(),
-        })?;
-        value.set_sensitive(inputs.iter().any(|i| spec.inputs[*i].secret));
-        headers.insert(name, value);
-        Ok(())
-    };
-    for (name, template) in &spec.headers {
-        let used: Vec<usize> = template.slots().filter_map(slot_input).collect();
-        set(name, &fill_inputs(template, &inputs), &used)?;
-    }
-    let mut query = None;
-    match &spec.auth {
-        Auth::None => {}
-        Auth::Bearer { token } => {
-            if !inputs[*token].is_empty() {
-                set(&AUTHORIZATION, &format!("Bearer {}", inputs[*token]), &[*token])?;
-            }
-        }
-        Auth::Basic { username, password } => {
-            let pair = format!("{}:{}", inputs[*username], inputs[*password]);
-            let pair = base64::engine::general_purpose::STANDARD.encode(pair);
-            set(&AUTHORIZATION, &format!("Basic {pair}"), &[*username, *password])?;
-        }
-        Auth::Header { header, value } => set(header, &inputs[*value], &[*value])?,
-        Auth::Query { param, value } => {
-            query = Some((param.clone(), SecretString::from(inputs[*value].clone())));
-        }
-    }
-    Ok(Access { base, headers, query, inputs })
-}
-
-fn slot_input(slot: &Slot) -> Option<usize> {
-    match slot {
-        Slot::Input(index) => Some(*index),
-        Slot::Column(_) => None,
-    }
-}
-
-/// Fills a template that holds only inputs.
-fn fill_inputs(template: &Template<Slot>, inputs: &[String]) -> String {
-    template
-        .0
-        .iter()
-        .map(|part| match part {
-            Part::Literal(text) => text.as_str(),
-            Part::Slot(slot) => slot_input(slot).and_then(|i| inputs.get(i)).map_or("", String::as_str),
-        })
-        .collect()
 }

@@ -6,6 +6,7 @@
 //! Must hold: only GET; secrets are in requests and nowhere else; nothing waits past the query's deadline or its
 //! cancellation; a request goes to the configured host or nowhere.
 
+mod access;
 mod client;
 mod limiter;
 mod link;

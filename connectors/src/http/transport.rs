@@ -1,6 +1,6 @@
 //! Sending one GET and receiving its whole body.
 //!
-//! Owns: [`Transport`] and its real implementation over reqwest: pool, TLS, redirects, size cap, attempt timeout.
+//! Owns: [`Transport`] and its real implementation over reqwest: pool, TLS, redirects, size cap, longest silence.
 //! Does not own: when and how often to send (`client`).
 
 use std::fmt;
@@ -30,7 +30,7 @@ pub(crate) struct RawAnswer {
 pub(crate) enum TransportError {
     /// No connection, or it broke; worth another try.
     Connection(String),
-    /// No whole answer within the attempt's time; worth another try.
+    /// Nothing came for so long; worth another try.
     TimedOut(Duration),
     /// The body is larger than [`MAX_BODY`].
     TooLarge,
@@ -48,15 +48,16 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub(crate) struct HttpTransport {
     client: reqwest::Client,
-    timeout: Duration,
+    /// Longest silence: a large body may take long as long as it keeps coming.
+    silence: Duration,
 }
 
 impl HttpTransport {
-    /// A client with its own pool, sized for `concurrency` requests at once.
+    /// A client with its own pool, sized for `concurrency` requests at once, that gives up after `silence`.
     ///
     /// # Errors
     /// The reason, when TLS cannot be set up.
-    pub(crate) fn new(concurrency: usize, timeout: Duration) -> Result<Self, String> {
+    pub(crate) fn new(concurrency: usize, silence: Duration) -> Result<Self, String> {
         // The first caller wins; a provider that is already installed is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let redirects = reqwest::redirect::Policy::custom(|attempt| {
@@ -75,10 +76,12 @@ impl HttpTransport {
             .pool_max_idle_per_host(concurrency)
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
+            // A URL may hold a credential; it is nobody's business where a request came from.
+            .referer(false)
             .redirect(redirects)
             .build()
             .map_err(|error| describe(&error))?;
-        Ok(Self { client, timeout })
+        Ok(Self { client, silence })
     }
 }
 
@@ -129,27 +132,26 @@ fn refused(error: &reqwest::Error) -> Option<&'static str> {
 impl Transport for HttpTransport {
     fn get(&self, url: Url, headers: HeaderMap) -> BoxFuture<'static, Result<RawAnswer, TransportError>> {
         let request = self.client.get(url).headers(headers);
-        let timeout = self.timeout;
+        let silence = self.silence;
         Box::pin(async move {
-            let exchange = async {
-                let mut response = request.send().await.map_err(|error| match refused(&error) {
-                    Some(how) => TransportError::Redirected(format!("the source redirected {how}")),
-                    None => TransportError::Connection(describe(&error)),
-                })?;
-                let status = response.status();
-                let headers = response.headers().clone();
-                let mut body = BytesMut::new();
-                while let Some(chunk) =
-                    response.chunk().await.map_err(|error| TransportError::Connection(describe(&error)))?
-                {
-                    if body.len() + chunk.len() > MAX_BODY {
-                        return Err(TransportError::TooLarge);
-                    }
-                    body.extend_from_slice(&chunk);
+            let quiet = |_| TransportError::TimedOut(silence);
+            let sent = tokio::time::timeout(silence, request.send()).await.map_err(quiet)?;
+            let mut response = sent.map_err(|error| match refused(&error) {
+                Some(how) => TransportError::Redirected(format!("the source redirected {how}")),
+                None => TransportError::Connection(describe(&error)),
+            })?;
+            let status = response.status();
+            let headers = response.headers().clone();
+            let mut body = BytesMut::new();
+            loop {
+                let chunk = tokio::time::timeout(silence, response.chunk()).await.map_err(quiet)?;
+                let Some(chunk) = chunk.map_err(|error| TransportError::Connection(describe(&error)))? else { break };
+                if body.len() + chunk.len() > MAX_BODY {
+                    return Err(TransportError::TooLarge);
                 }
-                Ok(RawAnswer { status, headers, body: body.freeze() })
-            };
-            tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(TransportError::TimedOut(timeout)))
+                body.extend_from_slice(&chunk);
+            }
+            Ok(RawAnswer { status, headers, body: body.freeze() })
         })
     }
 }

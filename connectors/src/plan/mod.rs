@@ -370,12 +370,14 @@ fn plan_parent(
     needed.extend(skip_when.iter().map(|(there, _)| *there));
     needed.extend(not_before.iter().map(|(there, _)| *there));
     let columns: Vec<usize> = needed.into_iter().collect();
+    // Compared with what the parent lists, so of the same type.
+    let key_type = there.columns[parent.key.1].kind.data_type();
     Some(ParentPlan {
         request: ScanRequest { projection: columns.clone(), constraints: wanted, ..ScanRequest::default() },
         columns,
         skip_when,
         not_before,
-        pinned: pinned.map(<[ScalarValue]>::to_vec).unwrap_or_default(),
+        pinned: pinned.into_iter().flatten().filter_map(|v| v.cast_to(&key_type).ok()).collect(),
         carried_asked,
     })
 }

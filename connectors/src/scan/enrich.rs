@@ -183,7 +183,7 @@ fn column_of(function: Function, tallies: impl Iterator<Item = Option<Tally>>) -
         Function::Span(..) => {
             let mut builder = Float64Builder::new();
             #[expect(clippy::cast_precision_loss, reason = "microseconds of a duration stay well below 2^52")]
-            let seconds = |t: Tally| Some((t.latest? - t.earliest?) as f64 / 1e6);
+            let seconds = |t: Tally| Some(t.latest?.saturating_sub(t.earliest?) as f64 / 1e6);
             tallies.for_each(|t| builder.append_option(t.and_then(seconds)));
             Arc::new(builder.finish())
         }

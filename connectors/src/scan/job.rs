@@ -1,7 +1,7 @@
 //! One scan of one endpoint: its plan, its decoders, and fetching one page of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arrow::array::RecordBatch;
 use tokio_util::task::AbortOnDropHandle;
@@ -27,6 +27,8 @@ pub(crate) struct Job {
     alternatives: bool,
     /// Whether the endpoint has answered.
     answered: AtomicBool,
+    /// The page size is divided by this: pages turned out too large.
+    divisor: AtomicUsize,
     /// Whether the rows are the query's own, not those of a table that another one needs.
     own: bool,
 }
@@ -78,6 +80,7 @@ impl Job {
             decoder,
             alternatives,
             answered: AtomicBool::new(false),
+            divisor: AtomicUsize::new(1),
             own,
         })
     }
@@ -172,6 +175,10 @@ impl Job {
             plan::override_params(&mut params, vec![(name.clone(), self.fill(template, listing, false)?)]);
         }
         plan::override_params(&mut params, listing.params.clone());
+        let divisor = self.divisor.load(Ordering::Relaxed);
+        if let (Some(size), Some(rows), 2..) = (&endpoint.page_size, self.plan.page_size, divisor) {
+            plan::override_params(&mut params, vec![(size.param.clone(), (rows / divisor).max(1).to_string())]);
+        }
         let conditions: Vec<&str> =
             listing.conditions.iter().chain(&self.plan.conditions).map(String::as_str).collect();
         if let (Some(language), false) = (&endpoint.conditions, conditions.is_empty()) {
@@ -203,8 +210,21 @@ impl Job {
         Ok(self.target(listing, place)?.url(base))
     }
 
-    /// Fetches one page. `number` is only for messages.
+    /// Fetches one page; a smaller one when it is too large, where the next place does not depend on the size.
     pub(crate) async fn fetch(&self, listing: &Listing, place: &Place, number: usize) -> Result<Page, Failure> {
+        loop {
+            let divisor = self.divisor.load(Ordering::Relaxed);
+            let divisible = matches!(self.endpoint().pagination, Pagination::Cursor { .. })
+                && self.plan.page_size.is_some_and(|rows| rows > divisor);
+            match self.fetch_once(listing, place, number).await {
+                Err(Failure::TooLarge(_)) if divisible => self.divisor.store(divisor * 4, Ordering::Relaxed),
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Fetches one page. `number` is only for messages.
+    async fn fetch_once(&self, listing: &Listing, place: &Place, number: usize) -> Result<Page, Failure> {
         let url = self.url(listing, place)?;
         let undecided = self.alternatives && !self.answered.load(Ordering::Relaxed);
         let ask = Ask {
@@ -224,8 +244,7 @@ impl Job {
         self.answered.store(true, Ordering::Relaxed);
         let check_results = matches!(self.endpoint().pagination, Pagination::Link { check_results: true });
         let links = Links::read(&answer.headers, url.expose(), check_results);
-        let Decoded { batch, meta } = answer.value;
-        let rows = batch.num_rows();
+        let Decoded { batch, rows, meta } = answer.value;
         self.run.stats.add_page(if self.own { rows } else { 0 });
         Ok(Page { batch, rows, meta, links })
     }

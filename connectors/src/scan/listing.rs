@@ -119,14 +119,20 @@ impl Walk {
 
     /// Judges a page, arranges for what comes after it, and returns its new rows.
     fn take(&mut self, page: Page) -> Result<Option<RecordBatch>, Failure> {
-        match self.order.as_mut().map(|order| order.look(&page.batch)) {
+        let mask = self.seen.new_rows(&page.batch);
+        let batch = filter_record_batch(&page.batch, &mask).map_err(|error| {
+            Failure::from(self.job.error(ScanErrorKind::Malformed, format!("dropping repeated rows failed: {error}")))
+        })?;
+        // Repeated rows are out of order by nature, so only new ones are judged.
+        match self.order.as_mut().map(|order| order.look(&batch)) {
             Some(Ordered::Passed) => self.stop(),
             Some(Ordered::No) => {
                 // Stopping early would lose rows, and so may a consumer that relied on the order.
                 self.order = None;
+                let column =
+                    self.job.plan.order.as_ref().map_or("", |o| self.job.table.columns[o.column].name.as_str());
                 self.job.run.stats.set_gap(format!(
-                    "rows did not come in the promised order ({}); ORDER BY … LIMIT may have missed some",
-                    self.job.plan.order.as_ref().map_or("", |o| self.job.table.columns[o.column].name.as_str())
+                    "rows did not come in the promised order ({column}); ORDER BY … LIMIT may have missed some"
                 ));
             }
             _ => {}
@@ -134,10 +140,6 @@ impl Walk {
         if !self.done {
             self.follow(&page)?;
         }
-        let mask = self.seen.new_rows(&page.batch);
-        let batch = filter_record_batch(&page.batch, &mask).map_err(|error| {
-            Failure::from(self.job.error(ScanErrorKind::Malformed, format!("dropping repeated rows failed: {error}")))
-        })?;
         Ok((batch.num_rows() > 0).then_some(batch))
     }
 
@@ -293,8 +295,9 @@ fn counted(job: &Job, page: &Page, page_rows: u64) -> Option<u64> {
                 let index = usize::from(total_pages.is_some());
                 total.as_ref().and_then(|_| meta(index)).map(|rows| rows.div_ceil(page_rows))
             };
-            let by_link =
-                || page.links.last_page(param).filter(|_| *link).map(|last| (last + 1).saturating_sub(*start));
+            let by_link = || {
+                page.links.last_page(param).filter(|_| *link).map(|last| last.saturating_add(1).saturating_sub(*start))
+            };
             pages.or_else(by_total).or_else(by_link)
         }
         Pagination::Offset { total: Some(_), .. } => meta(0).map(|rows| rows.div_ceil(page_rows)),

@@ -65,7 +65,7 @@ fn run_scan(shared: Arc<Shared>, table: Arc<TableSpec>, request: ScanRequest, ru
     Box::pin(try_stream! {
         let source = Arc::clone(shared.client.spec());
         let base = shared.client.base(&table.name)?.clone();
-        if request.constraints.is_contradiction() {
+        if request.constraints.is_contradiction() || request.limit == Some(0) {
             return;
         }
         require_keys(&source, &table, &request)?;

@@ -110,7 +110,7 @@ impl OrderWatch {
             self.last = Some(time);
         }
         if let (Some(from), Some(to)) = (first_before.or(first), self.last) {
-            self.span += (to - from).abs();
+            self.span = self.span.saturating_add(to.saturating_sub(from).saturating_abs());
             self.pages += 1;
         }
         if !ordered {
@@ -130,6 +130,6 @@ impl OrderWatch {
     pub(crate) fn pages_left(&self) -> Option<usize> {
         let (stop, last) = self.stop.zip(self.last)?;
         let per_page = (self.span / self.pages.max(1)).max(1);
-        usize::try_from((last - stop.micros).abs() / per_page).ok()
+        usize::try_from(last.saturating_sub(stop.micros).saturating_abs() / per_page).ok()
     }
 }

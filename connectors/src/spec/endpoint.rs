@@ -2,11 +2,12 @@
 //!
 //! Owns: [`Endpoint`] and its reader. Does not own: filters (`filter`), nor what is sent for a given query (`plan`).
 
+use super::column::{Column, ColumnKind, Lookup, Origin, read_guards, read_lookups};
 use super::filter::{self, Conditions, Filter};
 use super::node::{Fields, Node, Problems, one_of};
 use super::path::JsonPath;
 use super::source::{Input, Slot, json_path, template};
-use super::table::{Column, ColumnKind, Lookup, Origin, find_column, read_by_column, read_lookups};
+use super::table::{find_column, read_by_column};
 use super::template::Template;
 
 /// One way to list a table: a generation of the vendor's API.
@@ -20,6 +21,9 @@ pub struct Endpoint {
     pub params: Vec<(String, Template<Slot>)>,
     /// Where the rows are in the answer: an array, or one object.
     pub rows: JsonPath,
+    /// Rows count only where the value at each path, if any, is one of the texts; so a vendor that ignores the
+    /// parameter that selects them costs time only.
+    pub keep: Vec<(JsonPath, Vec<String>)>,
     /// How to reach the next page.
     pub pagination: Pagination,
     /// How to ask for a page of a given size.
@@ -202,6 +206,7 @@ pub(crate) fn read(node: &Node, context: &Context<'_>, problems: &mut Problems) 
         }
     }
     let rows = fields.take("rows").and_then(|n| json_path(n, "`rows`", problems)).unwrap_or_default();
+    let keep = fields.take("keep_when").map(|n| read_guards(n, "`keep_when`", problems)).unwrap_or_default();
     let pagination = fields.take("pagination").and_then(|n| read_pagination(n, problems)).unwrap_or(Pagination::None);
     let page_size = fields.take("page_size").and_then(|node| {
         let mut fields = node.fields("`page_size`", problems)?;
@@ -255,6 +260,7 @@ pub(crate) fn read(node: &Node, context: &Context<'_>, problems: &mut Problems) 
         path: path?,
         params,
         rows,
+        keep,
         pagination,
         page_size,
         order,
@@ -302,7 +308,7 @@ fn read_pagination(node: &Node, problems: &mut Problems) -> Option<Pagination> {
             let param = fields.required_text("param", problems);
             let start = match fields.take("start").map(|n| (n.at, n.text("`start`", problems))) {
                 None => 1,
-                Some((at, text)) => text.and_then(|t| t.parse().ok()).unwrap_or_else(|| {
+                Some((at, text)) => text.and_then(|t| t.parse().ok()).filter(|n| *n <= 1).unwrap_or_else(|| {
                     problems.add(at, "`start` must be the number of the first page, 0 or 1");
                     1
                 }),

@@ -2,9 +2,10 @@
 //!
 //! Owns: [`Filter`], [`Conditions`] and their readers. Does not own: which filters a query uses (`plan`).
 
+use super::column::ColumnKind;
 use super::endpoint::{Context, read_texts};
 use super::node::{Node, Problems};
-use super::table::{ColumnKind, find_column};
+use super::table::find_column;
 use super::template::Template;
 
 /// How predicates on one column are handed to the vendor.

@@ -126,7 +126,7 @@ pub struct Limits {
     pub concurrency: usize,
     /// Requests per minute, over all queries; no limit when absent.
     pub requests_per_minute: Option<usize>,
-    /// Seconds after which a single request without a whole answer is given up (and tried again).
+    /// Seconds of silence after which a request is given up (and tried again).
     pub timeout_s: usize,
     /// Header that says how many requests are left.
     pub remaining: Option<HeaderName>,

@@ -45,6 +45,8 @@ pub(crate) enum Reply {
     Drop,
     /// Nothing, for ever.
     Hang,
+    /// More than anyone takes.
+    TooLarge,
     /// The first half of the body, then the connection breaks.
     CutShort(Value),
 }
@@ -93,6 +95,11 @@ impl Toy {
     /// The next requests are answered so instead.
     pub(crate) fn misbehave(&self, faults: impl IntoIterator<Item = Reply>) {
         self.faults.lock().unwrap().extend(faults);
+    }
+
+    /// What the toy would answer, without counting.
+    pub(crate) fn answer(&self, asked: &Asked) -> Reply {
+        (self.handler)(asked)
     }
 
     /// What was asked so far.
@@ -155,6 +162,7 @@ async fn response(reply: Reply) -> Response {
         Reply::Json(value) => build(200, Vec::new(), Body::from(value.to_string())),
         Reply::With(status, headers, body) => build(status, headers, Body::from(body)),
         Reply::Hang => futures::future::pending().await,
+        Reply::TooLarge => build(200, Vec::new(), Body::from(" ".repeat(65 * 1024 * 1024))),
         Reply::Drop => build(200, Vec::new(), Body::from_stream(futures::stream::iter([Err::<Bytes, _>("gone")]))),
         Reply::CutShort(value) => {
             let text = value.to_string();
@@ -206,6 +214,7 @@ impl Transport for InProcess {
                 Reply::With(status, headers, body) => answer(status, headers, body),
                 Reply::Drop => Err(TransportError::Connection("connection reset".to_owned())),
                 Reply::Hang => futures::future::pending().await,
+                Reply::TooLarge => Err(TransportError::TooLarge),
                 Reply::CutShort(value) => {
                     let text = value.to_string();
                     answer(200, Vec::new(), text[..text.len() / 2].to_owned())

@@ -51,7 +51,7 @@ fn matches(row: &Value, asked: &Asked) -> bool {
     asked.query.iter().all(|(name, value)| match name.as_str() {
         "fromStartTime" => start >= micros(value),
         "toStartTime" => start < micros(value),
-        "isRootObservation" => row[name].to_string() == *value,
+        "isRootObservation" => row[name].as_bool() == value.parse().ok(),
         "traceId" | "type" | "name" | "level" | "userId" => field(name) == *value,
         _ => true,
     })
@@ -227,4 +227,147 @@ async fn traces_are_derived_from_root_observations_and_sums_are_fetched_only_whe
     assert!(f64s(&rows, "total_cost").iter().all(|cost| *cost == Some(1.0)));
     assert!(f64s(&rows, "latency").iter().all(|seconds| *seconds == Some(182.0)));
     assert!(i64s(&rows, "observation_count").iter().all(|count| *count == Some(4)));
+}
+
+#[tokio::test]
+async fn a_server_that_ignores_the_root_filter_costs_time_but_no_wrong_trace() {
+    let honest = v4(40);
+    let disobedient = Toy::new(move |asked| {
+        let mut asked = asked.clone();
+        asked.query.retain(|(name, _)| name != "isRootObservation");
+        honest.answer(&asked)
+    });
+    let world = World::bundled(disobedient);
+    let ask = world.select("langfuse.traces", &["id", "timestamp"]);
+    let (rows, report) = world.run("langfuse.traces", ask).await.unwrap();
+    assert_eq!((rows.num_rows(), report.requests), (10, 1));
+}
+
+#[tokio::test]
+async fn a_trace_name_is_asked_for_in_the_json_filter_because_roots_have_names_of_their_own() {
+    let world = World::bundled(v4(40));
+    let ask = request(world.select("langfuse.traces", &["id", "name"]), |r| {
+        r.constraints = constrain(&[("name", "=", text("checkout")), ("timestamp", ">=", time(20))]);
+    });
+    let (rows, _) = world.run("langfuse.traces", ask).await.unwrap();
+    assert_eq!(rows.num_rows(), 5);
+    let asked = &world.toy.log()[0];
+    assert_eq!((asked.param("name"), asked.param("fromStartTime")), (None, None));
+    assert!(asked.param("filter").unwrap().contains(r#""column":"traceName""#));
+}
+
+#[tokio::test]
+async fn sessions_are_derived_from_traces_and_ones_without_a_session_are_none() {
+    let session = |n: usize| {
+        let start = DateTime::from_timestamp(1_795_176_000 - 60 * n as i64, 0).unwrap();
+        let id = if n.is_multiple_of(5) { String::new() } else { format!("s{}", n % 5) };
+        json!({"id": format!("o{n}"), "traceId": format!("t{n}"), "isRootObservation": true, "sessionId": id,
+               "startTime": start.to_rfc3339(), "environment": "production"})
+    };
+    let toy = Toy::new(move |asked| {
+        let all = (0..20).map(session).filter(|row| {
+            asked.param("filter").is_none_or(|filter| {
+                let conditions: Vec<Value> = serde_json::from_str(filter).unwrap();
+                conditions
+                    .iter()
+                    .all(|c| c["operator"] != "any of" || c["value"].as_array().unwrap().contains(&row["sessionId"]))
+            })
+        });
+        Reply::Json(json!({"data": all.collect::<Vec<_>>(), "meta": {}}))
+    });
+    let world = World::bundled(toy);
+    const SESSIONS: &str = "langfuse.sessions";
+    let (rows, report) = world.run(SESSIONS, world.select(SESSIONS, &["id", "environment"])).await.unwrap();
+    assert_eq!((rows.num_rows(), report.requests), (4, 1));
+    let (rows, report) =
+        world.run(SESSIONS, world.select(SESSIONS, &["id", "created_at", "trace_count"])).await.unwrap();
+    assert_eq!((rows.num_rows(), report.requests), (4, 2));
+    assert!(i64s(&rows, "trace_count").iter().all(|count| *count == Some(4)));
+    let ask = request(world.select(SESSIONS, &["id"]), |r| r.limit = Some(2));
+    assert_eq!(world.run(SESSIONS, ask).await.unwrap().1.requests, 1);
+}
+
+#[tokio::test]
+async fn a_typed_score_becomes_a_number_or_a_text_in_both_generations() {
+    let v3 = json!([
+        {"id": "a", "name": "n", "dataType": "NUMERIC", "value": 0.5, "timestamp": "2026-11-20T11:00:00Z",
+         "subject": {"kind": "trace", "id": "t1"}, "comment": "good"},
+        {"id": "b", "name": "n", "dataType": "BOOLEAN", "value": true, "subject": {"kind": "observation", "id": "o1", "traceId": "t2"},
+         "details": {"comment": "fine"}},
+        {"id": "c", "name": "n", "dataType": "CATEGORICAL", "value": "5", "subject": {"kind": "session", "id": "s1"}},
+    ]);
+    let v2 = json!([
+        {"id": "a", "name": "n", "dataType": "NUMERIC", "value": 0.5, "timestamp": "2026-11-20T11:00:00Z", "traceId": "t1", "comment": "good"},
+        {"id": "b", "name": "n", "dataType": "BOOLEAN", "value": 1, "stringValue": "True", "traceId": "t2", "observationId": "o1", "comment": "fine"},
+        {"id": "c", "name": "n", "dataType": "CATEGORICAL", "value": 0, "stringValue": "5", "sessionId": "s1"},
+    ]);
+    let new = Toy::new(move |asked| match asked.path.ends_with("/api/public/v3/scores") {
+        true => Reply::Json(json!({"data": v3, "meta": {"limit": 100}})),
+        false => Reply::status(404),
+    });
+    let old = Toy::new(move |asked| match asked.path.ends_with("/api/public/v2/scores") {
+        true => Reply::Json(json!({"data": v2, "meta": {"totalPages": 1}, "_deprecation": {"message": "soon"}})),
+        false => Reply::status(410),
+    });
+    for toy in [new, old] {
+        let world = World::bundled(toy);
+        let columns = ["id", "value", "string_value", "trace_id", "observation_id", "session_id", "comment"];
+        let (rows, _) = world.run("langfuse.scores", world.select("langfuse.scores", &columns)).await.unwrap();
+        let some = |s: &str| Some(s.to_owned());
+        assert_eq!(f64s(&rows, "value"), [Some(0.5), Some(1.0), None]);
+        assert_eq!(texts(&rows, "string_value"), [None, None, some("5")]);
+        assert_eq!(texts(&rows, "trace_id"), [some("t1"), some("t2"), None]);
+        assert_eq!(texts(&rows, "observation_id"), [None, some("o1"), None]);
+        assert_eq!(texts(&rows, "session_id"), [None, None, some("s1")]);
+        assert_eq!(texts(&rows, "comment"), [some("good"), some("fine"), None]);
+    }
+}
+
+#[tokio::test]
+async fn an_older_server_says_what_its_listing_lacks_and_echoes_a_pinned_user() {
+    let world = World::bundled(Toy::new(|asked| {
+        if !asked.path.ends_with("/api/public/observations") {
+            return Reply::status(404);
+        }
+        let mut row = observation(1);
+        row.as_object_mut().unwrap().remove("userId");
+        Reply::Json(json!({"data": [row], "meta": {"totalPages": 1}}))
+    }));
+    let ask = request(world.select(OBSERVATIONS, &["id", "user_id"]), |r| {
+        r.constraints = constrain(&[("user_id", "=", text("u1"))]);
+    });
+    let (rows, report) = world.run(OBSERVATIONS, ask).await.unwrap();
+    assert_eq!(texts(&rows, "user_id"), [Some("u1".to_owned())]);
+    assert_eq!(world.toy.log()[1].param("userId"), Some("u1"));
+    assert!(report.notes.iter().any(|n| n.contains("user_id only where the query pins it")), "{:?}", report.notes);
+}
+
+#[tokio::test]
+async fn a_server_that_has_neither_generation_is_an_error_and_nothing_is_remembered() {
+    let world = World::bundled(Toy::new(|_| Reply::status(404)));
+    for _ in 0..2 {
+        let error = world.run(OBSERVATIONS, world.select(OBSERVATIONS, &["id"])).await.unwrap_err();
+        assert_eq!(error.kind, tripline_engine::ScanErrorKind::NotFound);
+        assert!(error.hint.unwrap().contains("LANGFUSE_BASE_URL"));
+        let paths: Vec<String> = world.toy.log().iter().rev().take(2).map(|a| a.path.clone()).collect();
+        assert_eq!(paths, ["/langfuse/api/public/observations", "/langfuse/api/public/v2/observations"]);
+    }
+    assert!(!world.dir.path().join("cache/probes.json").exists());
+}
+
+#[tokio::test]
+async fn what_is_remembered_of_a_server_holds_no_secret_and_is_forgotten_after_a_day() {
+    let world = World::bundled(v3(10));
+    world.run(OBSERVATIONS, world.select(OBSERVATIONS, &["id"])).await.unwrap();
+    let text = std::fs::read_to_string(world.dir.path().join("cache/probes.json")).unwrap();
+    assert_eq!(
+        serde_json::from_str::<Value>(&text).unwrap(),
+        json!({"http://toy/langfuse": {"/api/public/v2/observations": "2026-11-20T12:00:00Z"}})
+    );
+    let table = world.connectors.source("langfuse").unwrap().spec().table("observations").unwrap().clone();
+    let base = url::Url::parse("http://toy/langfuse").unwrap();
+    let remembered = crate::generations::Generations::load(Some(&world.dir.path().join("cache")));
+    let hours = |n| crate::testing::noon() + chrono::TimeDelta::hours(n);
+    assert_eq!(remembered.first(&base, &table, hours(23)), 1);
+    assert_eq!(remembered.first(&base, &table, hours(25)), 0);
 }

@@ -91,10 +91,10 @@ async fn a_vendor_that_caps_its_pages_loses_no_row() {
 
 #[tokio::test]
 async fn rows_that_a_moving_listing_repeats_are_dropped() {
-    for table in LISTINGS {
+    for table in LISTINGS.into_iter().chain(["toy.ordered"]) {
         let world = World::spec(toy(Manners { rows: 500, overlap: 3, ..Manners::default() }), SPEC);
-        let (rows, _) = world.run(table, world.select(table, &["name"])).await.unwrap();
-        assert_eq!(rows.num_rows(), 500, "{table}");
+        let (rows, report) = world.run(table, world.select(table, &["name"])).await.unwrap();
+        assert_eq!((rows.num_rows(), report.gap), (500, None), "{table}");
     }
 }
 
@@ -249,4 +249,23 @@ async fn an_in_list_fans_out_and_each_row_is_of_its_key() {
     for (id, name) in ids(&rows).iter().zip(texts(&rows, "name")) {
         assert_eq!(name.unwrap(), format!("n{}", id % 10));
     }
+}
+
+#[tokio::test]
+async fn pages_too_large_to_take_are_asked_for_in_smaller_parts_where_a_cursor_allows_it() {
+    let toy = crate::testing::Toy::new(|asked| {
+        if asked.number("limit") > Some(30) {
+            return Reply::TooLarge;
+        }
+        super::vendor::answer(Manners { rows: 200, ..Manners::default() }, asked)
+    });
+    let world = World::spec(std::sync::Arc::clone(&toy), SPEC);
+    let (rows, _) = world.run("toy.cursored", world.select("toy.cursored", &["id"])).await.unwrap();
+    assert_eq!(ids(&rows), (0..200).collect::<Vec<i64>>());
+    let sizes: Vec<usize> = toy.log().iter().filter_map(|asked| asked.number("limit")).collect();
+    assert_eq!(sizes, [100, 25, 25, 25, 25, 25, 25, 25, 25]);
+
+    let error = world.run("toy.numbered", world.select("toy.numbered", &["id"])).await.unwrap_err();
+    assert_eq!(error.kind, ScanErrorKind::Malformed);
+    assert!(error.hint.unwrap().contains("fewer columns"));
 }

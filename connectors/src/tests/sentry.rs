@@ -43,7 +43,7 @@ fn sentry() -> Arc<Toy> {
             json!({"version": format!("v{n}"), "dateCreated": at(n * 3600), "dateReleased": null,
                    "deployCount": n % 3, "lastDeploy": {"dateFinished": at(n * 3600)}, "projects": [{"slug": "web"}]})
         }),
-        "" => Reply::Json(json!({"slug": "acme"})),
+        "projects/" => page(asked, "per_page", 1, |_| json!({"slug": "web"})),
         path if path.ends_with("/deploys/") => {
             let release: usize = path.trim_start_matches("releases/v").split('/').next().unwrap().parse().unwrap();
             page(asked, "per_page", release % 3, |n| json!({"id": n.to_string(), "dateFinished": at(release * 3600)}))
@@ -140,5 +140,5 @@ async fn deploys_ask_only_for_releases_that_were_deployed_in_time() {
 async fn the_source_is_tested_against_its_organisation() {
     let world = World::bundled(sentry());
     world.connectors.source("sentry").unwrap().test().await.unwrap();
-    assert_eq!(world.toy.log()[0].path, "/sentry/api/0/organizations/acme/");
+    assert_eq!(world.toy.log()[0].path, "/sentry/api/0/organizations/acme/projects/");
 }

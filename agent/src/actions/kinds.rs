@@ -1,0 +1,211 @@
+//! The types of action and the payload of each.
+//!
+//! Owns their names and shapes. Must hold: a payload is read back strictly, so that a row written by something else is
+//! refused rather than half understood; the payload of a remediation is everything its execution needs.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tripline_store::{ExactJson, IncidentId};
+
+use crate::govern::GovernError;
+
+/// What may be done about an incident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Remediation {
+    /// Open an issue with the incident's narrative.
+    OpenGithubIssue,
+    /// Ask the agent behind a trace to stop.
+    KillLoop,
+    /// Nothing outside: write it down.
+    Record,
+}
+
+impl Remediation {
+    /// Its name in the database, the API and the settings.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenGithubIssue => "open_github_issue",
+            Self::KillLoop => "kill_loop",
+            Self::Record => "record",
+        }
+    }
+
+    /// What it does, for a button's context and a page.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::OpenGithubIssue => "open a GitHub issue",
+            Self::KillLoop => "ask the agent to stop",
+            Self::Record => "record only",
+        }
+    }
+}
+
+impl fmt::Display for Remediation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Every type of action the outbox holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ActionType {
+    /// A remediation.
+    Remediate(Remediation),
+    /// The one message of an incident.
+    SlackPostMessage,
+    /// That message, brought up to date.
+    SlackUpdateMessage,
+    /// A reply in its thread.
+    SlackThreadReply,
+    /// An answer to a click, through its response address.
+    SlackRespond,
+}
+
+impl ActionType {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Remediate(Remediation::OpenGithubIssue),
+        Self::Remediate(Remediation::KillLoop),
+        Self::Remediate(Remediation::Record),
+        Self::SlackPostMessage,
+        Self::SlackUpdateMessage,
+        Self::SlackThreadReply,
+        Self::SlackRespond,
+    ];
+
+    /// Its name in the database and the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Remediate(remediation) => remediation.as_str(),
+            Self::SlackPostMessage => "slack_post_message",
+            Self::SlackUpdateMessage => "slack_update_message",
+            Self::SlackThreadReply => "slack_thread_reply",
+            Self::SlackRespond => "slack_respond",
+        }
+    }
+}
+
+impl fmt::Display for ActionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for ActionType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|kind| kind.as_str() == text);
+        found.ok_or_else(|| format!("'{text}' is no type of action this version knows"))
+    }
+}
+
+/// Open an issue: exactly this title, body and labels, in exactly this repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenIssue {
+    /// Names this issue: it is in the body's hidden marker, by which it is found again.
+    pub key: String,
+    /// `owner/name`; `None` when none was configured at the time of asking.
+    pub repository: Option<String>,
+    /// Title.
+    pub title: String,
+    /// Body, Markdown, the marker included.
+    pub body: String,
+    /// Labels.
+    pub labels: Vec<String>,
+}
+
+/// Ask the agent behind a trace to stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KillLoop {
+    /// Names this request.
+    pub key: String,
+    /// The trace or run.
+    pub trace_id: String,
+}
+
+/// Do nothing outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordOnly {
+    /// Names this record.
+    pub key: String,
+}
+
+/// Post the incident's message. What it says is rendered when it is sent, from the state of that moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PostMessage {
+    /// The incident.
+    pub incident_id: IncidentId,
+    /// Name or id of the channel.
+    pub channel: String,
+}
+
+/// Bring the incident's message up to date. Doing it twice does no harm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateMessage {
+    /// The incident.
+    pub incident_id: IncidentId,
+    /// Why, in a word: a change of the incident, a decision, an outcome.
+    pub cause: String,
+}
+
+/// Reply in the thread of the incident's message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ThreadReply {
+    /// The incident.
+    pub incident_id: IncidentId,
+    /// Slack mrkdwn, already escaped.
+    pub text: String,
+}
+
+/// Answer a click.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Respond {
+    /// The address Slack gave with the click. It is a credential: whoever has it may post.
+    pub response_url: String,
+    /// What to answer.
+    pub response: Response,
+}
+
+/// What a click is answered with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Response {
+    /// Replace the message by the incident's state of that moment. Doing it twice does no harm.
+    Replace {
+        /// The incident.
+        incident_id: IncidentId,
+    },
+    /// Tell the person who clicked, and nobody else.
+    Ephemeral {
+        /// Slack mrkdwn, already escaped.
+        text: String,
+    },
+}
+
+/// Reads a stored payload as what its type says.
+pub(crate) fn read<T: DeserializeOwned>(payload: &ExactJson) -> Result<T, String> {
+    serde_json::from_str(payload.text()).map_err(|error| format!("its payload is not what its type says: {error}"))
+}
+
+/// The exact text of a payload.
+pub(crate) fn exact<T: Serialize>(payload: &T) -> Result<ExactJson, GovernError> {
+    serde_json::to_value(payload).map(ExactJson::from).map_err(|error| GovernError::Refused {
+        message: format!("the payload of an action cannot be written: {error}"),
+        hint: None,
+    })
+}

@@ -1,0 +1,224 @@
+use super::*;
+use crate::govern::testing::{APPROVER, House, agent_loop, cost_spike, evidence, finding};
+use crate::govern::{Decided, Request};
+use tripline_store::{ActionStatus, ClaimOutcome, Decision, JudgedWindow, KillState, Severity, Window};
+
+async fn decide(house: &House, decision: Decision, by: &str) -> Decided {
+    let approval = house.approvals().await.pop().unwrap();
+    let request = Request {
+        approval_id: approval.id,
+        decision,
+        by: by.to_owned(),
+        also_known_as: None,
+        via: Via::Api,
+        reason: Some("as discussed".to_owned()),
+        payload_sha256: approval.payload_sha256,
+    };
+    house.governance.desk.decide(&house.scope, request, None, house.now()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_cost_spike_asks_once_however_often_it_is_handed_over() {
+    let house = House::new().await;
+    let incident = house.investigated(cost_spike()).await;
+    for _ in 0..3 {
+        let gate = &house.governance.gate;
+        gate.incident_opened(&house.scope, &incident, &cost_spike(), &evidence()).await.unwrap();
+        house.drain().await;
+    }
+    assert_eq!(house.approvals().await.len(), 1);
+    assert_eq!(house.vendors.messages().len(), 1);
+    let approval = house.approvals().await.remove(0);
+    assert_eq!(approval.request.action_type, "open_github_issue");
+    assert_eq!(approval.request.target.as_deref(), Some("acme/shop"));
+    assert_eq!(approval.request.expires_at, house.now() + TimeDelta::hours(4));
+    assert_eq!(approval.slack_channel.as_deref(), Some("C0INCIDENTS"));
+}
+
+#[tokio::test]
+async fn a_long_loop_is_asked_to_stop_without_asking_anybody_and_says_so() {
+    let house = House::new().await;
+    let incident = house.open(agent_loop(21)).await;
+    house.drain().await;
+    let approval = house.approvals().await.remove(0);
+    assert_eq!((approval.status, approval.resolved_via), (ApprovalStatus::Approved, Some(Via::Policy)));
+    let action = house.actions("kill_loop").await.remove(0);
+    assert_eq!(action.status, ActionStatus::Requested);
+    let kill = house.store.kills.get(&house.scope, "0AF76519-16CD-43DD-8448-EB211C80319C").await.unwrap().unwrap();
+    assert_eq!((kill.state, kill.requested_by.as_str()), (KillState::Requested, "policy"));
+    assert!(house.vendors.messages()[0]["blocks"].to_string().contains("Done by policy"));
+
+    let kill = house.store.kills.acknowledge(&house.scope, &incident.entity, KillState::Stopped, house.now()).await;
+    house.governance.gate.kill_acknowledged(&house.scope, &kill.unwrap().unwrap()).await.unwrap();
+    house.drain().await;
+    assert_eq!(house.actions("kill_loop").await[0].status, ActionStatus::Done);
+    assert!(house.vendors.messages()[0]["blocks"].to_string().contains("The agent says it has stopped"));
+}
+
+#[tokio::test]
+async fn above_the_hourly_limit_policy_asks_instead() {
+    let house = House::new().await;
+    let long_loop = |n: u32| {
+        let mut found = agent_loop(30);
+        found.entity = format!("{n:032x}");
+        found.fingerprint = format!("loop:{n}");
+        found
+    };
+    for n in 0..5 {
+        house.open(long_loop(n)).await;
+    }
+    let status = |approvals: Vec<Approval>| approvals.iter().map(|a| a.status).collect::<Vec<_>>();
+    use ApprovalStatus::{Approved, Pending};
+    assert_eq!(status(house.approvals().await), [Approved, Approved, Approved, Pending, Pending]);
+    house.advance(TimeDelta::minutes(61));
+    house.open(long_loop(9)).await;
+    assert_eq!(status(house.approvals().await).last(), Some(&Approved));
+}
+
+#[tokio::test]
+async fn a_loop_that_grows_is_acted_upon_unless_somebody_said_no() {
+    for said_no in [false, true] {
+        let house = House::new().await;
+        house.open(agent_loop(15)).await;
+        if said_no {
+            assert!(matches!(
+                decide(&house, Decision::Reject, APPROVER).await,
+                Decided::Claim(ClaimOutcome::Claimed { .. })
+            ));
+        }
+        house.advance(TimeDelta::minutes(15));
+        let mut grown = agent_loop(30);
+        grown.window = Window::new(house.now() - TimeDelta::hours(2), house.now()).unwrap();
+        grown.detected_at = house.now();
+        let incident = house.investigated(grown).await;
+        house.governance.gate.incident_updated(&house.scope, &incident).await.unwrap();
+        house.drain().await;
+        let approvals = house.approvals().await;
+        assert_eq!(approvals.len(), 1);
+        let expected = if said_no { ApprovalStatus::Rejected } else { ApprovalStatus::Approved };
+        assert_eq!(approvals[0].status, expected);
+        assert_eq!(house.actions("kill_loop").await.len(), usize::from(!said_no));
+    }
+}
+
+#[tokio::test]
+async fn information_is_recorded_and_not_posted() {
+    let house = House::new().await;
+    let found = finding("cost_spike", "x", Severity::Info, serde_json::json!({}));
+    house.open(found).await;
+    house.drain().await;
+    assert!(house.approvals().await.is_empty());
+    assert!(house.vendors.messages().is_empty());
+    let action = house.actions("record").await.remove(0);
+    assert_eq!(action.status, ActionStatus::Done);
+    assert_eq!(house.record("policy.decided").await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_incident_has_one_message_and_everything_else_is_in_its_thread() {
+    let house = House::new().await;
+    let incident = house.open(cost_spike()).await;
+    house.drain().await;
+    // It lasts, it ends, it comes back.
+    let changed = house.store.incidents.get(&house.scope, &incident.id).await.unwrap().unwrap();
+    house.governance.gate.incident_updated(&house.scope, &changed).await.unwrap();
+    house.governance.gate.incident_updated(&house.scope, &changed).await.unwrap();
+    house.drain().await;
+    assert_eq!(house.actions("slack_update_message").await.len(), 1);
+    for n in 1..=3 {
+        let start = house.now() + TimeDelta::hours(n);
+        let judged = JudgedWindow {
+            detector: "cost_spike".to_owned(),
+            window: Window::new(start, start + TimeDelta::hours(1)).unwrap(),
+            fingerprints_seen: Vec::new(),
+        };
+        let resolved =
+            house.store.incidents.record_clean_window(&house.scope, judged, &Default::default(), start).await;
+        for incident in resolved.unwrap() {
+            house.governance.gate.incident_resolved(&house.scope, &incident).await.unwrap();
+        }
+    }
+    house.advance(TimeDelta::hours(6));
+    let mut again = cost_spike();
+    again.window = Window::new(house.now() - TimeDelta::hours(1), house.now()).unwrap();
+    again.detected_at = house.now();
+    house.open(again).await;
+    house.drain().await;
+
+    let messages = house.vendors.messages();
+    let in_thread: Vec<&str> = messages[1..]
+        .iter()
+        .map(|m| {
+            assert_eq!(m["thread_ts"], messages[0]["ts"]);
+            m["text"].as_str().unwrap()
+        })
+        .collect();
+    assert_eq!(in_thread.len(), 2, "{in_thread:?}");
+    assert!(in_thread[0].starts_with("Resolved") && in_thread[1].starts_with("This came back"), "{in_thread:?}");
+    // A new opening is asked about anew; the old question expired unanswered.
+    assert_eq!(house.approvals().await.len(), 2);
+}
+
+#[tokio::test]
+async fn what_nobody_decided_expires_and_says_so() {
+    let house = House::new().await;
+    house.open(cost_spike()).await;
+    house.drain().await;
+    assert_eq!(house.governance.gate.expire_due(&house.scope).await.unwrap(), 0);
+    house.advance(TimeDelta::hours(4));
+    assert_eq!(house.governance.gate.expire_due(&house.scope).await.unwrap(), 1);
+    assert_eq!(house.governance.gate.expire_due(&house.scope).await.unwrap(), 0);
+    house.drain().await;
+    assert!(house.vendors.messages()[0]["text"].as_str().unwrap().starts_with("⏰ Approval expired (no action taken)"));
+    assert!(matches!(decide(&house, Decision::Approve, APPROVER).await, Decided::Claim(ClaimOutcome::Expired { .. })));
+    house.drain().await;
+    assert!(house.vendors.issues().is_empty());
+}
+
+#[tokio::test]
+async fn a_decision_whose_process_died_is_shown_after_the_restart() {
+    let house = House::new().await;
+    house.open(cost_spike()).await;
+    house.drain().await;
+    let approval = house.approvals().await.remove(0);
+    // The claim alone, as if the process had died right after it.
+    let claim = tripline_store::Claim {
+        id: approval.id.clone(),
+        decision: Decision::Approve,
+        by: "alice".to_owned(),
+        via: Via::Api,
+        reason: None,
+        expected_payload_sha256: approval.payload_sha256,
+    };
+    house.store.approvals.claim(&house.scope, claim, house.now()).await.unwrap();
+    let restarted = house.restarted();
+    restarted.outbox.repair(house.now()).await.unwrap();
+    restarted.outbox.drain(house.now()).await.unwrap();
+    assert_eq!(house.vendors.issues().len(), 1);
+    assert!(house.vendors.messages()[0]["text"].as_str().unwrap().starts_with("✅ Approved by alice"));
+    let before = house.vendors.seen("").len();
+    restarted.outbox.repair(house.now()).await.unwrap();
+    restarted.outbox.drain(house.now()).await.unwrap();
+    assert_eq!(house.vendors.seen("").len(), before, "a second repair has nothing to do");
+}
+
+#[tokio::test]
+async fn the_issue_that_is_opened_is_the_payload_that_was_approved() {
+    let house = House::new().await;
+    house.open(cost_spike()).await;
+    let approval = house.approvals().await.remove(0);
+    decide(&house, Decision::Approve, "alice").await;
+    house.drain().await;
+    let payload = approval.request.payload.value().unwrap();
+    let posted = &house.vendors.seen("/repos/acme/shop/issues")[0].body;
+    for field in ["title", "body", "labels"] {
+        assert_eq!(posted[field], payload[field], "{field}");
+    }
+    assert_eq!(posted["labels"], serde_json::json!(["incident", "tripline"]));
+    for heading in ["## What happened", "## Likely cause", "## Impact", "## Recommended action"] {
+        assert!(posted["body"].as_str().unwrap().contains(heading), "{heading}");
+    }
+    let action = house.actions("open_github_issue").await.remove(0);
+    assert_eq!(action.payload_sha256, approval.payload_sha256);
+    assert_eq!(action.result.unwrap()["url"], "https://github.com/acme/shop/issues/1");
+}

@@ -1,0 +1,132 @@
+//! Short notes: replies in an incident's thread, and answers to one person who clicked.
+//!
+//! Must hold: each is finished Slack mrkdwn; whatever is not ours in it is escaped.
+
+use chrono::{DateTime, Utc};
+use tripline_store::{Approval, ApprovalStatus};
+
+use super::slack::{action_words, date, decision_line, page_link, person};
+use super::text::slack_inline;
+
+/// Something that is told in the thread of an incident's message.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Note<'a> {
+    /// The condition came back.
+    Reopened,
+    /// Enough complete windows passed without it.
+    Resolved,
+    /// A decision was made.
+    Decided(&'a Approval),
+    /// An issue was opened.
+    IssueOpened {
+        /// Its page, as the vendor named it.
+        url: &'a str,
+    },
+    /// The agent was asked to stop.
+    KillRequested {
+        /// The trace or run.
+        trace_id: &'a str,
+    },
+    /// The agent said that it stopped.
+    KillAcknowledged {
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// An action did not work out.
+    ActionFailed {
+        /// Its type.
+        action_type: &'a str,
+        /// Why.
+        why: &'a str,
+    },
+    /// An action may have happened.
+    ActionUnknown {
+        /// Its type.
+        action_type: &'a str,
+        /// Why that is not known.
+        why: &'a str,
+    },
+}
+
+impl Note<'_> {
+    /// The note as Slack mrkdwn.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Reopened => "This came back: the incident is open again.".to_owned(),
+            Self::Resolved => "Resolved: complete windows passed without it.".to_owned(),
+            Self::Decided(approval) => decided(approval),
+            Self::IssueOpened { url } => format!("Issue opened: {}", page_link(url)),
+            Self::KillRequested { trace_id } => format!(
+                "🛑 Kill requested for {}. The agent stops when it next asks; it has not acknowledged it yet.",
+                slack_inline(trace_id, 200)
+            ),
+            Self::KillAcknowledged { at } => format!("🛑 The agent says it has stopped ({}).", date(*at)),
+            Self::ActionFailed { action_type, why } => {
+                format!("Failed: {}. {}", action_words(action_type), slack_inline(why, 600))
+            }
+            Self::ActionUnknown { action_type, why } => format!(
+                "It is not known whether this happened: {}. {} It is not sent again by itself; look, and settle it in \
+                 Tripline.",
+                action_words(action_type),
+                slack_inline(why, 600)
+            ),
+        }
+    }
+}
+
+fn decided(approval: &Approval) -> String {
+    let line = decision_line(approval);
+    match approval.reason.as_deref().filter(|reason| *reason != super::slack::KILL_REASON) {
+        Some(reason) => format!("{line}: {}", slack_inline(reason, 500)),
+        None => line,
+    }
+}
+
+/// To somebody who clicked after the decision.
+#[must_use]
+pub fn already_decided(approval: &Approval) -> String {
+    if approval.status == ApprovalStatus::Expired {
+        return expired();
+    }
+    let how = match approval.status {
+        ApprovalStatus::Rejected => "rejected",
+        _ => "approved",
+    };
+    let by = person(approval.resolved_by.as_deref().unwrap_or("somebody"));
+    match approval.resolved_at {
+        Some(at) => format!("This was already {how} by {by}, {}. Your click changed nothing.", date(at)),
+        None => format!("This was already {how} by {by}. Your click changed nothing."),
+    }
+}
+
+/// To somebody who clicked too late.
+#[must_use]
+pub fn expired() -> String {
+    "⏰ Approval expired (no action taken).".to_owned()
+}
+
+/// To somebody who may not decide.
+#[must_use]
+pub fn not_allowed() -> String {
+    "You are not on the list of approvers (governance.approvers). Nothing was done, and your click is on the record."
+        .to_owned()
+}
+
+/// To somebody whose message showed another payload than the one that would run.
+#[must_use]
+pub fn mismatch() -> String {
+    "What this message shows is not what would run now. Nothing was done; use the newest message.".to_owned()
+}
+
+/// To somebody whose message is about an approval that is not there.
+#[must_use]
+pub fn not_found() -> String {
+    "Tripline does not know this approval. Nothing was done.".to_owned()
+}
+
+/// To somebody who pressed something that is not a button of ours.
+#[must_use]
+pub fn not_understood() -> String {
+    "Tripline does not know this button. Nothing was done.".to_owned()
+}

@@ -1,0 +1,22 @@
+//! The settings in force. Secrets are in the environment, never among them.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use tripline_agent::settings::{Settings, SettingsStatus};
+
+use crate::state::WebState;
+
+/// Settings, and whether they are the newest that were written.
+#[derive(Debug, Serialize)]
+pub(crate) struct Shown {
+    settings: Arc<Settings>,
+    reload: SettingsStatus,
+}
+
+pub(crate) async fn show(State(state): State<WebState>) -> Json<Shown> {
+    let settings = &state.context().settings;
+    Json(Shown { settings: settings.get(), reload: settings.status() })
+}

@@ -1,0 +1,183 @@
+//! SQL over HTTP: read-only, bound parameters, and always the completeness report.
+//!
+//! Must hold: rows, bytes and time are limited; the query stops when the client goes away (its stream is dropped with
+//! the request); a failed source is an error, never fewer rows.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tripline_engine::{
+    CompletenessReport, EngineError, OutputFormat, Param, QueryOptions, QueryResult, RowWriter, json_rows,
+};
+
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::extract::JsonBody;
+use crate::state::WebState;
+
+const DEFAULT_ROWS: usize = 1_000;
+const MAX_ROWS: usize = 10_000;
+const DEFAULT_TIMEOUT_MS: u64 = 30_000;
+const MAX_TIMEOUT_MS: u64 = 60_000;
+const MAX_SQL: usize = 100_000;
+/// What the rows may take in memory.
+const MAX_BYTES: usize = 64 << 20;
+/// How long a query waits for a place.
+const WAIT_FOR_PLACE: Duration = Duration::from_secs(2);
+
+/// A query.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SqlRequest {
+    /// One read-only statement.
+    sql: String,
+    /// Values of its `$name` placeholders: scalars, or lists of text.
+    #[serde(default)]
+    params: BTreeMap<String, Value>,
+    /// Rows at most, 1 to 10,000; default 1,000.
+    max_rows: Option<usize>,
+    /// Milliseconds at most, 1 to 60,000; default 30,000.
+    timeout_ms: Option<u64>,
+    /// `json` (default), `ndjson` or `csv`.
+    #[serde(default)]
+    format: Format,
+}
+
+/// The form of the answer. The other two have what the report says in headers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Format {
+    #[default]
+    Json,
+    Ndjson,
+    Csv,
+}
+
+/// A column of an answer.
+#[derive(Debug, Serialize)]
+struct Column {
+    name: String,
+    /// Its Arrow type.
+    #[serde(rename = "type")]
+    data_type: String,
+}
+
+/// An answer.
+#[derive(Debug, Serialize)]
+struct SqlAnswer {
+    columns: Vec<Column>,
+    rows: Vec<Map<String, Value>>,
+    report: CompletenessReport,
+}
+
+pub(crate) async fn run(
+    State(state): State<WebState>,
+    caller: Caller,
+    JsonBody(request): JsonBody<SqlRequest>,
+) -> Result<Response, ApiError> {
+    let options = options(&request)?;
+    let place = state.queries().clone().acquire_owned();
+    let Ok(Ok(_place)) = tokio::time::timeout(WAIT_FOR_PLACE, place).await else {
+        return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_queries", "other queries take up every place")
+            .retry_after(2));
+    };
+    let answered = collect(&state, &caller, &request.sql, options).await;
+    state.metrics().queried(answered.as_ref().map_or_else(|error| error.code, |_| "ok"));
+    let result = answered?;
+    state.metrics().scanned(&result.report);
+    write(result, request.format)
+}
+
+fn options(request: &SqlRequest) -> Result<QueryOptions, ApiError> {
+    if request.sql.len() > MAX_SQL {
+        return Err(ApiError::unprocessable(format!("sql: at most {MAX_SQL} bytes")));
+    }
+    let max_rows = request.max_rows.unwrap_or(DEFAULT_ROWS);
+    if !(1..=MAX_ROWS).contains(&max_rows) {
+        return Err(ApiError::unprocessable(format!("max_rows must be between 1 and {MAX_ROWS}")));
+    }
+    let timeout_ms = request.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS);
+    if !(1..=MAX_TIMEOUT_MS).contains(&timeout_ms) {
+        return Err(ApiError::unprocessable(format!("timeout_ms must be between 1 and {MAX_TIMEOUT_MS}")));
+    }
+    let mut options = QueryOptions {
+        timeout: Duration::from_millis(timeout_ms),
+        max_rows: Some(max_rows),
+        ..QueryOptions::default()
+    };
+    for (name, value) in &request.params {
+        let param = Param::try_from(value)
+            .map_err(|problem| ApiError::unprocessable(format!("params.{name}: {problem}")))?;
+        options.params.insert(name.trim_start_matches('$').to_owned(), param);
+    }
+    Ok(options)
+}
+
+async fn collect(
+    state: &WebState,
+    caller: &Caller,
+    sql: &str,
+    options: QueryOptions,
+) -> Result<QueryResult, ApiError> {
+    let timeout = options.timeout;
+    let engine = state.parts().engines.engine(&caller.scope).await?;
+    // Planning has no deadline of its own inside the engine.
+    let stream = tokio::time::timeout(timeout, engine.query(sql, options)).await;
+    let mut stream = stream.map_err(|_| EngineError::Deadline(timeout))??;
+    let mut batches: Vec<RecordBatch> = Vec::new();
+    let mut bytes = 0;
+    while let Some(batch) = stream.next().await? {
+        bytes += batch.get_array_memory_size();
+        if bytes > MAX_BYTES {
+            return Err(ApiError::unprocessable(format!("the answer is larger than {} MiB", MAX_BYTES >> 20))
+                .hint("select fewer columns, or lower max_rows"));
+        }
+        batches.push(batch);
+    }
+    Ok(QueryResult { schema: stream.schema(), report: stream.report(), batches })
+}
+
+fn write(result: QueryResult, format: Format) -> Result<Response, ApiError> {
+    let failed = |error: arrow::error::ArrowError| {
+        ApiError::unprocessable("the rows cannot be written in this format").detail(error.to_string())
+    };
+    let (format, content_type) = match format {
+        Format::Json => {
+            let fields = result.schema.fields().iter();
+            let columns = fields
+                .map(|field| Column { name: field.name().clone(), data_type: field.data_type().to_string() })
+                .collect();
+            let rows = json_rows(&result.schema, &result.batches).map_err(failed)?;
+            return Ok(Json(SqlAnswer { columns, rows, report: result.report }).into_response());
+        }
+        Format::Ndjson => (OutputFormat::Ndjson, "application/x-ndjson"),
+        Format::Csv => (OutputFormat::Csv, "text/csv; charset=utf-8"),
+    };
+    let mut bytes = Vec::new();
+    let mut writer = RowWriter::new(&mut bytes, format, result.schema);
+    for batch in &result.batches {
+        writer.write(batch).map_err(failed)?;
+    }
+    writer.finish().map_err(failed)?;
+    let mut response = ([(header::CONTENT_TYPE, content_type)], bytes).into_response();
+    let headers = response.headers_mut();
+    let report = &result.report;
+    for (name, value) in [
+        ("x-tripline-complete", report.complete.to_string()),
+        ("x-tripline-rows", report.rows.to_string()),
+        ("x-tripline-requests", report.requests.to_string()),
+        ("x-tripline-warnings", report.warnings.len().to_string()),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    Ok(response)
+}

@@ -1,0 +1,161 @@
+//! Who is asking, and whether they may.
+//!
+//! Owns reading keys from requests, dev mode, and the check of scopes. Does not own keys (store) nor who may approve
+//! (agent). Must hold: a key that was sent and is none is refused, also where no key would be needed; dev mode speaks to
+//! this machine only ([`crate::local`]).
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header, request::Parts};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tripline_store::{KeyScope, Scope};
+
+use crate::error::ApiError;
+use crate::local;
+use crate::routes::Access;
+use crate::state::WebState;
+
+/// Whether a key is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AuthMode {
+    /// Always.
+    #[default]
+    Keys,
+    /// Not on this machine. The server refuses to start on any other address.
+    Dev,
+}
+
+impl FromStr for AuthMode {
+    type Err = String;
+
+    /// Reads `AUTH_MODE`: `keys` (the default) or `dev`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "" | "keys" | "key" | "prod" | "production" => Ok(Self::Keys),
+            "dev" => Ok(Self::Dev),
+            other => Err(format!("AUTH_MODE is '{other}'; use keys or dev")),
+        }
+    }
+}
+
+/// Who is asking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The name of their key; `dev` without one.
+    pub name: String,
+    /// The person behind it, kept as `resolved_by`.
+    pub person: String,
+    /// What they may do.
+    pub scopes: BTreeSet<KeyScope>,
+    /// Whose rows they see and make.
+    pub scope: Scope,
+}
+
+impl Caller {
+    fn may(&self, any_of: &[KeyScope]) -> bool {
+        self.scopes.contains(&KeyScope::Admin) || any_of.iter().any(|scope| self.scopes.contains(scope))
+    }
+}
+
+/// Lets a request through to its handler, or answers why not.
+pub(crate) async fn guard(
+    State((state, access)): State<(WebState, Access)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match admit(&state, access, &parts).await {
+        Ok(caller) => {
+            let name = caller.as_ref().map(|caller| caller.name.clone());
+            if let Some(caller) = caller {
+                parts.extensions.insert(caller);
+            }
+            let mut response = next.run(Request::from_parts(parts, body)).await;
+            if let Some(name) = name {
+                response.extensions_mut().insert(CallerName(name));
+            }
+            response
+        }
+        Err(error) => {
+            state.metrics().denied(error.code);
+            error.into_response()
+        }
+    }
+}
+
+/// The name of whoever asked, for the access log.
+#[derive(Debug, Clone)]
+pub(crate) struct CallerName(pub(crate) String);
+
+async fn admit(state: &WebState, access: Access, parts: &Parts) -> Result<Option<Caller>, ApiError> {
+    let any_of = match access {
+        Access::Public | Access::Signed => return Ok(None),
+        Access::ReadOrLocal if local::is_local(parts) && key(&parts.headers)?.is_none() => return Ok(None),
+        Access::ReadOrLocal => &[KeyScope::Read][..],
+        Access::AnyOf(scopes) => scopes,
+    };
+    let caller = caller(state, parts).await?;
+    if !caller.may(any_of) {
+        let needed: Vec<&str> = any_of.iter().map(|scope| scope.as_str()).collect();
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", "this key may not do that")
+            .hint(format!("it needs the scope {}", needed.join(" or "))));
+    }
+    Ok(Some(caller))
+}
+
+async fn caller(state: &WebState, parts: &Parts) -> Result<Caller, ApiError> {
+    if let Some(secret) = key(&parts.headers)? {
+        let key = state.context().store.keys.verify(secret, state.context().clock.now()).await?;
+        let key = key.ok_or_else(|| {
+            ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "this key is not known, or was revoked")
+                .hint("make one with `tripline keys create`")
+        })?;
+        return Ok(Caller { scope: key.scope(), name: key.name, person: key.person, scopes: key.scopes });
+    }
+    let nobody = ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "an API key is needed");
+    if state.auth_mode() != AuthMode::Dev {
+        return Err(nobody.hint("send it as `Authorization: Bearer …` or `X-API-Key: …`"));
+    }
+    if !local::is_local(parts) {
+        return Err(nobody.hint("AUTH_MODE=dev speaks to this machine only, and to no other page; send an API key"));
+    }
+    if !local::is_deliberate(parts) {
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "not_deliberate", "a page of somebody else's could have sent this")
+            .hint("send JSON, or the header `X-Tripline: 1`"));
+    }
+    Ok(Caller {
+        name: "dev".to_owned(),
+        person: "dev".to_owned(),
+        scopes: KeyScope::ALL.iter().copied().collect(),
+        scope: state.context().scope.clone(),
+    })
+}
+
+/// The one key of a request.
+fn key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let malformed = |hint: &str| {
+        ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "the API key cannot be read").hint(hint.to_owned())
+    };
+    let mut keys = Vec::new();
+    for value in headers.get_all(header::AUTHORIZATION) {
+        let text = value.to_str().map_err(|_| malformed("it is not plain text"))?;
+        let (kind, key) = text.split_once(' ').unwrap_or((text, ""));
+        if !kind.eq_ignore_ascii_case("bearer") {
+            return Err(malformed("send it as `Authorization: Bearer …`"));
+        }
+        keys.push(key.trim());
+    }
+    for value in headers.get_all("x-api-key") {
+        keys.push(value.to_str().map_err(|_| malformed("it is not plain text"))?.trim());
+    }
+    keys.dedup();
+    match keys.as_slice() {
+        [] => Ok(None),
+        [key] if !key.is_empty() => Ok(Some(key)),
+        [_] => Err(malformed("it is empty")),
+        _ => Err(malformed("two different keys were sent")),
+    }
+}

@@ -1,0 +1,106 @@
+//! What surrounds every request: its id, time limit, log line, figures, security headers, and panics.
+//!
+//! Must hold: a log line has the route and never a value of its path, query or body; every answer has an id and the
+//! security headers.
+
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::auth::CallerName;
+use crate::error::ApiError;
+use crate::state::WebState;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Headers of every answer. The page needs nothing but its own script and style.
+const SECURITY: [(HeaderName, HeaderValue); 7] = [
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
+             form-action 'none'; frame-ancestors 'none'",
+        ),
+    ),
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("permissions-policy"), HeaderValue::from_static("camera=(), microphone=(), geolocation=()")),
+];
+
+/// Says how long a handler may take when that is not what the server's options say.
+#[derive(Debug, Clone, Copy)]
+struct Patience(Option<Duration>);
+
+fn patience(state: &WebState, route: &str) -> Patience {
+    match route {
+        // They have limits of their own.
+        "/api/v1/sql" | "/api/v1/stream" => Patience(None),
+        "/api/v1/jobs/{name}/run" => Patience(Some(state.options().job_timeout)),
+        _ => Patience(Some(state.options().request_timeout)),
+    }
+}
+
+/// Observes one request from outside.
+pub(crate) async fn observe(State(state): State<WebState>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = Uuid::now_v7().to_string();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map_or("(none)", |path| path.as_str()).to_owned();
+    let span = tracing::info_span!("request", request_id = %id, %method, %route);
+    let Patience(limit) = patience(&state, &route);
+
+    let answered = async {
+        let answer = next.run(request);
+        match limit {
+            Some(limit) => tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| too_slow(limit)),
+            None => answer.await,
+        }
+    };
+    let mut response = answered.instrument(span.clone()).await;
+
+    let took = started.elapsed();
+    let caller = response.extensions().get::<CallerName>().map_or("-", |name| name.0.as_str()).to_owned();
+    let status = response.status().as_u16();
+    let _entered = span.enter();
+    tracing::info!(status, milliseconds = took.as_millis(), %caller, "answered");
+    state.metrics().answered(&method, &route, status, took);
+    dress(&mut response, &id);
+    response
+}
+
+fn dress(response: &mut Response, id: &str) {
+    let headers = response.headers_mut();
+    for (name, value) in SECURITY {
+        headers.insert(name, value);
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+}
+
+fn too_slow(limit: Duration) -> Response {
+    ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", format!("the request was not done within {limit:?}"))
+        .into_response()
+}
+
+/// Turns a panic of a handler into an answer. It is a bug, and the log says where.
+pub(crate) async fn catch_panics(request: Request, next: Next) -> Response {
+    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(_) => {
+            tracing::error!("a handler panicked");
+            ApiError::internal().into_response()
+        }
+    }
+}

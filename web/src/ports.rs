@@ -1,0 +1,154 @@
+//! What the server needs from the rest of the product, as small traits. The command line wires them up.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use tripline_engine::{Engine, EngineError};
+use tripline_store::{JobRun, Scope};
+
+/// Engines whose local tables show one project's rows only.
+#[async_trait]
+pub trait EngineProvider: Send + Sync {
+    /// The engine for a scope. Asked for with every query, so it should be kept.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    async fn engine(&self, scope: &Scope) -> Result<Arc<Engine>, EngineError>;
+}
+
+/// Why a port could not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct PortError {
+    /// What kind of failure it is.
+    pub kind: PortErrorKind,
+    /// What is wrong.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+/// The kinds of failure of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortErrorKind {
+    /// There is no such thing.
+    NotFound,
+    /// It is being done already.
+    Busy,
+    /// It cannot be done as asked.
+    Invalid,
+    /// It failed.
+    Failed,
+}
+
+/// A job, as it stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct JobInfo {
+    /// Its name.
+    pub name: String,
+    /// What it does, one line.
+    pub description: String,
+    /// Its cron expression; `None` when it only runs on demand.
+    pub schedule: Option<String>,
+    /// When it is due next.
+    pub next_due_at: Option<DateTime<Utc>>,
+    /// How far it has come: everything before is judged.
+    pub judged_until: Option<DateTime<Utc>>,
+    /// Its newest run.
+    pub last_run: Option<JobRun>,
+}
+
+/// What running a job came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct JobAnswer {
+    /// The run on record; `None` for a dry run.
+    pub run: Option<JobRun>,
+    /// Whether nothing was written.
+    pub dry_run: bool,
+    /// What it found or did.
+    pub detail: Value,
+}
+
+/// The jobs and their runner.
+#[async_trait]
+pub trait JobControl: Send + Sync {
+    /// All jobs, by name.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    async fn jobs(&self, scope: &Scope) -> Result<Vec<JobInfo>, PortError>;
+
+    /// Runs a job now and waits for it. A dry run writes nothing.
+    ///
+    /// # Errors
+    /// [`PortErrorKind::NotFound`], [`PortErrorKind::Busy`] when it is running already.
+    async fn run(&self, scope: &Scope, name: &str, dry_run: bool, by: &str) -> Result<JobAnswer, PortError>;
+}
+
+/// How much a source still allows.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SourceLimits {
+    /// Requests per period, as the vendor says.
+    pub limit: Option<u64>,
+    /// What is left of them.
+    pub remaining: Option<u64>,
+    /// When the period ends.
+    pub resets_at: Option<DateTime<Utc>>,
+}
+
+/// A source, as it stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SourceStatus {
+    /// Its SQL schema.
+    pub name: String,
+    /// What it is.
+    pub description: String,
+    /// Where it is read from, without secrets.
+    pub base_url: String,
+    /// `configured`, or what is missing.
+    pub status: String,
+    /// Its tables.
+    pub tables: Vec<String>,
+    /// When it last answered.
+    pub last_success_at: Option<DateTime<Utc>>,
+    /// When it last failed.
+    pub last_failure_at: Option<DateTime<Utc>>,
+    /// How it last failed, without secrets.
+    pub last_failure: Option<String>,
+    /// How much it still allows.
+    pub limits: Option<SourceLimits>,
+}
+
+/// The sources and their health.
+pub trait SourceStatuses: Send + Sync {
+    /// All sources, by name.
+    fn sources(&self) -> Vec<SourceStatus>;
+}
+
+/// A detector, as its file says.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DetectorInfo {
+    /// Its name, which is its incidents' type.
+    pub name: String,
+    /// One line for people.
+    pub title: String,
+    /// Its cron expression.
+    pub schedule: Option<String>,
+    /// Seconds of the window it judges.
+    pub window_seconds: i64,
+    /// The sources it asks.
+    pub sources: Vec<String>,
+    /// What it suggests.
+    pub action: Option<String>,
+    /// The file it comes from; `None` when compiled in.
+    pub file: Option<String>,
+}
+
+/// The detectors there are.
+pub trait DetectorCatalog: Send + Sync {
+    /// All detectors, by name.
+    fn detectors(&self) -> Vec<DetectorInfo>;
+}

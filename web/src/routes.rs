@@ -1,0 +1,130 @@
+//! The table of routes: every endpoint, once, with who may use it.
+//!
+//! Owns the table and building the router from it. Must hold: there is no route outside of this table, so the test that
+//! walks it walks everything.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, StatusCode};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use tripline_store::KeyScope;
+
+use crate::error::ApiError;
+use crate::state::WebState;
+use crate::{api, auth, layers, page};
+
+/// Who may use an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody.
+    Public,
+    /// Whoever signs: the endpoint verifies it.
+    Signed,
+    /// A key that may read, or this very machine.
+    ReadOrLocal,
+    /// A key with one of these scopes (`admin` has them all).
+    AnyOf(&'static [KeyScope]),
+}
+
+const READ: Access = Access::AnyOf(&[KeyScope::Read]);
+const OPERATE: Access = Access::AnyOf(&[KeyScope::Operate]);
+/// An agent asks with the key it sends events with.
+const ASK: Access = Access::AnyOf(&[KeyScope::Read, KeyScope::Ingest]);
+/// An agent, or an operator for it, says that it stopped.
+const ACKNOWLEDGE: Access = Access::AnyOf(&[KeyScope::Ingest, KeyScope::Operate]);
+
+struct Endpoint {
+    method: Method,
+    path: &'static str,
+    access: Access,
+    handler: MethodRouter<WebState>,
+}
+
+/// A line of the table, for documents and tests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteInfo {
+    /// The HTTP method.
+    pub method: Method,
+    /// The path, with `{id}` and `{name}` for what varies.
+    pub path: &'static str,
+    /// Who may use it.
+    pub access: Access,
+}
+
+fn endpoints() -> Vec<Endpoint> {
+    let get_ = |path, access, handler| Endpoint { method: Method::GET, path, access, handler };
+    let post_ = |path, access, handler| Endpoint { method: Method::POST, path, access, handler };
+    vec![
+        get_("/", Access::Public, get(page::index)),
+        get_("/page/app.js", Access::Public, get(page::script)),
+        get_("/page/app.css", Access::Public, get(page::style)),
+        get_("/healthz", Access::Public, get(api::health::health)),
+        get_("/health", Access::Public, get(api::health::health)),
+        get_("/api/health", Access::Public, get(api::health::health)),
+        get_("/metrics", Access::ReadOrLocal, get(api::metrics::metrics)),
+        post_("/api/slack/actions", Access::Signed, post(api::slack::actions)),
+        get_("/v1/runs/{id}/control", ASK, get(api::runs::control)),
+        post_("/v1/runs/{id}/control", ACKNOWLEDGE, post(api::runs::acknowledge)),
+        get_("/api/v1/session", READ, get(api::session::session)),
+        get_("/api/v1/stream", READ, get(api::stream::stream)),
+        get_("/api/v1/incidents", READ, get(api::incidents::list)),
+        get_("/api/v1/incidents/{id}", READ, get(api::incidents::one)),
+        get_("/api/v1/anomalies", READ, get(api::anomalies::list)),
+        get_("/api/v1/anomalies/{id}", READ, get(api::anomalies::one)),
+        get_("/api/v1/approvals", READ, get(api::approvals::list)),
+        get_("/api/v1/approvals/stats", READ, get(api::approvals::stats)),
+        get_("/api/v1/approvals/{id}", READ, get(api::approvals::one)),
+        post_("/api/v1/approvals/{id}/approve", OPERATE, post(api::approvals::approve)),
+        post_("/api/v1/approvals/{id}/reject", OPERATE, post(api::approvals::reject)),
+        get_("/api/v1/actions", READ, get(api::actions::list)),
+        get_("/api/v1/actions/{id}", READ, get(api::actions::one)),
+        post_("/api/v1/actions/{id}/settle", OPERATE, post(api::actions::settle)),
+        get_("/api/v1/jobs", READ, get(api::jobs::list)),
+        get_("/api/v1/jobs/{name}/runs", READ, get(api::jobs::runs)),
+        post_("/api/v1/jobs/{name}/run", OPERATE, post(api::jobs::run)),
+        get_("/api/v1/sources", READ, get(api::sources::list)),
+        get_("/api/v1/detectors", READ, get(api::detectors::list)),
+        get_("/api/v1/audit", READ, get(api::audit::list)),
+        get_("/api/v1/audit/verify", READ, get(api::audit::verify)),
+        get_("/api/v1/settings", READ, get(api::settings::show)),
+        post_("/api/v1/sql", READ, post(api::sql::run)),
+    ]
+}
+
+/// Every endpoint and who may use it.
+#[must_use]
+pub fn route_table() -> Vec<RouteInfo> {
+    endpoints().into_iter().map(|e| RouteInfo { method: e.method, path: e.path, access: e.access }).collect()
+}
+
+/// The whole server as a service.
+#[must_use]
+pub fn router(state: WebState) -> Router {
+    let mut router = Router::new();
+    for endpoint in endpoints() {
+        let guarded =
+            endpoint.handler.layer(from_fn_with_state((state.clone(), endpoint.access), auth::guard));
+        router = router.route(endpoint.path, guarded);
+    }
+    router
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .layer(DefaultBodyLimit::max(state.options().max_body))
+        .layer(from_fn(layers::catch_panics))
+        .layer(from_fn_with_state(state.clone(), layers::observe))
+        .with_state(state)
+}
+
+async fn not_found() -> Response {
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address")
+        .hint("docs/api.md lists every endpoint")
+        .into_response()
+}
+
+async fn method_not_allowed() -> Response {
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this address does not take that method")
+        .hint("docs/api.md lists every endpoint")
+        .into_response()
+}
