@@ -153,12 +153,7 @@ impl Detectors {
     ///
     /// # Errors
     /// [`DetectError`]; a missing source is a gap of the judgement instead.
-    pub async fn judge(
-        &self,
-        spec: &DetectorSpec,
-        window: Window,
-        persist: Persist,
-    ) -> Result<Judgement, DetectError> {
+    pub async fn judge(&self, spec: &DetectorSpec, window: Window, persist: Persist) -> Result<Judgement, DetectError> {
         let mut judgement = Judgement {
             detector: spec.name.clone(),
             window,
@@ -262,10 +257,9 @@ pub(crate) fn failure(error: EngineError, origin: &str, sources: &[String]) -> F
             gap: Gap { source: scan.source.clone(), reason: scan.to_string() },
             not_configured: scan.kind == ScanErrorKind::NotConfigured,
         },
-        EngineError::Deadline(_) | EngineError::Cancelled => Failure::Gap {
-            gap: Gap { source: sources.join(", "), reason: error.to_string() },
-            not_configured: false,
-        },
+        EngineError::Deadline(_) | EngineError::Cancelled => {
+            Failure::Gap { gap: Gap { source: sources.join(", "), reason: error.to_string() }, not_configured: false }
+        }
         _ => Failure::Error(DetectError::Query { origin: origin.to_owned(), error }),
     }
 }

@@ -100,7 +100,6 @@ pub fn route_table() -> Vec<RouteInfo> {
 }
 
 /// The whole server as a service.
-#[must_use]
 pub fn router(state: WebState) -> Router {
     let mut router = Router::new();
     for endpoint in endpoints() {

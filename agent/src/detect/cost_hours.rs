@@ -77,9 +77,8 @@ fn by_hour(
     let mut hours: BTreeMap<DateTime<Utc>, Vec<FeatureCost>> = BTreeMap::new();
     for table in tables {
         for row in json_rows(&table.schema, &table.batches).map_err(|error| wrong(spec, error))? {
-            let (hour, cost) = read(&row).ok_or_else(|| {
-                wrong(spec, "a row lacks one of feature, hour_start, cost_usd, generations")
-            })?;
+            let (hour, cost) = read(&row)
+                .ok_or_else(|| wrong(spec, "a row lacks one of feature, hour_start, cost_usd, generations"))?;
             hours.entry(hour).or_default().push(cost);
         }
     }

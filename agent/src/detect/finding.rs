@@ -84,7 +84,8 @@ pub(super) fn read(spec: &DetectorSpec, window: Window, result: &QueryResult) ->
     };
     let named = [("entity", &spec.entity)].into_iter().chain(severity);
     let named = named.chain(spec.onset.iter().map(|c| ("onset", c))).chain(spec.cost.iter().map(|c| ("cost", c)));
-    let named = named.chain(spec.fingerprint.iter().map(|c| ("fingerprint", c))).chain(spec.json.iter().map(|c| ("json", c)));
+    let named =
+        named.chain(spec.fingerprint.iter().map(|c| ("fingerprint", c))).chain(spec.json.iter().map(|c| ("json", c)));
     for (key, column) in named {
         if !columns.contains(&column.as_str()) {
             let line = spec.header.find(key).map_or(1, |entry| entry.line);
@@ -135,7 +136,10 @@ fn read_row(spec: &DetectorSpec, window: Window, mut row: Map<String, Value>) ->
         fingerprint: spec.fingerprint_of(&fingerprint),
         detector: spec.name.clone(),
         // The finding has them already, under its own names.
-        evidence: row.into_iter().filter(|(column, _)| column != "severity" && column != "entity" && column != "type").collect(),
+        evidence: row
+            .into_iter()
+            .filter(|(column, _)| column != "severity" && column != "entity" && column != "type")
+            .collect(),
     })
 }
 

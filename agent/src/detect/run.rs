@@ -42,9 +42,9 @@ impl Run<'_> {
         let steps = &self.header.steps;
         let mut answer = Answer { result: None, gaps: Vec::new(), requests: 0 };
         let mut done = vec![false; steps.len()];
-        let mut first: Option<usize> = self.stop_when_empty.and_then(|name| {
-            steps.iter().position(|step| step.table.as_deref() == Some(table_of(name).as_str()))
-        });
+        let mut first: Option<usize> = self
+            .stop_when_empty
+            .and_then(|name| steps.iter().position(|step| step.table.as_deref() == Some(table_of(name).as_str())));
         loop {
             let wanted = first.map_or_else(|| (0..steps.len()).collect(), |first| closure(steps, first));
             let ready: Vec<usize> = wanted

@@ -97,8 +97,9 @@ async fn kept(loader: &Loader<'_>, spec: &BaselineSpec) -> Result<Shapes, Failur
     for version in loader.ctx.store.schemas.list(&loader.ctx.scope, None).await? {
         let snapshot = version.snapshot;
         if snapshot.window.end <= loader.window.end && !shapes.contains_key(&snapshot.feature) {
-            let shape: Shape = serde_json::from_value(snapshot.schema)
-                .map_err(|error| wrong(spec, format!("the kept schema of '{}' is not understood: {error}", snapshot.feature)))?;
+            let shape: Shape = serde_json::from_value(snapshot.schema).map_err(|error| {
+                wrong(spec, format!("the kept schema of '{}' is not understood: {error}", snapshot.feature))
+            })?;
             shapes.insert(snapshot.feature, Sampled { shape, outputs: snapshot.sample_count });
         }
     }

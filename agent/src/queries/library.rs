@@ -12,9 +12,9 @@ use datafusion::common::utils::datafusion_strsim::levenshtein;
 use include_dir::{Dir, include_dir};
 use serde::Serialize;
 
+use super::QueryKind;
 use super::header::{Header, HeaderError};
 use super::spec::{BaselineSpec, DetectorSpec, EvidenceSpec, TemplateSpec};
-use super::QueryKind;
 
 static COMPILED_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../queries");
 

@@ -448,8 +448,19 @@ impl BaselineSpec {
 }
 
 /// What an investigation binds by itself.
-pub const INCIDENT_PLACEHOLDERS: &[&str] =
-    &["entity", "window_start", "window_end", "onset", "since", "until", "owner", "repo", "shas", "issue_ids", "channels"];
+pub const INCIDENT_PLACEHOLDERS: &[&str] = &[
+    "entity",
+    "window_start",
+    "window_end",
+    "onset",
+    "since",
+    "until",
+    "owner",
+    "repo",
+    "shas",
+    "issue_ids",
+    "channels",
+];
 
 impl EvidenceSpec {
     /// Reads the header of an evidence query.

@@ -157,12 +157,7 @@ mod tests {
         let shown: Vec<_> = steps.iter().map(|s| (s.table.as_deref(), s.needs.clone())).collect();
         assert_eq!(
             shown,
-            [
-                (Some("step a"), vec![]),
-                (Some("step c"), vec![]),
-                (Some("step d"), vec![0, 1]),
-                (None, vec![0, 2])
-            ]
+            [(Some("step a"), vec![]), (Some("step c"), vec![]), (Some("step d"), vec![0, 1]), (None, vec![0, 2])]
         );
         assert_eq!(
             steps[2].sql,

@@ -57,7 +57,8 @@ fn a_file_overrides_only_the_keys_it_has() {
 #[test]
 fn the_environment_overrides_the_file() {
     let home = tempfile::tempdir().unwrap();
-    std::fs::write(home.path().join("settings.json"), r#"{"cost_spike_multiplier": 4, "pr_risk_threshold": 5}"#).unwrap();
+    std::fs::write(home.path().join("settings.json"), r#"{"cost_spike_multiplier": 4, "pr_risk_threshold": 5}"#)
+        .unwrap();
     let environment = Environment::of([("COST_SPIKE_MULTIPLIER", "3.5"), ("AGENT_LOOP_GENERATION_THRESHOLD", "8")]);
     let settings = SettingsLoader::new(Some(home.path()), environment).load().unwrap();
     assert_eq!(

@@ -77,19 +77,35 @@ impl Healthy {
                 for call in 0..*calls {
                     let cost = cost * (0.6 + 0.8 * rng.random::<f64>());
                     let output = output(&mut rng, kind);
-                    world.generation_in(&trace, &self.name(name), at + TimeDelta::seconds(i64::from(call) * 6), cost, &output);
+                    world.generation_in(
+                        &trace,
+                        &self.name(name),
+                        at + TimeDelta::seconds(i64::from(call) * 6),
+                        cost,
+                        &output,
+                    );
                 }
                 if *kind == "object" && rng.random::<f64>() < 0.6 {
                     world.tool(&trace, &self.name("lookup"), at - TimeDelta::seconds(2), &tool_output(&mut rng));
                 }
                 if *name == "write" && rng.random::<f64>() < 0.4 {
-                    world.tool(&trace, &self.name("fetch"), at - TimeDelta::seconds(2), &Value::from("x".repeat(rng.random_range(40..600))));
+                    world.tool(
+                        &trace,
+                        &self.name("fetch"),
+                        at - TimeDelta::seconds(2),
+                        &Value::from("x".repeat(rng.random_range(40..600))),
+                    );
                 }
                 if rng.random::<f64>() < 0.3 {
                     let value = (0.8 + 0.3 * (rng.random::<f64>() - 0.5)).clamp(0.0, 1.0);
                     world.score(&trace, "helpful", value, at + TimeDelta::minutes(3));
                     if rng.random::<f64>() < 0.5 {
-                        world.score(&trace, "on-topic", f64::from(u8::from(rng.random::<f64>() < 0.85)), at + TimeDelta::minutes(4));
+                        world.score(
+                            &trace,
+                            "on-topic",
+                            f64::from(u8::from(rng.random::<f64>() < 0.85)),
+                            at + TimeDelta::minutes(4),
+                        );
                     }
                 }
             }
@@ -106,7 +122,12 @@ impl Healthy {
             for call in 0..(120.0 * self.scale) as i64 {
                 let at = night + TimeDelta::seconds(call * 12 + rng.random_range(0..10));
                 if at >= self.from && at < self.until {
-                    world.generation(&self.name("nightly"), at, 0.03 * (0.8 + 0.4 * rng.random::<f64>()), &json!({"summary": "s", "count": call}));
+                    world.generation(
+                        &self.name("nightly"),
+                        at,
+                        0.03 * (0.8 + 0.4 * rng.random::<f64>()),
+                        &json!({"summary": "s", "count": call}),
+                    );
                 }
             }
             night += TimeDelta::days(1);

@@ -65,7 +65,11 @@ const TABLES: &[(&str, &str, &str)] = &[
         "owner:t repo:t number:i state:t title:t user__login:t created_at:@ updated_at:@ merged_at:@ \
          merge_commit_sha:t head__sha:t additions:i deletions:i html_url:t",
     ),
-    ("github", "deployments", "owner:t repo:t id:t sha:t ref:t environment:t description:t creator__login:t created_at:@"),
+    (
+        "github",
+        "deployments",
+        "owner:t repo:t id:t sha:t ref:t environment:t description:t creator__login:t created_at:@",
+    ),
     ("github", "releases", "owner:t repo:t id:t tag_name:t name:t target_commitish:t created_at:@ published_at:@"),
     (
         "github",
@@ -259,7 +263,8 @@ fn schema_of(columns: &str) -> Arc<Schema> {
 }
 
 fn batches(schema: &Arc<Schema>, rows: &[Map<String, Value>]) -> Vec<RecordBatch> {
-    let mut decoder = arrow::json::ReaderBuilder::new(Arc::clone(schema)).with_batch_size(8192).build_decoder().unwrap();
+    let mut decoder =
+        arrow::json::ReaderBuilder::new(Arc::clone(schema)).with_batch_size(8192).build_decoder().unwrap();
     let mut batches = Vec::new();
     for rows in rows.chunks(8192) {
         decoder.serialize(rows).unwrap();

@@ -9,7 +9,13 @@ fn looped(generations: i64) -> World {
     let mut world = World::default();
     let start = at("2026-11-20T10:00:00Z");
     for n in 0..generations {
-        world.generation_in("trace-loop", if n % 5 == 4 { "plan" } else { "retry \"x\"" }, start + minutes(n), 0.02, &json!("same"));
+        world.generation_in(
+            "trace-loop",
+            if n % 5 == 4 { "plan" } else { "retry \"x\"" },
+            start + minutes(n),
+            0.02,
+            &json!("same"),
+        );
     }
     for n in 0..40 {
         world.generation("answer", start + minutes(n), 0.01, &json!("fine"));

@@ -70,9 +70,14 @@ async fn above_the_hourly_limit_policy_asks_instead() {
     let status = |approvals: Vec<Approval>| approvals.iter().map(|a| a.status).collect::<Vec<_>>();
     use ApprovalStatus::{Approved, Pending};
     assert_eq!(status(house.approvals().await), [Approved, Approved, Approved, Pending, Pending]);
+    assert_eq!(house.record("policy.limit_reached").await.len(), 2);
     house.advance(TimeDelta::minutes(61));
     house.open(long_loop(9)).await;
     assert_eq!(status(house.approvals().await).last(), Some(&Approved));
+    // What people were asked stays theirs to decide.
+    let incident = house.investigated(long_loop(4)).await;
+    house.governance.gate.incident_updated(&house.scope, &incident).await.unwrap();
+    assert_eq!(house.approvals().await[4].status, Pending);
 }
 
 #[tokio::test]
