@@ -211,3 +211,22 @@ async fn figures_are_for_this_machine_and_for_keys_that_read() {
     assert_eq!(tunnel().bearer_auth(&site.keys["read"]).send().await.unwrap().status(), 200);
     assert_eq!(tunnel().bearer_auth(&site.keys["ingest"]).send().await.unwrap().status(), 403);
 }
+
+#[test]
+fn the_page_about_the_api_lists_every_endpoint_and_no_other() {
+    let page = include_str!("../../../docs/api.md");
+    let mut listed: Vec<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(endpoint, _)| endpoint.to_owned())
+        .filter(|endpoint| endpoint.contains(" /"))
+        .collect();
+    let mut routes: Vec<String> = route_table()
+        .iter()
+        .filter(|route| !route.path.starts_with("/page/"))
+        .map(|route| format!("{} {}", route.method, route.path))
+        .collect();
+    listed.sort();
+    routes.sort();
+    assert_eq!(listed, routes);
+}
