@@ -6,6 +6,8 @@ use chrono::TimeDelta;
 use futures::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tripline_agent::actions::probe;
+use tripline_agent::govern::settings::GovernanceSettings;
 use tripline_store::{ActionStatus, ApprovalStatus, PageRequest};
 
 use super::site::{APPROVER, Site, agent_loop, cost_spike};
@@ -359,4 +361,24 @@ async fn the_page_takes_nothing_from_elsewhere_and_shows_text_as_text() {
     ] {
         assert!(!whole.contains(forbidden), "{forbidden}");
     }
+}
+
+#[tokio::test]
+async fn the_doctor_asks_the_vendors_and_the_webhook_and_writes_nothing() {
+    let site = Site::new().await;
+    let settings = GovernanceSettings { public_url: Some(site.url("")), ..GovernanceSettings::default() };
+    let found = probe(&site.governance.destinations, &settings).await;
+    let names: Vec<&str> = found.iter().map(|check| check.name).collect();
+    assert_eq!(names, ["Slack scopes", "Slack channel", "Slack Request URL", "GitHub repository"]);
+    assert!(found.iter().all(|check| check.ok), "{found:?}");
+
+    let elsewhere = GovernanceSettings {
+        public_url: Some(site.simulator.base_url()),
+        slack_channel: "#nowhere".to_owned(),
+        ..GovernanceSettings::default()
+    };
+    let found = probe(&site.governance.destinations, &elsewhere).await;
+    let failed: Vec<&str> = found.iter().filter(|check| !check.ok).map(|check| check.name).collect();
+    assert_eq!(failed, ["Slack channel", "Slack Request URL"], "{found:?}");
+    assert!(site.writes("").await.is_empty());
 }
