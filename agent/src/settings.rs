@@ -116,10 +116,12 @@ settings! {
     error_cascade_min_cost_usd: f64 = 1.0 in 0.0 ..= 1_000_000.0,
     /// A cascade's feature has more than this many times its ordinary generations.
     error_cascade_generation_ratio: f64 = 1.5 in 1.0 ..= 1000.0,
-    /// Standard deviations of chance that the additional generations must exceed.
+    /// Standard deviations of an ordinary hour that the additional generations must exceed.
     error_cascade_noise_sigmas: f64 = 3.0 in 0.0 ..= 1000.0,
     /// Errors of an issue in the window against its own past rate, above which they are elevated.
     error_cascade_error_ratio: f64 = 2.0 in 1.0 ..= 1000.0,
+    /// Standard deviations of chance that the additional errors of an issue must exceed.
+    error_cascade_error_sigmas: f64 = 3.0 in 0.0 ..= 1000.0,
     /// Errors that a burst has at least.
     error_cascade_min_errors: i64 = 3 in 1 ..= 1_000_000,
     /// A cascade above this many times its threshold is critical.
@@ -130,6 +132,10 @@ settings! {
     drift_high_fail_rate: f64 = 0.5 in 0.0 ..= 1.0,
     /// Outputs in the window without which a feature is not judged.
     drift_min_outputs: i64 = 5 in 1 ..= 20,
+    /// Broken outputs that drift has at least.
+    drift_min_failures: i64 = 2 in 1 ..= 20,
+    /// Standard deviations of chance that broken outputs must exceed, by the share that healthy outputs always had.
+    drift_noise_sigmas: f64 = 4.0 in 0.0 ..= 1000.0,
     /// Healthy outputs without which no schema is captured.
     drift_min_history: i64 = 20 in 1 ..= 100_000,
     /// Share of healthy outputs that must have a key for it to be required.
@@ -144,6 +150,8 @@ settings! {
     tool_failure_share_threshold: f64 = 0.15 in 0.0 ..= 1.0,
     /// Failing outputs that a failure has at least.
     tool_failure_min_failures: i64 = 2 in 1 ..= 20,
+    /// Standard deviations of chance that failing outputs must exceed, by the share that the tool always had.
+    tool_failure_noise_sigmas: f64 = 5.0 in 0.0 ..= 1000.0,
     /// Outputs of a tool before the window without which it is not judged.
     tool_failure_min_history: i64 = 10 in 1 ..= 100_000,
     /// Share of earlier outputs that were JSON from which on a tool is one that returns JSON.

@@ -1,2 +1,60 @@
-//! The `tripline` binary.
-fn main() {}
+//! The `tripline` binary: thin. It reads the command line and the environment, puts the parts together, and prints.
+
+mod app;
+mod args;
+mod commands;
+mod failure;
+mod telemetry;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tripline_engine::Environment;
+
+use crate::app::Home;
+use crate::args::{Cli, Command};
+use crate::failure::Failure;
+use crate::telemetry::LogStyle;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match start(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            terminal::error_line(&failure.to_string());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn start(command: Command) -> Result<(), Failure> {
+    let environment = Environment::from_process();
+    let style = match &command {
+        Command::Serve(_) => LogStyle::Json,
+        Command::Demo(_) => LogStyle::Quiet,
+        _ => LogStyle::Text,
+    };
+    let _telemetry = telemetry::init(&environment, style).map_err(Failure::new)?;
+    // Only fails when another part of the process was faster, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let home = Home::of(environment)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("no threads to run on: {error}")))?;
+    runtime.block_on(run(command, home))
+}
+
+async fn run(command: Command, home: Home) -> Result<(), Failure> {
+    match command {
+        Command::Simulate(args) => commands::simulate::run(args).await,
+        Command::Detectors(command) => commands::detectors::run(command, &home).await,
+        Command::Seed(args) => commands::seed::run(args, &home).await,
+        Command::Sql(args) => commands::sql::run(args, home).await,
+        Command::Sources(command) => commands::sources::run(command, &home).await,
+        Command::Keys(command) => commands::keys::run(command, &home).await,
+        Command::Audit(command) => commands::audit::run(command, &home).await,
+        _ => Err(Failure::new("not yet")),
+    }
+}

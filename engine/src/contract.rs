@@ -129,7 +129,7 @@ pub struct ScanShape {
 pub struct MissingKey {
     /// Columns that would satisfy it (any of, each a set).
     pub any_of: Vec<Vec<String>>,
-    /// A runnable example of supplying it.
+    /// A runnable query that supplies every required key of the table.
     pub example: String,
 }
 
@@ -181,7 +181,7 @@ pub trait RemoteTable: fmt::Debug + Send + Sync {
     /// What a scan would send. Sends nothing.
     fn describe(&self, request: &ScanRequest) -> RequestPlan;
     /// The rows: batches of the projected columns (in `request.projection` order) that may contain rows the
-    /// constraints exclude, never lack rows they include. Nothing is sent before the first poll, and nothing after
+    /// constraints exclude, but lack none they include and repeat none. Nothing is sent before the first poll, and nothing after
     /// the stream is dropped or `run.query` is cancelled.
     fn scan(self: Arc<Self>, request: ScanRequest, run: ScanRun) -> PageStream;
 }

@@ -35,7 +35,7 @@ impl Environment {
 
     /// The first of `names` that is set, with the name it was found under.
     #[must_use]
-    pub fn first<'a>(&'a self, names: &[&'a str]) -> Option<(&'a str, &'a str)> {
+    pub fn first<'v, 'n>(&'v self, names: &[&'n str]) -> Option<(&'n str, &'v str)> {
         names.iter().find_map(|name| self.get(name).map(|value| (*name, value)))
     }
 

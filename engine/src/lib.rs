@@ -6,6 +6,7 @@
 //! Must hold: SQL is read-only and its values are bound; a scan that fails is an error or a stated gap, never an
 //! empty table; every predicate is re-evaluated on the rows, whatever a vendor claims.
 
+pub mod bind;
 mod catalog;
 pub mod clock;
 pub mod constraint;
@@ -15,6 +16,7 @@ pub mod env;
 pub mod error;
 pub mod extract;
 mod functions;
+pub mod interval;
 pub mod output;
 pub mod params;
 pub mod query;

@@ -1,6 +1,7 @@
 //! Physical optimizer rules for plans with remote scans.
 //!
-//! Owns: the rule list ([`physical_rules`]) and three rules of our own.
+//! Owns: the rule list ([`physical_rules`]) and three rules of our own; a fourth, the bind join, has its own module.
+//! - [`BindJoin`] before `join_selection`, while joins are still bare;
 //! - a second `LimitPushdown` after `PushdownSort`: a vendor sort that replaced a `SortExec` must still get the fetch;
 //! - [`PrefetchProbe`]: DataFusion polls a join's probe side only after its build side is complete, which would make a
 //!   join of two vendors cost the sum of both. Buffering remote probe sides overlaps them;
@@ -23,7 +24,9 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::windows::WindowAggExec;
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
 
+use crate::bind::BindJoin;
 use crate::error::{ScanError, ScanErrorKind};
+use crate::interval::{IntervalJoin, IntervalJoinExec};
 use crate::scan::RemoteScanExec;
 
 /// Bytes of rows a remote probe side may run ahead of its join.
@@ -37,7 +40,11 @@ pub fn physical_rules() -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
     for rule in PhysicalOptimizer::new().rules {
         let name = rule.name().to_owned();
+        if name == "join_selection" {
+            rules.push(Arc::new(BindJoin));
+        }
         if name == "SanityCheckPlan" {
+            rules.push(Arc::new(IntervalJoin));
             rules.push(Arc::new(RequiredKeys));
             rules.push(Arc::new(PrefetchProbe));
         }
@@ -78,7 +85,7 @@ impl PhysicalOptimizerRule for PrefetchProbe {
 /// Under a limit nothing is prefetched: the join may be satisfied by a fraction of the probe side.
 fn prefetch(plan: Arc<dyn ExecutionPlan>, limited: bool) -> Result<Arc<dyn ExecutionPlan>> {
     let limited = !is_blocking(&plan) && (limited || plan.fetch().is_some() || is_limit(&plan));
-    let probe = is_join(&plan).then_some(1);
+    let probe = probe_child(&plan);
     let mut changed = false;
     let mut children = Vec::with_capacity(plan.children().len());
     for (index, child) in plan.children().into_iter().enumerate() {
@@ -110,10 +117,15 @@ fn is_limit(plan: &Arc<dyn ExecutionPlan>) -> bool {
     downcast::<GlobalLimitExec>(plan).is_some() || downcast::<LocalLimitExec>(plan).is_some()
 }
 
-fn is_join(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    downcast::<HashJoinExec>(plan).is_some()
+/// Position of the child that a join polls only after it has collected the other one.
+fn probe_child(plan: &Arc<dyn ExecutionPlan>) -> Option<usize> {
+    if let Some(join) = downcast::<IntervalJoinExec>(plan) {
+        return Some(join.probe_child());
+    }
+    let collects_left = downcast::<HashJoinExec>(plan).is_some()
         || downcast::<NestedLoopJoinExec>(plan).is_some()
-        || downcast::<CrossJoinExec>(plan).is_some()
+        || downcast::<CrossJoinExec>(plan).is_some();
+    collects_left.then_some(1)
 }
 
 /// Refuses plans with a scan whose required keys nothing supplies.
@@ -124,16 +136,20 @@ impl PhysicalOptimizerRule for RequiredKeys {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_down(|node| {
             if let Some(scan) = downcast::<RemoteScanExec>(&node)
-                && let Some(missing) = scan.missing_keys().first()
+                && let Some(first) = scan.missing_keys().first()
             {
-                let alternatives: Vec<String> = missing.any_of.iter().map(|set| set.join(" and ")).collect();
+                let missing: Vec<String> = scan
+                    .missing_keys()
+                    .iter()
+                    .map(|key| key.any_of.iter().map(|set| set.join(" and ")).collect::<Vec<_>>().join(" or "))
+                    .collect();
                 return Err(ScanError::new(
                     scan.table().source(),
                     scan.table().name(),
                     ScanErrorKind::MissingKey,
-                    format!("this table can only be read for given values of {}", alternatives.join(", or ")),
+                    format!("this table can only be read for given values of {}", missing.join(" and ")),
                 )
-                .hint(format!("add {}", missing.example))
+                .hint(format!("for example: {}", first.example))
                 .into());
             }
             Ok(Transformed::no(node))

@@ -9,18 +9,19 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DFSchema, Result, internal_datafusion_err};
+use datafusion::common::{DFSchema, Result, ScalarValue, internal_datafusion_err};
 use datafusion::datasource::{TableProvider, TableType};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_expr::equivalence::ConstExpr;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::expressions::{Column, col, in_list, lit};
 use datafusion::physical_expr::{AcrossPartitions, EquivalenceProperties, PhysicalExpr, PhysicalSortExpr, conjunction};
 use datafusion::physical_plan::coop::cooperative;
 use datafusion::physical_plan::empty::EmptyExec;
@@ -34,7 +35,7 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, TryStreamExt};
 
-use crate::constraint::Constraints;
+use crate::constraint::{Constraints, Predicate};
 use crate::context::QueryContext;
 use crate::contract::{MissingKey, PageStream, RemoteTable, ScanRequest, ScanRun, ScanShape, SortKey};
 use crate::error::ScanError;
@@ -107,17 +108,35 @@ impl TableProvider for RemoteTableProvider {
             })
             .collect::<Result<Vec<usize>>>()?;
 
-        let request = ScanRequest { projection: decode, constraints, sort: None, limit };
-        Ok(Arc::new(RemoteScanExec::try_new(Arc::clone(&self.table), request, decode_schema, predicate, output, None)?))
+        static NEXT_ID: AtomicUsize = AtomicUsize::new(0);
+        let parts = ScanParts {
+            table: Arc::clone(&self.table),
+            request: ScanRequest { projection: decode, constraints, sort: None, limit },
+            decode_schema,
+            predicate,
+            output,
+            nulls_first: None,
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            bound: Vec::new(),
+        };
+        Ok(Arc::new(RemoteScanExec::try_new(parts)?))
     }
 }
 
 /// One scan of one remote table.
 #[derive(Debug, Clone)]
 pub struct RemoteScanExec {
+    parts: ScanParts,
+    shape: ScanShape,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+/// What a scan is made of; everything else about it follows.
+#[derive(Debug, Clone)]
+struct ScanParts {
     table: Arc<dyn RemoteTable>,
     request: ScanRequest,
-    shape: ScanShape,
     decode_schema: SchemaRef,
     /// Over the decoded columns.
     predicate: Option<Arc<dyn PhysicalExpr>>,
@@ -125,38 +144,39 @@ pub struct RemoteScanExec {
     output: Vec<usize>,
     /// Where the declared order puts NULLs. Order columns hold none in practice, so the scan agrees to either.
     nulls_first: Option<bool>,
-    properties: Arc<PlanProperties>,
-    metrics: ExecutionPlanMetricsSet,
+    /// Finds this scan again after plans around it were rewritten.
+    id: usize,
+    /// Columns whose values a join will supply while the query runs.
+    bound: Vec<String>,
 }
 
 impl RemoteScanExec {
-    fn try_new(
-        table: Arc<dyn RemoteTable>,
-        request: ScanRequest,
-        decode_schema: SchemaRef,
-        predicate: Option<Arc<dyn PhysicalExpr>>,
-        output: Vec<usize>,
-        nulls_first: Option<bool>,
-    ) -> Result<Self> {
-        let schema = Arc::new(decode_schema.project(&output)?);
-        let shape = table.shape(&request.constraints);
-        let order = request.sort.clone().or_else(|| shape.order.clone()).map(|key| {
+    fn try_new(parts: ScanParts) -> Result<Self> {
+        let schema = Arc::new(parts.decode_schema.project(&parts.output)?);
+        let shape = Self::shape_of(&parts)?;
+        let order = parts.request.sort.clone().or_else(|| shape.order.clone()).map(|key| {
             // The default placement of `ORDER BY`.
-            let nulls_first = nulls_first.unwrap_or(key.descending);
+            let nulls_first = parts.nulls_first.unwrap_or(key.descending);
             (key, nulls_first)
         });
-        let properties = Arc::new(Self::properties_for(schema, order, &request.constraints)?);
-        Ok(Self {
-            table,
-            request,
-            shape,
-            decode_schema,
-            predicate,
-            output,
-            nulls_first,
-            properties,
-            metrics: ExecutionPlanMetricsSet::new(),
-        })
+        let properties = Arc::new(Self::properties_for(schema, order, &parts.request.constraints)?);
+        Ok(Self { parts, shape, properties, metrics: ExecutionPlanMetricsSet::new() })
+    }
+
+    /// Keys that a join will supply count as pinned; which values they will have, and so any order, is not known yet.
+    fn shape_of(parts: &ScanParts) -> Result<ScanShape> {
+        if parts.bound.is_empty() {
+            return Ok(parts.table.shape(&parts.request.constraints));
+        }
+        let mut constraints = parts.request.constraints.clone();
+        for column in &parts.bound {
+            if constraints.values(column).is_none() {
+                let any = ScalarValue::new_default(parts.decode_schema.field_with_name(column)?.data_type())?;
+                constraints.add(column, Predicate::In(vec![any]));
+            }
+        }
+        let shape = parts.table.shape(&constraints);
+        Ok(ScanShape { order: None, sorts: Vec::new(), missing: shape.missing })
     }
 
     /// The order of the rows and the columns pinned to one value.
@@ -191,27 +211,60 @@ impl RemoteScanExec {
         .with_scheduling_type(SchedulingType::Cooperative))
     }
 
-    fn rebuilt(&self, request: ScanRequest, nulls_first: Option<bool>) -> Result<Self> {
-        Self::try_new(
-            Arc::clone(&self.table),
-            request,
-            Arc::clone(&self.decode_schema),
-            self.predicate.clone(),
-            self.output.clone(),
-            nulls_first,
-        )
+    fn rebuilt(&self, change: impl FnOnce(&mut ScanParts)) -> Result<Self> {
+        let mut parts = self.parts.clone();
+        change(&mut parts);
+        Self::try_new(parts)
     }
 
     /// The table that is scanned.
     #[must_use]
     pub fn table(&self) -> &Arc<dyn RemoteTable> {
-        &self.table
+        &self.parts.table
     }
 
     /// What will be asked of it.
     #[must_use]
     pub fn request(&self) -> &ScanRequest {
-        &self.request
+        &self.parts.request
+    }
+
+    /// Identifies this scan within its plan.
+    #[must_use]
+    pub fn id(&self) -> usize {
+        self.parts.id
+    }
+
+    /// This scan, to be given values of `columns` by a join while the query runs.
+    pub(crate) fn bound_to(&self, columns: Vec<String>) -> Result<Self> {
+        self.rebuilt(|parts| parts.bound = columns)
+    }
+
+    /// This scan for these values of its bound columns; `None` when they contradict the query's own predicates. The
+    /// values become a predicate on the rows as well, so that a vendor that disobeys changes nothing.
+    pub(crate) fn for_keys(&self, keys: &[(String, Vec<ScalarValue>)]) -> Result<Option<Self>> {
+        let typed = keys.iter().map(|(column, values)| {
+            let wanted = self.parts.decode_schema.field_with_name(column)?.data_type();
+            let values = values.iter().map(|value| value.cast_to(wanted)).collect::<Result<Vec<_>>>()?;
+            Ok((column, values))
+        });
+        let keys = typed.collect::<Result<Vec<_>>>()?;
+        let scan = self.rebuilt(|parts| {
+            parts.bound.clear();
+            for (column, values) in &keys {
+                parts.request.constraints.add(column, Predicate::In(values.clone()));
+            }
+        })?;
+        if scan.parts.request.constraints.is_contradiction() {
+            return Ok(None);
+        }
+        let schema = &self.parts.decode_schema;
+        let mut predicates: Vec<Arc<dyn PhysicalExpr>> = scan.parts.predicate.iter().cloned().collect();
+        for (column, values) in keys {
+            let list = values.into_iter().map(lit).collect();
+            predicates.push(in_list(col(column, schema)?, list, &false, schema)?);
+        }
+        scan.rebuilt(|parts| parts.predicate = Some(conjunction(predicates))).map(Some)
     }
 
     /// Required keys that nothing supplies.
@@ -223,24 +276,28 @@ impl RemoteScanExec {
 
 impl DisplayAs for RemoteScanExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns: Vec<&str> = self.output.iter().map(|i| self.decode_schema.field(*i).name().as_str()).collect();
-        let plan = self.table.describe(&self.request);
+        let ScanParts { table, request, decode_schema, output, bound, .. } = &self.parts;
+        let columns: Vec<&str> = output.iter().map(|i| decode_schema.field(*i).name().as_str()).collect();
+        let plan = table.describe(request);
         if matches!(t, DisplayFormatType::TreeRender) {
-            return write!(f, "{}.{}\n{}", self.table.source(), self.table.name(), plan.request);
+            return write!(f, "{}.{}\n{}", table.source(), table.name(), plan.request);
         }
-        write!(f, "RemoteScanExec: {}.{}, columns=[{}]", self.table.source(), self.table.name(), columns.join(", "))?;
-        if !self.request.constraints.is_empty() || self.request.constraints.residual() {
-            write!(f, ", where=[{}]", self.request.constraints)?;
+        write!(f, "RemoteScanExec: {}.{}, columns=[{}]", table.source(), table.name(), columns.join(", "))?;
+        if !bound.is_empty() {
+            write!(f, ", keys=[{} from the join]", bound.join(", "))?;
+        }
+        if !request.constraints.is_empty() || request.constraints.residual() {
+            write!(f, ", where=[{}]", request.constraints)?;
         }
         if !plan.pushed.is_empty() {
             write!(f, ", pushed=[{}]", plan.pushed.join(", "))?;
         }
-        if let Some(sort) = &self.request.sort {
+        if let Some(sort) = &request.sort {
             write!(f, ", sort=[{sort}]")?;
         } else if let Some(order) = &self.shape.order {
             write!(f, ", order=[{order}]")?;
         }
-        if let Some(fetch) = self.request.limit {
+        if let Some(fetch) = request.limit {
             write!(f, ", fetch={fetch}")?;
         }
         write!(f, ", requests=[{}], send=[{}]", plan.requests, plan.request)
@@ -264,7 +321,7 @@ impl ExecutionPlan for RemoteScanExec {
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        match &self.predicate {
+        match &self.parts.predicate {
             Some(predicate) => f(predicate),
             None => Ok(TreeNodeRecursion::Continue),
         }
@@ -287,12 +344,11 @@ impl ExecutionPlan for RemoteScanExec {
     }
 
     fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
-        let request = ScanRequest { limit, ..self.request.clone() };
-        Some(Arc::new(self.rebuilt(request, self.nulls_first).ok()?))
+        Some(Arc::new(self.rebuilt(|parts| parts.request.limit = limit).ok()?))
     }
 
     fn fetch(&self) -> Option<usize> {
-        self.request.limit
+        self.parts.request.limit
     }
 
     fn try_pushdown_sort(&self, order: &[PhysicalSortExpr]) -> Result<SortOrderPushdownResult<Arc<dyn ExecutionPlan>>> {
@@ -309,8 +365,10 @@ impl ExecutionPlan for RemoteScanExec {
         } else {
             return Ok(SortOrderPushdownResult::Unsupported);
         };
-        let request = ScanRequest { sort, ..self.request.clone() };
-        let inner: Arc<dyn ExecutionPlan> = Arc::new(self.rebuilt(request, Some(first.options.nulls_first))?);
+        let inner: Arc<dyn ExecutionPlan> = Arc::new(self.rebuilt(|parts| {
+            parts.request.sort = sort;
+            parts.nulls_first = Some(first.options.nulls_first);
+        })?);
         Ok(if order.len() == 1 {
             SortOrderPushdownResult::Exact { inner }
         } else {
@@ -327,16 +385,17 @@ impl ExecutionPlan for RemoteScanExec {
             .session_config()
             .get_extension::<QueryContext>()
             .ok_or_else(|| internal_datafusion_err!("a remote scan ran outside a Tripline query"))?;
-        let stats = query.report.scan(self.table.source(), self.table.name());
-        let run = ScanRun { query: Arc::clone(&query), stats: Arc::clone(&stats) };
+        let ScanParts { table, request, predicate, output, .. } = &self.parts;
+        let stats = query.report.scan(table.source(), table.name());
+        let run = ScanRun { query, stats };
         let rows = Rows {
-            pages: Arc::clone(&self.table).scan(self.request.clone(), run.clone()),
+            pages: Arc::clone(table).scan(request.clone(), run.clone()),
             run,
-            source: self.table.source().to_owned(),
-            table: self.table.name().to_owned(),
-            predicate: self.predicate.clone(),
-            output: self.output.clone(),
-            left: self.request.limit,
+            source: table.source().to_owned(),
+            table: table.name().to_owned(),
+            predicate: predicate.clone(),
+            output: output.clone(),
+            left: request.limit,
             metrics: BaselineMetrics::new(&self.metrics, partition),
         };
         let stream = futures::stream::try_unfold(rows, Rows::next);

@@ -1,5 +1,7 @@
 //! Promises of the engine over a toy remote table whose pages are counted.
 
+mod bind;
+mod interval;
 mod overlap;
 mod pushdown;
 mod slt;

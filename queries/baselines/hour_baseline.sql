@@ -12,7 +12,7 @@
 --                  earlier spike does not hide a lasting one;
 --   p95_usd        that percentile;
 --   active_usd     the median of hours with calls;
---   spread_usd     the standard deviation of an hour from the median of its time of day;
+--   spread_usd, spread_generations   the standard deviation of an hour from the median of its time of day;
 --   call_usd, call_p95_usd        the median and 95th percentile of an hour's cost per call;
 --   mean_generations, p95_generations   the same for the number of calls.
 -- Per hour of the day: hour_usd and hour_generations, the medians of that clock hour, and last_week_usd, that hour a week ago.
@@ -63,7 +63,8 @@ spreads AS (
     SELECT
         hours.feature,
         avg(least(hours.cost_usd, features.p95_usd)) AS mean_usd,
-        coalesce(stddev(least(hours.cost_usd, features.p95_usd) - least(times.hour_usd, features.p95_usd)), 0.0) AS spread_usd
+        coalesce(stddev(least(hours.cost_usd, features.p95_usd) - least(times.hour_usd, features.p95_usd)), 0.0) AS spread_usd,
+        coalesce(stddev(least(hours.generations, features.p95_generations) - least(times.hour_generations, features.p95_generations)), 0.0) AS spread_generations
     FROM hours
     JOIN features ON features.feature = hours.feature
     JOIN times ON times.feature = hours.feature AND times.hour_of_day = hours.hour_of_day
@@ -77,7 +78,13 @@ SELECT
     spreads.mean_usd,
     features.p95_usd,
     features.active_usd,
-    spreads.spread_usd,
+    -- Of a feature that seldom runs the few hours tell nothing: what chance does to so few calls stands in.
+    CASE WHEN features.active_hours < 0.25 * features.covered_hours
+         THEN greatest(spreads.spread_usd, coalesce(features.call_usd, 0.0) * sqrt(features.mean_generations))
+         ELSE spreads.spread_usd END AS spread_usd,
+    CASE WHEN features.active_hours < 0.25 * features.covered_hours
+         THEN greatest(spreads.spread_generations, sqrt(features.mean_generations))
+         ELSE spreads.spread_generations END AS spread_generations,
     coalesce(features.call_usd, 0.0) AS call_usd,
     coalesce(features.call_p95_usd, 0.0) AS call_p95_usd,
     features.mean_generations,

@@ -6,8 +6,8 @@
 -- param: min_history = drift_min_history
 -- param: required_share = drift_required_key_share
 --
--- One row per feature with a NULL key: how many outputs, and their kind when 95 of 100 agree (object, array, text), else
--- 'mixed'. And one row per key of a feature whose outputs are objects: whether it is required, and the JSON types seen
+-- One row per feature with a NULL key: how many outputs, their kind when 95 of 100 agree (object, array, text), else
+-- 'mixed', and the share of them that breaks the schema all the same. And one row per key of a feature whose outputs are objects: whether it is required, and the JSON types seen
 -- there. A key that is absent or null now and then is optional.
 
 WITH outputs AS MATERIALIZED (
@@ -45,9 +45,28 @@ features AS MATERIALIZED (
 keys AS (
     SELECT feature, id, key, json_kind(json_get_json(text, key)) AS value_kind
     FROM (SELECT feature, id, text, unnest(json_object_keys(text)) AS key FROM kinds WHERE kind = 'object')
+),
+schema_keys AS MATERIALIZED (
+    SELECT
+        keys.feature,
+        keys.key,
+        max(features.outputs) AS outputs,
+        CAST(count(DISTINCT CASE WHEN keys.value_kind <> 'null' THEN keys.id END) AS DOUBLE) / max(features.objects) AS present_share,
+        concat('|', string_agg(DISTINCT keys.value_kind, '|'), '|') AS kinds
+    FROM keys
+    JOIN features ON features.feature = keys.feature
+    WHERE features.outputs >= $min_history
+      AND features.objects >= 0.95 * features.outputs
+    GROUP BY keys.feature, keys.key
+),
+weakest AS (
+    SELECT feature, min(present_share) AS present_share
+    FROM schema_keys
+    WHERE present_share >= $required_share
+    GROUP BY feature
 )
 SELECT
-    feature,
+    features.feature,
     outputs,
     CASE
         WHEN objects >= 0.95 * outputs THEN 'object'
@@ -55,21 +74,21 @@ SELECT
         WHEN texts >= 0.95 * outputs THEN 'text'
         ELSE 'mixed'
     END AS kind,
+    -- How often a healthy output breaks the schema all the same.
+    1.0 - CAST(greatest(objects, arrays, texts) AS DOUBLE) / outputs * coalesce(weakest.present_share, 1.0) AS fail_share,
     CAST(NULL AS VARCHAR) AS key,
     CAST(NULL AS BOOLEAN) AS required,
     CAST(NULL AS VARCHAR) AS kinds
 FROM features
+LEFT JOIN weakest ON weakest.feature = features.feature
 WHERE outputs >= $min_history
 UNION ALL
 SELECT
-    keys.feature,
-    max(features.outputs) AS outputs,
+    feature,
+    outputs,
     'key' AS kind,
-    keys.key,
-    count(DISTINCT CASE WHEN keys.value_kind <> 'null' THEN keys.id END) >= $required_share * max(features.objects) AS required,
-    concat('|', string_agg(DISTINCT keys.value_kind, '|'), '|') AS kinds
-FROM keys
-JOIN features ON features.feature = keys.feature
-WHERE features.outputs >= $min_history
-  AND features.objects >= 0.95 * features.outputs
-GROUP BY keys.feature, keys.key
+    CAST(NULL AS DOUBLE) AS fail_share,
+    key,
+    present_share >= $required_share AS required,
+    kinds
+FROM schema_keys

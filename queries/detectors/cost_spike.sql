@@ -22,7 +22,7 @@
 --   baseline    the mean of all hours, earlier spikes cut off; the median of the same clock hour on the days before, so
 --               that a nightly batch is no spike; for a feature that seldom runs, the median of the hours in which it did;
 --   high        the 95th percentile of all hours, and the same clock hour a week ago: a weekly report is no spike;
---   noise       how much an ordinary hour differs from its time of day, at least what chance does to so few calls.
+--   noise       how much an ordinary hour differs from its time of day.
 -- When all features together spike but none does alone (a feature too new to have a baseline), the finding is about the
 -- feature that rose most.
 
@@ -35,7 +35,7 @@ WITH expected AS MATERIALIZED (
         max(mean_usd) AS mean_usd,
         max(hour_usd) AS same_hour_usd,
         greatest(max(p95_usd), max(last_week_usd)) AS high_usd,
-        greatest(max(spread_usd), max(call_usd) * sqrt(greatest(max(mean_generations), max(hour_generations)))) AS noise_usd,
+        max(spread_usd) AS noise_usd,
         max(call_p95_usd) AS call_p95_usd
     FROM input.hour_baseline
     -- The clock hours that the window lies in.
@@ -55,7 +55,7 @@ calls AS (
       AND start_time >= $window_start
       AND start_time < $window_end
 ),
--- Where costs begin to exceed what was to be expected by then: before that call the balance is at its lowest.
+-- Where the spike begins: before that call the balance against the middle between the baseline and now is at its lowest.
 balanced AS (
     SELECT
         calls.feature,
@@ -65,8 +65,9 @@ balanced AS (
         calls.model,
         sum(calls.cost_usd) OVER (PARTITION BY calls.feature ORDER BY calls.start_time, calls.id
             ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) - calls.cost_usd
-          - coalesce(expected.mean_usd, 0.0)
-            * date_part('epoch', calls.start_time - $window_start::timestamptz) / date_part('epoch', $window_end::timestamptz - $window_start::timestamptz) AS balance_usd
+          - (coalesce(expected.baseline_usd, 0.0) + sum(calls.cost_usd) OVER (PARTITION BY calls.feature)) / 2.0
+            * date_part('epoch', calls.start_time - $window_start::timestamptz)
+            / date_part('epoch', $window_end::timestamptz - $window_start::timestamptz) AS balance_usd
     FROM calls
     LEFT JOIN expected ON expected.feature = calls.feature
 ),

@@ -12,6 +12,7 @@
 -- param: generation_ratio = error_cascade_generation_ratio
 -- param: sigmas = error_cascade_noise_sigmas
 -- param: error_ratio = error_cascade_error_ratio
+-- param: error_sigmas = error_cascade_error_sigmas
 -- param: min_errors = error_cascade_min_errors
 -- param: critical_ratio = error_cascade_critical_ratio
 -- severity: severity
@@ -55,7 +56,8 @@ issue_events AS (
              THEN greatest(coalesce(issue.count, 0) - coalesce(events.events, 0), 0)
                   -- An issue younger than a day is measured against a day, so that a burst is no past of itself.
                   / greatest(date_part('epoch', $window_start::timestamptz - issue.first_seen) / 3600.0, 24.0)
-             ELSE 0.0 END AS past_errors_per_hour
+                  * date_part('epoch', $window_end::timestamptz - $window_start::timestamptz) / 3600.0
+             ELSE 0.0 END AS past_errors
     FROM input.active_issues AS issue
     LEFT JOIN events ON events.issue_id = issue.id
 ),
@@ -64,29 +66,33 @@ issues AS (
         issue_id,
         title,
         culprit,
-        past_errors_per_hour,
+        past_errors,
         CASE WHEN first_seen >= $window_start::timestamptz AND last_seen < $window_end::timestamptz
              THEN greatest(lifetime_count, events) ELSE events END AS errors,
         -- The burst begins where events begin to come faster than before.
         coalesce(
             first_value(happened_at ORDER BY
-                events_before - past_errors_per_hour * date_part('epoch', happened_at - $window_start::timestamptz) / 3600.0, happened_at),
+                events_before - past_errors * date_part('epoch', happened_at - $window_start::timestamptz)
+                    / date_part('epoch', $window_end::timestamptz - $window_start::timestamptz), happened_at),
             greatest(first_seen, $window_start::timestamptz)) AS active_from,
         coalesce(max(happened_at), least(last_seen, $window_end::timestamptz)) AS active_until
     FROM issue_events
-    GROUP BY issue_id, title, culprit, past_errors_per_hour, first_seen, last_seen, lifetime_count, events
+    GROUP BY issue_id, title, culprit, past_errors, first_seen, last_seen, lifetime_count, events
 ),
 bursts AS MATERIALIZED (
     SELECT *
     FROM issues
     WHERE errors >= $min_errors
-      AND errors > $error_ratio * past_errors_per_hour * date_part('epoch', $window_end::timestamptz - $window_start::timestamptz) / 3600.0
+      AND errors > $error_ratio * past_errors
+      -- The square root makes the chance of so many the same for few and for many.
+      AND 2.0 * (sqrt(errors) - sqrt(past_errors)) > $error_sigmas
 ),
 ordinary AS (
     SELECT
         feature,
         greatest(max(mean_generations), max(hour_generations)) AS generations,
-        max(p95_generations) AS p95_generations
+        max(p95_generations) AS p95_generations,
+        max(spread_generations) AS spread_generations
     FROM input.hour_baseline
     WHERE hour_of_day = date_part('hour', $window_start::timestamptz)
        OR hour_of_day = date_part('hour', $window_end::timestamptz - INTERVAL '1 microsecond')
@@ -115,7 +121,7 @@ elevated AS MATERIALIZED (
     WHERE calls.feature_generations > $generation_ratio * coalesce(ordinary.generations, 0.0)
       AND calls.feature_generations > coalesce(ordinary.p95_generations, 0.0)
       AND calls.feature_generations - coalesce(ordinary.generations, 0.0)
-          > $sigmas * sqrt(greatest(coalesce(ordinary.generations, 0.0), 1.0))
+          > $sigmas * greatest(coalesce(ordinary.spread_generations, 0.0), 1.0)
 ),
 -- Every generation with every burst it overlaps; of the features a burst overlaps, the one that rose most is meant.
 pairs AS (

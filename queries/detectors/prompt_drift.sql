@@ -8,6 +8,8 @@
 -- param: fail_rate = drift_fail_rate_threshold
 -- param: high_fail_rate = drift_high_fail_rate
 -- param: min_outputs = drift_min_outputs
+-- param: min_failures = drift_min_failures
+-- param: fail_sigmas = drift_noise_sigmas
 -- param: score_delta = score_regression_delta
 -- param: min_scores = score_regression_min_samples
 -- param: sigmas = score_regression_noise_sigmas
@@ -52,6 +54,7 @@ kinds AS MATERIALIZED (
         outputs.*,
         json_kind(text) AS kind,
         shape.kind AS expected_kind,
+        greatest(shape.fail_share, 1.0 / (shape.outputs + 2)) AS chance,
         row_number() OVER (PARTITION BY outputs.feature ORDER BY start_time DESC, outputs.id DESC) AS newest
     FROM outputs
     JOIN input.output_shapes AS shape ON shape.feature = outputs.feature
@@ -88,6 +91,7 @@ verdicts AS MATERIALIZED (
         kinds.start_time,
         kinds.cost_usd,
         kinds.newest,
+        kinds.chance,
         CASE
             WHEN kinds.kind = 'blank' THEN 1
             WHEN kinds.expected_kind = 'text' THEN 0
@@ -113,6 +117,7 @@ schema_breaks AS MATERIALIZED (
         sum(CASE WHEN newest <= 20 THEN fails ELSE 0 END) AS failed,
         first_value(start_time ORDER BY balance, start_time, id) FILTER (WHERE fails = 1) AS onset,
         first_value(id ORDER BY balance, start_time, id) FILTER (WHERE fails = 1) AS first_failing_observation_id,
+        max(chance) AS chance,
         sum(fails) AS failed_in_window,
         sum(CASE WHEN fails = 1 THEN cost_usd ELSE 0.0 END) AS cost_usd,
         concat('["', string_agg(replace(CASE WHEN fails = 1 AND newest <= 5 THEN id END, '"', ''), '","' ORDER BY newest), '"]') AS examples
@@ -186,7 +191,10 @@ drifts AS (
     FROM schema_breaks
     LEFT JOIN missing_keys ON missing_keys.feature = schema_breaks.feature
     WHERE judged >= $min_outputs
+      AND failed >= $min_failures
       AND CAST(failed AS DOUBLE) / judged > $fail_rate
+      -- More than chance makes of the failures that the feature always had.
+      AND failed - judged * chance > $fail_sigmas * sqrt(judged * chance * (1.0 - chance))
     UNION ALL
     SELECT
         feature,

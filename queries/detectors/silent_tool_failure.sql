@@ -7,6 +7,7 @@
 -- input: tool_errors optional
 -- param: share = tool_failure_share_threshold
 -- param: min_failures = tool_failure_min_failures
+-- param: fail_sigmas = tool_failure_noise_sigmas
 -- param: min_history = tool_failure_min_history
 -- param: json_share = tool_failure_json_share
 -- param: short_ratio = tool_output_short_ratio
@@ -60,7 +61,8 @@ judged AS (
             AND json_kind(calls.text) NOT IN ('object', 'array') AS no_json,
         history.outputs >= $min_history AND history.average_length > $min_length
             AND character_length(calls.text) < $short_ratio * history.average_length AS short,
-        history.short_share,
+        greatest(history.short_share, 1.0 / (history.outputs + 2)) AS short_share,
+        greatest(1.0 - history.json_share, 1.0 / (history.outputs + 2)) AS no_json_share,
         history.average_length
     FROM calls
     JOIN input.tool_history AS history ON history.tool = calls.tool
@@ -81,6 +83,7 @@ outputs AS MATERIALIZED (
         sum(CASE WHEN newest <= 20 AND no_json THEN 1 ELSE 0 END) AS no_json,
         sum(CASE WHEN newest <= 20 AND short THEN 1 ELSE 0 END) AS short,
         max(short_share) AS short_share,
+        max(no_json_share) AS no_json_share,
         max(average_length) AS average_length,
         sum(CASE WHEN no_json OR short THEN 1 ELSE 0 END) AS failed_in_window,
         sum(CASE WHEN no_json OR short THEN cost_usd ELSE 0.0 END) AS cost_usd,
@@ -182,10 +185,15 @@ verdicts AS (
         correlated.sentry_issue_id,
         correlated.sentry_issue_title,
         coalesce(outputs.no_json >= $min_failures
-            AND CAST(outputs.no_json AS DOUBLE) / outputs.judged > $share, FALSE) AS schema_failure,
+            AND CAST(outputs.no_json AS DOUBLE) / outputs.judged > $share
+            -- More than chance makes of the failures that the tool always had; the same below.
+            AND outputs.no_json - outputs.judged * outputs.no_json_share
+                > $fail_sigmas * sqrt(outputs.judged * outputs.no_json_share * (1.0 - outputs.no_json_share)), FALSE) AS schema_failure,
         coalesce(outputs.short >= $min_failures
             AND CAST(outputs.short AS DOUBLE) / outputs.judged > $share
-            AND CAST(outputs.short AS DOUBLE) / outputs.judged > $own_share_ratio * outputs.short_share, FALSE) AS output_anomaly,
+            AND CAST(outputs.short AS DOUBLE) / outputs.judged > $own_share_ratio * outputs.short_share
+            AND outputs.short - outputs.judged * outputs.short_share
+                > $fail_sigmas * sqrt(outputs.judged * outputs.short_share * (1.0 - outputs.short_share)), FALSE) AS output_anomaly,
         correlated.tool IS NOT NULL AS sentry_correlation
     FROM outputs
     FULL JOIN correlated ON correlated.tool = outputs.tool

@@ -198,6 +198,20 @@ impl Dataset {
         self.raw(collection).len()
     }
 
+    /// What an account holds before anything happens in it.
+    pub(crate) fn without_history(mut self) -> Self {
+        self.collections.retain(|collection, _| {
+            matches!(
+                collection,
+                Collection::LangfuseProjects
+                    | Collection::SentryProjects
+                    | Collection::SlackChannels
+                    | Collection::SlackUsers
+            )
+        });
+        self
+    }
+
     pub(crate) fn raw(&self, collection: Collection) -> &[Item] {
         self.collections.get(&collection).map_or(&[], Vec::as_slice)
     }

@@ -146,6 +146,11 @@ fn prepare(
 ) -> Result<(Stores, Option<Truth>), SimulatorError> {
     let (mut dataset, truth) = match content {
         Content::Empty => (Dataset::default(), None),
+        Content::Accounts => {
+            let anchor = anchor.unwrap_or_else(default_anchor);
+            let (dataset, _) = Scenario::generate(&[Scenario::Quiet], anchor, seed);
+            (dataset.without_history(), None)
+        }
         Content::DataDir(dir) => (Dataset::load(&dir)?, None),
         Content::Scenarios(scenarios) => {
             let (dataset, truth) =

@@ -34,6 +34,7 @@
 mod auth;
 mod click;
 mod clock;
+mod compare;
 mod control;
 mod dataset;
 mod faults;

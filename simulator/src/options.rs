@@ -18,6 +18,8 @@ pub enum Content {
     /// Nothing but what is written to them.
     #[default]
     Empty,
+    /// Accounts in which nothing has happened yet: projects, channels and people, as a seeder finds them.
+    Accounts,
     /// One history with these scenarios; see [`Scenario::set`] for names.
     Scenarios(Vec<Scenario>),
     /// The files of a data directory; see [`Dataset::load`](crate::Dataset::load).

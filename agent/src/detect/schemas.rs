@@ -1,6 +1,6 @@
 //! What the outputs of each feature look like: schemas kept in the store, version by version.
 //!
-//! Owns: when schemas are captured, and the two tables detectors see: `input.<name>` (feature, kind, outputs) and
+//! Owns: when schemas are captured, and the two tables detectors see: `input.<name>` (feature, kind, outputs, fail_share) and
 //! `input.<name>_keys` (feature, key, required, kinds). Must hold: what is captured comes from before the window and not
 //! from a time when the feature was drifting (D7: a broken prompt must not become the contract); a feature's first
 //! capture flags nothing.
@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,8 @@ const CAPTURE_EVERY: TimeDelta = TimeDelta::hours(24);
 struct Shape {
     /// `object`, `array`, `text` or `mixed`.
     kind: String,
+    /// The share of healthy outputs that break it all the same.
+    fail_share: f64,
     /// The keys of an object.
     #[serde(default)]
     keys: BTreeMap<String, Key>,
@@ -138,7 +140,10 @@ fn read(spec: &BaselineSpec, tables: &[InputTable]) -> Result<Shapes, DetectErro
                 None => {
                     let kind = text("kind").ok_or_else(|| wrong(spec, "a row lacks 'kind'"))?;
                     let outputs = row.get("outputs").and_then(Value::as_i64).unwrap_or_default();
-                    shapes.insert(feature, Sampled { shape: Shape { kind, keys: BTreeMap::new() }, outputs });
+                    let share = row.get("fail_share").and_then(Value::as_f64).unwrap_or_default();
+                    // To the hundredth: chance in the last digit is no new version of a schema.
+                    let fail_share = (share * 100.0).ceil() / 100.0;
+                    shapes.insert(feature, Sampled { shape: Shape { kind, fail_share, keys: BTreeMap::new() }, outputs });
                 }
             }
         }
@@ -164,6 +169,7 @@ fn tables(name: &str, shapes: &Shapes) -> Result<Vec<InputTable>, arrow::error::
         Field::new("feature", DataType::Utf8, false),
         Field::new("kind", DataType::Utf8, false),
         Field::new("outputs", DataType::Int64, false),
+        Field::new("fail_share", DataType::Float64, false),
     ]));
     let batch = RecordBatch::try_new(
         Arc::clone(&features),
@@ -171,6 +177,7 @@ fn tables(name: &str, shapes: &Shapes) -> Result<Vec<InputTable>, arrow::error::
             Arc::new(StringArray::from_iter_values(shapes.keys())),
             Arc::new(StringArray::from_iter_values(shapes.values().map(|s| s.shape.kind.as_str()))),
             Arc::new(Int64Array::from_iter_values(shapes.values().map(|s| s.outputs))),
+            Arc::new(Float64Array::from_iter_values(shapes.values().map(|s| s.shape.fail_share))),
         ],
     )?;
     let keys: Vec<(&String, &String, &Key)> = shapes

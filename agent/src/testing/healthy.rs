@@ -20,6 +20,8 @@ pub(crate) struct Healthy {
     pub(crate) prefix: String,
     /// Multiplies all traffic.
     pub(crate) scale: f64,
+    /// Whether new Sentry issues come in bursts.
+    pub(crate) bursts: bool,
 }
 
 /// Features: name, calls an hour, calls a request, dollars a call, kind of output.
@@ -33,7 +35,7 @@ const FEATURES: &[(&str, f64, u32, f64, &str)] = &[
 
 impl Healthy {
     pub(crate) fn new(seed: u64, from: DateTime<Utc>, until: DateTime<Utc>) -> Self {
-        Self { seed, from, until, prefix: String::new(), scale: 1.0 }
+        Self { seed, from, until, prefix: String::new(), scale: 1.0, bursts: true }
     }
 
     pub(crate) fn name(&self, name: &str) -> String {
@@ -140,7 +142,7 @@ impl Healthy {
             let times = self.arrivals(rng, 1.5);
             world.issue(&self.name(&format!("Timeout {issue}")), "app/http.py in get", &times, &json!([]));
         }
-        for issue in 0..14 {
+        for issue in 0..if self.bursts { 14 } else { 0 } {
             let span = (self.until - self.from).num_minutes();
             let start = self.from + TimeDelta::minutes(rng.random_range(0..span.max(1)));
             let times: Vec<_> = (0..rng.random_range(4..60))
@@ -157,6 +159,9 @@ impl Healthy {
 fn output(rng: &mut StdRng, kind: &str) -> Value {
     match kind {
         "object" => {
+            if rng.random::<f64>() < 0.01 {
+                return Value::from("I cannot answer that.");
+            }
             let mut object = json!({"reply": "r".repeat(rng.random_range(10..200)), "confidence": rng.random::<f64>(), "lang": "en"});
             if rng.random::<f64>() < 0.7 {
                 object["hint"] = if rng.random::<f64>() < 0.2 { Value::Null } else { json!("h") };

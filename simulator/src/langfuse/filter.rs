@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::columns::Cell;
+use crate::compare::Compare;
 use crate::time::{self, Micros};
 
 /// One condition on one column.
@@ -45,38 +46,6 @@ enum ListOp {
     Any,
     None,
     All,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Compare {
-    Equal,
-    Greater,
-    GreaterOrEqual,
-    Less,
-    LessOrEqual,
-}
-
-impl Compare {
-    fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "=" => Compare::Equal,
-            ">" => Compare::Greater,
-            ">=" => Compare::GreaterOrEqual,
-            "<" => Compare::Less,
-            "<=" => Compare::LessOrEqual,
-            _ => return None,
-        })
-    }
-
-    fn holds<T: PartialOrd>(self, left: T, right: T) -> bool {
-        match self {
-            Compare::Equal => left == right,
-            Compare::Greater => left > right,
-            Compare::GreaterOrEqual => left >= right,
-            Compare::Less => left < right,
-            Compare::LessOrEqual => left <= right,
-        }
-    }
 }
 
 impl TextOp {

@@ -5,6 +5,7 @@
 //! issue are tags: an issue fits when one of its visible events carries the tag.
 
 use super::store::{Issue, Store};
+use crate::compare::Compare;
 use crate::time::{self, Micros};
 
 /// One term of a query.
@@ -35,15 +36,6 @@ enum Test {
         value: String,
     },
     Text(String),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Compare {
-    Equal,
-    Greater,
-    GreaterOrEqual,
-    Less,
-    LessOrEqual,
 }
 
 /// A parsed query; all terms must hold.
@@ -126,7 +118,7 @@ fn keyed(key: &str, value: &str, now: Micros) -> Result<Test, String> {
             window: time_window(value, now).ok_or_else(|| invalid("invalid date"))?,
         },
         "timesSeen" | "times_seen" => {
-            let (compare, digits) = comparison(value);
+            let (compare, digits) = Compare::prefix(value);
             Test::Seen {
                 compare,
                 count: digits.parse().map_err(|_| invalid("invalid number"))?,
@@ -159,20 +151,6 @@ fn keyed(key: &str, value: &str, now: Micros) -> Result<Test, String> {
     })
 }
 
-fn comparison(value: &str) -> (Compare, &str) {
-    for (prefix, compare) in [
-        (">=", Compare::GreaterOrEqual),
-        ("<=", Compare::LessOrEqual),
-        (">", Compare::Greater),
-        ("<", Compare::Less),
-    ] {
-        if let Some(rest) = value.strip_prefix(prefix) {
-            return (compare, rest);
-        }
-    }
-    (Compare::Equal, value)
-}
-
 /// `-24h` (within), `+24h` (before), `>=T`, `<T`, … as a half-open window.
 fn time_window(value: &str, now: Micros) -> Option<(Option<Micros>, Option<Micros>)> {
     if let Some(span) = value.strip_prefix('-') {
@@ -181,7 +159,7 @@ fn time_window(value: &str, now: Micros) -> Option<(Option<Micros>, Option<Micro
     if let Some(span) = value.strip_prefix('+') {
         return Some((None, Some(now.saturating_sub(duration(span)?))));
     }
-    let (compare, text) = comparison(value);
+    let (compare, text) = Compare::prefix(value);
     let at = time::parse(text)?;
     Some(match compare {
         Compare::GreaterOrEqual => (Some(at), None),
@@ -231,16 +209,7 @@ fn holds(test: &Test, store: &Store, issue: &Issue, horizon: Option<Micros>) -> 
             };
             window.0.is_none_or(|from| at >= from) && window.1.is_none_or(|to| at < to)
         }
-        Test::Seen { compare, count } => {
-            let seen = store.count(issue, horizon);
-            match compare {
-                Compare::Equal => seen == *count,
-                Compare::Greater => seen > *count,
-                Compare::GreaterOrEqual => seen >= *count,
-                Compare::Less => seen < *count,
-                Compare::LessOrEqual => seen <= *count,
-            }
-        }
+        Test::Seen { compare, count } => compare.holds(store.count(issue, horizon), *count),
         Test::Field {
             key: "project",
             value,

@@ -252,13 +252,17 @@ impl Store {
             .get("ts")
             .and_then(Value::as_str)
             .and_then(from_epoch_seconds);
-        if edited_at.is_some_and(|at| at > now + AHEAD) {
+        if edited_at.is_some_and(|at| at > now) {
             item.to_mut().remove("edited");
         }
         let latest = from_epoch_seconds(&item.key("latest_reply"));
-        if latest.is_some_and(|at| at > now + AHEAD) {
-            let replies = self.replies(channel, &message.ts, horizon);
-            summarise(item.to_mut(), &replies);
+        if latest.is_some_and(|at| at > now) {
+            let known = self.replies(channel, &message.ts, None);
+            let seen = self.replies(channel, &message.ts, horizon);
+            // A reply posted here may bear a time a little ahead, and has been made all the same.
+            if known.is_empty() || seen.len() < known.len() {
+                summarise(item.to_mut(), &seen);
+            }
         }
         item
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, TestRng, TestRunner};
 use serde_json::{Value, json};
 
 use super::support::Sim;
@@ -96,10 +96,17 @@ fn nothing_later_than_the_clock_is_visible_anywhere() {
     let anchor = default_anchor().timestamp_micros();
     // Most cases in the last half day, where state changes most; some anywhere.
     let moment = prop_oneof![3 => anchor - DAY / 2..anchor, 1 => anchor - 9 * DAY..anchor];
-    let mut runner = TestRunner::new(Config {
-        cases: 12,
+    let cases = std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok());
+    let config = Config {
+        cases: cases.unwrap_or(12),
+        failure_persistence: None,
         ..Config::default()
-    });
+    };
+    // The same moments in every run; PROPTEST_CASES looks at more of them.
+    let rng = TestRng::deterministic_rng(config.rng_algorithm);
+    let mut runner = TestRunner::new_with_rng(config, rng);
     let result = runner.run(&moment, |now| {
         let mut found = Vec::new();
         for (sim, paths) in [

@@ -14,11 +14,7 @@ async fn findings(seed: u64, hours: i64, step: i64) -> Vec<String> {
     while tick < until {
         tick += TimeDelta::minutes(step);
         for detector in ["agent_loop", "cost_spike", "error_cascade", "prompt_drift", "silent_tool_failure"] {
-            let started = std::time::Instant::now();
             let judged = scene.detectors.run_once(detector, tick, Persist::Baselines).await.unwrap();
-            if std::env::var("TIMES").is_ok() {
-                println!("{detector} {tick} {:?}", started.elapsed());
-            }
             assert!(judged.is_complete());
             found.extend(judged.findings.iter().map(|f| format!("{seed} {tick} {} {}", f.kind, f.description)));
         }
@@ -28,8 +24,8 @@ async fn findings(seed: u64, hours: i64, step: i64) -> Vec<String> {
 
 #[tokio::test]
 async fn nothing_fires_in_a_healthy_day() {
-    for seed in [1] {
-        assert_eq!(findings(seed, 6, 180).await, Vec::<String>::new());
+    for seed in [1, 2] {
+        assert_eq!(findings(seed, 24, 240).await, Vec::<String>::new());
     }
 }
 

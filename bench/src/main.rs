@@ -1,0 +1,31 @@
+//! Benchmarks: ratios against a baseline measured in the same run. `make bench`, or `make bench ARGS=fetch`.
+//!
+//! Owns: a toy vendor of 100 pages × 100 rows at 50 ms per request, and the questions asked of it. No absolute time is a
+//! promise on any machine; what counts is the ratio beside the baseline's name, and the requests counted by the server.
+
+mod fetch;
+mod toy;
+mod window;
+
+use std::io::Write;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // Only fails when it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let wanted = std::env::args().nth(1).unwrap_or_else(|| "all".to_owned());
+    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+    say(&format!("profile: {profile}; cores: {}", std::thread::available_parallelism()?));
+    if matches!(wanted.as_str(), "all" | "fetch") {
+        fetch::run().await?;
+    }
+    if matches!(wanted.as_str(), "all" | "window") {
+        window::run().await?;
+    }
+    Ok(())
+}
+
+/// A line on standard output; a closed pipe ends nothing.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}

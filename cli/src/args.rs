@@ -1,0 +1,329 @@
+//! The command line, as types.
+//!
+//! Owns: every flag and its help. A flag changes together with `docs/cli.md`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tripline_engine::OutputFormat;
+use tripline_simulator::FaultSpec;
+
+/// SQL over Langfuse, Sentry, GitHub, Slack and your own events; incidents found, explained, and acted on after approval.
+#[derive(Debug, Parser)]
+#[command(name = "tripline", version, propagate_version = true, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the whole job on simulated vendors: detect, investigate, narrate, approve, act.
+    Demo(DemoArgs),
+    /// Run the server: API, web page, detectors, approvals and actions.
+    Serve(ServeArgs),
+    /// Serve stand-ins for the vendors' APIs on loopback.
+    Simulate(SimulateArgs),
+    /// Write a scenario to the configured vendors through their real write endpoints.
+    Seed(SeedArgs),
+    /// Ask a question in SQL.
+    Sql(SqlArgs),
+    /// Look at the sources: what is configured, what their tables offer, whether they answer.
+    #[command(subcommand)]
+    Sources(SourcesCommand),
+    /// Look at detectors and run one over a window. Writes nothing.
+    #[command(subcommand)]
+    Detectors(DetectorsCommand),
+    /// Look at jobs and run one now.
+    #[command(subcommand)]
+    Jobs(JobsCommand),
+    /// Manage API keys.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// The audit log.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Check the configuration: sources, credentials, Slack app, state, settings.
+    Doctor(DoctorArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// One scenario instead of all five as one history.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) scenario: Option<String>,
+    /// Run headless to the end and exit.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Print one JSON document at the end (implies --once).
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Port of the web page (0 picks one).
+    #[arg(long, default_value_t = 8000)]
+    pub(crate) port: u16,
+    /// Generation of the Langfuse API to simulate.
+    #[arg(long, value_enum, default_value_t = Generation::V4)]
+    pub(crate) langfuse: Generation,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Generation {
+    /// Legacy listings (self-hosted v3).
+    V3,
+    /// v2/observations and v3/scores (Cloud, v4).
+    V4,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: IpAddr,
+    /// Port to listen on (0 picks one).
+    #[arg(long, default_value_t = 8000)]
+    pub(crate) port: u16,
+    /// Start the clock at this time; it runs on from there.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) now: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimulateArgs {
+    /// Port to listen on (0 picks one).
+    #[arg(long, default_value_t = 9000)]
+    pub(crate) port: u16,
+    /// A bundled scenario; `all` is the five as one history.
+    #[arg(long, value_name = "NAME", conflicts_with = "data")]
+    pub(crate) scenario: Option<String>,
+    /// Serve vendor-native JSON arrays from DIR/<vendor>/<collection>.json.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// End of a bundled scenario's history; default: now.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) anchor: Option<DateTime<Utc>>,
+    /// Show nothing later than this time.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) clock: Option<DateTime<Utc>>,
+    /// Delay of every answer, milliseconds.
+    #[arg(long, default_value_t = 0, value_name = "L")]
+    pub(crate) latency_ms: u64,
+    /// Misbehave: SOURCE:PATH=FAULT[*TIMES] with status:503, drop, hang, throttle or truncate. Repeatable.
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) fault: Vec<FaultSpec>,
+    /// Generation of the Langfuse API.
+    #[arg(long, value_enum, default_value_t = Generation::V4)]
+    pub(crate) langfuse: Generation,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SeedArgs {
+    /// The scenario to write.
+    pub(crate) scenario: String,
+    /// Write to hosts that are not loopback.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SqlArgs {
+    /// The query; `-` or nothing reads it from standard input.
+    pub(crate) query: Option<String>,
+    /// Read the query from a file: a path, or the name of a bundled one (see queries/).
+    #[arg(long, value_name = "F", conflicts_with = "query")]
+    pub(crate) file: Option<PathBuf>,
+    /// A value for $k in the query. Repeatable.
+    #[arg(long = "param", value_name = "K=V", value_parser = param)]
+    pub(crate) params: Vec<(String, String)>,
+    /// table, json, ndjson or csv; default: table on a terminal, else ndjson.
+    #[arg(long)]
+    pub(crate) format: Option<OutputFormat>,
+    /// Form of the completeness report on standard error.
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub(crate) report: ReportFormat,
+    /// What now() is in the query.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) now: Option<DateTime<Utc>>,
+    /// Seconds the query may take.
+    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+    pub(crate) timeout: u64,
+    /// HTTP requests the query may send.
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    pub(crate) max_requests: u64,
+}
+
+impl SqlArgs {
+    pub(crate) fn deadline(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// A few readable lines.
+    Text,
+    /// One JSON object on one line.
+    Json,
+    /// Nothing, unless the answer is incomplete.
+    Off,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SourcesCommand {
+    /// All sources, whether they are configured, and their tables.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// One source or table: columns, keys, filters the vendor understands.
+    Describe {
+        /// `source` or `source.table`.
+        name: String,
+    },
+    /// Check a source file.
+    Lint {
+        /// Files to check.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Send one cheap request to each source (or one).
+    Test {
+        /// Only this source.
+        name: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DetectorsCommand {
+    /// All detectors with window, schedule and file.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Judge the window that ends at TIME. Writes nothing.
+    Run {
+        /// The detector.
+        name: String,
+        /// End of the window; default: now.
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        at: Option<DateTime<Utc>>,
+        /// Print a JSON array of anomalies.
+        #[arg(long)]
+        json: bool,
+        /// Set the clock.
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        now: Option<DateTime<Utc>>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobsCommand {
+    /// All jobs with schedule, watermark and last run.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a job once, now.
+    Run {
+        /// The job.
+        name: String,
+        /// Do everything but write and act.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Create a key. The secret is printed once.
+    Create {
+        /// A name for the key.
+        name: String,
+        /// Whose it is; recorded as the one who decided. Default: the key's name.
+        #[arg(long)]
+        person: Option<String>,
+        /// read, ingest, operate or admin. Repeatable; default: read.
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<tripline_store::KeyScope>,
+    },
+    /// All keys, without secrets.
+    List,
+    /// Revoke a key.
+    Revoke {
+        /// Its id.
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Recompute the hash chain and say where it breaks.
+    Verify {
+        /// A head noted earlier (`SEQ:HASH`): also detects a shortened log.
+        #[arg(long, value_name = "SEQ:HASH")]
+        anchor: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Do not call any vendor.
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+/// RFC 3339, or a date, or a date and time in UTC.
+fn time(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(time.to_utc());
+    }
+    for format in ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"] {
+        if let Ok(time) = chrono::NaiveDateTime::parse_from_str(text, format) {
+            return Ok(time.and_utc());
+        }
+    }
+    if let Some(time) = text.parse::<chrono::NaiveDate>().ok().and_then(|date| date.and_hms_opt(0, 0, 0)) {
+        return Ok(time.and_utc());
+    }
+    Err("write a time as 2026-01-31T12:00:00Z".to_owned())
+}
+
+fn param(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write a parameter as name=value")?;
+    let name = name.trim().trim_start_matches('$');
+    if name.is_empty() {
+        return Err("write a parameter as name=value".to_owned());
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_read_in_the_usual_forms_as_utc() {
+        let noon: DateTime<Utc> = "2026-01-31T12:00:00Z".parse().unwrap();
+        for text in ["2026-01-31T12:00:00Z", "2026-01-31T13:00:00+01:00", "2026-01-31T12:00", "2026-01-31 12:00:00"] {
+            assert_eq!(time(text), Ok(noon), "{text}");
+        }
+        assert!(time("yesterday").is_err());
+    }
+
+    #[test]
+    fn a_parameter_may_hold_equals_signs_and_a_dollar_in_its_name() {
+        assert_eq!(param("$a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert!(param("=x").is_err() && param("x").is_err());
+    }
+}

@@ -1,0 +1,9 @@
+//! One file per command.
+
+pub(crate) mod audit;
+pub(crate) mod detectors;
+pub(crate) mod keys;
+pub(crate) mod seed;
+pub(crate) mod simulate;
+pub(crate) mod sources;
+pub(crate) mod sql;

@@ -1,0 +1,46 @@
+//! `tripline keys`: create, list and revoke API keys, beside a running server or without one.
+
+use std::collections::BTreeSet;
+
+use secrecy::ExposeSecret;
+use tripline_store::{ApiKeyId, KeyScope, NewApiKey};
+
+use crate::app::{Home, clock};
+use crate::args::KeysCommand;
+use crate::failure::Failure;
+use crate::terminal;
+
+pub(crate) async fn run(command: KeysCommand, home: &Home) -> Result<(), Failure> {
+    let store = home.open_store(tripline_store::OpenMode::Beside).await?.store();
+    let now = clock(None).now();
+    match command {
+        KeysCommand::Create { name, person, scopes } => {
+            let mut scopes: BTreeSet<KeyScope> = scopes.into_iter().collect();
+            if scopes.is_empty() {
+                scopes.insert(KeyScope::Read);
+            }
+            let person = person.unwrap_or_else(|| name.clone());
+            let created = store.keys.create(NewApiKey { name, person, scopes, project: None }, now).await?;
+            terminal::error_line(&format!(
+                "key {} created; this is the only time its secret is shown:",
+                created.key.id
+            ));
+            terminal::line(created.secret.expose_secret());
+        }
+        KeysCommand::List => {
+            let rows = store.keys.list().await?.into_iter().map(|key| {
+                let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+                let state = if key.revoked_at.is_some() { "revoked" } else { "active" };
+                let used = key.last_used_at.map_or_else(|| "never".to_owned(), |at| at.to_rfc3339());
+                vec![key.id.to_string(), key.name, key.person, scopes.join(","), key.prefix, state.to_owned(), used]
+            });
+            let header = ["id", "name", "person", "scopes", "starts with", "state", "last used"];
+            terminal::line(&terminal::table(&header, rows.collect()));
+        }
+        KeysCommand::Revoke { id } => {
+            let key = store.keys.revoke(&ApiKeyId::new(id), "cli", now).await?;
+            terminal::line(&format!("key {} ({}) is revoked", key.id, key.name));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,287 @@
+//! The decoder of one kind of answer.
+//!
+//! Owns: [`Decoder`], built once per scan, used for every page of it. Does not own: following pages (`scan`).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::scalar::ScalarValue;
+use serde::de::DeserializeSeed;
+
+use super::builder::ColumnBuilder;
+use super::trie::{Captured, Pick, Trie};
+use super::value;
+use super::walk::{Envelope, Sink};
+use crate::spec::{Column, ColumnKind, Endpoint, JsonPath, Lookup, Origin, TableSpec, TimeFormat};
+
+/// Values of columns that no answer holds: pinned keys, the parent's columns, echoed filters. By column of the table.
+pub(crate) type Constants = BTreeMap<usize, ScalarValue>;
+
+/// Why a body could not be decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DecodeError {
+    /// The body ends in the middle of a value: it was cut short.
+    CutShort,
+    /// The body is not JSON.
+    NotJson(String),
+    /// There is nothing at the rows' path, or no list.
+    NoRows(String),
+    /// A value is not what its column says.
+    BadValue(String),
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CutShort => f.write_str("the body ends in the middle of a value"),
+            Self::NotJson(detail) | Self::NoRows(detail) | Self::BadValue(detail) => f.write_str(detail),
+        }
+    }
+}
+
+/// A decoded page.
+#[derive(Debug)]
+pub(crate) struct Decoded {
+    /// The wanted columns, in the order asked for.
+    pub(crate) batch: RecordBatch,
+    /// Rows in the answer, those that do not count included.
+    pub(crate) rows: usize,
+    /// The values at the wanted paths outside the rows, as text; in the order asked for.
+    pub(crate) meta: Vec<Option<String>>,
+}
+
+/// Decodes answers of one endpoint (or of a detail request) into wanted columns.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    pub(super) rows: JsonPath,
+    pub(super) row: Trie,
+    pub(super) slots: usize,
+    pub(super) meta: Trie,
+    pub(super) meta_slots: usize,
+    pub(super) columns: Vec<Wanted>,
+    /// A row counts only where these slots hold, if anything, one of these texts.
+    pub(super) keep: Vec<(usize, Vec<String>)>,
+    pub(super) schema: SchemaRef,
+}
+
+/// A wanted column: which slots hold its value.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) index: usize,
+    pub(super) name: String,
+    pub(super) kind: ColumnKind,
+    pub(super) time: TimeFormat,
+    pub(super) null_on_error: bool,
+    pub(super) empty_is_null: bool,
+    pub(super) source: Source,
+}
+
+#[derive(Debug)]
+pub(super) enum Source {
+    Lookups(Vec<Slot>),
+    Exists(usize),
+    /// Not in the answer: constant, or filled in later.
+    Elsewhere,
+}
+
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) slot: usize,
+    pub(super) path: JsonPath,
+    pub(super) guards: Vec<(usize, Vec<String>)>,
+}
+
+impl Decoder {
+    /// A decoder of `endpoint`'s answers into `columns` of `table`, also picking the values at `meta`.
+    pub(crate) fn new(table: &TableSpec, endpoint: &Endpoint, columns: &[usize], meta: &[JsonPath]) -> Self {
+        let aggregated = |index: usize| {
+            endpoint.aggregate.as_ref().is_some_and(|a| a.columns.iter().any(|(column, _)| *column == index))
+        };
+        let origin = |index: usize, column: &Column| {
+            if aggregated(index) {
+                return Origin::Key;
+            }
+            match endpoint.lookups.iter().find(|(i, _)| *i == index) {
+                Some((_, lookups)) => Origin::Answer(lookups.clone()),
+                None => column.origin.clone(),
+            }
+        };
+        Self::build(table, &endpoint.rows, &endpoint.keep, columns, meta, endpoint.empty_is_null, origin)
+    }
+
+    /// A decoder of the answers to `table`'s detail requests.
+    pub(crate) fn detail(table: &TableSpec, columns: &[usize]) -> Self {
+        let origin = |_: usize, column: &Column| match &column.origin {
+            Origin::Detail(lookups) => Origin::Answer(lookups.clone()),
+            _ => Origin::Key,
+        };
+        Self::build(table, &JsonPath::default(), &[], columns, &[], false, origin)
+    }
+
+    fn build(
+        table: &TableSpec,
+        rows: &JsonPath,
+        keep: &[(JsonPath, Vec<String>)],
+        columns: &[usize],
+        meta: &[JsonPath],
+        empty_is_null: bool,
+        origin: impl Fn(usize, &Column) -> Origin,
+    ) -> Self {
+        let mut row = Trie::default();
+        let mut slots = 0;
+        let mut slot = |path: &JsonPath| {
+            row.want(path, slots);
+            slots += 1;
+            slots - 1
+        };
+        let mut lookup = |lookup: &Lookup| Slot {
+            slot: slot(&lookup.path),
+            path: lookup.path.clone(),
+            guards: lookup.guards.iter().map(|(path, allowed)| (slot(path), allowed.clone())).collect(),
+        };
+        let mut wanted = Vec::with_capacity(columns.len());
+        for &index in columns {
+            let column = &table.columns[index];
+            let source = match origin(index, column) {
+                Origin::Answer(lookups) => Source::Lookups(lookups.iter().map(&mut lookup).collect()),
+                Origin::Exists(path) => Source::Exists(lookup(&Lookup { path, guards: Vec::new() }).slot),
+                Origin::Key | Origin::Parent(_) | Origin::Detail(_) => Source::Elsewhere,
+            };
+            wanted.push(Wanted {
+                index,
+                name: column.name.clone(),
+                kind: column.kind,
+                time: column.time,
+                null_on_error: column.null_on_error,
+                empty_is_null: empty_is_null || column.empty_is_null,
+                source,
+            });
+        }
+        let keep = keep.iter().map(|(path, allowed)| (slot(path), allowed.clone())).collect();
+        let mut meta_trie = Trie::default();
+        for (slot, path) in meta.iter().enumerate() {
+            meta_trie.want(path, slot);
+        }
+        let fields: Vec<_> = columns.iter().map(|&index| table.schema.field(index).clone()).collect();
+        Self {
+            rows: rows.clone(),
+            row,
+            slots,
+            meta: meta_trie,
+            meta_slots: meta.len(),
+            columns: wanted,
+            keep,
+            schema: Arc::new(Schema::new(fields)),
+        }
+    }
+
+    /// The schema of the batches.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Decodes one body.
+    pub(crate) fn decode(&self, body: &[u8], constants: &Constants) -> Result<Decoded, DecodeError> {
+        let mut meta: Captured<'_> = vec![None; self.meta_slots];
+        if self.rows.is_root() && self.meta_slots > 0 {
+            // Rows and paging values overlap: read the latter in a pass of their own.
+            let mut json = serde_json::Deserializer::from_slice(body);
+            let pick = Pick { trie: &self.meta, captured: &mut meta };
+            pick.deserialize(&mut json).map_err(|e| json_error(&e, body))?;
+        }
+        let mut sink = Sink {
+            decoder: self,
+            builders: self.columns.iter().map(|c| ColumnBuilder::new(c.kind, c.time)).collect(),
+            captured: vec![None; self.slots],
+            meta: &mut meta,
+            rows: 0,
+            kept: 0,
+            found: false,
+            failure: None,
+        };
+        let mut json = serde_json::Deserializer::from_slice(body);
+        let walk = Envelope { sink: &mut sink, remaining: &self.rows.0, meta: Some(&self.meta) };
+        let walked = walk.deserialize(&mut json).and_then(|()| json.end());
+        if let Some(failure) = sink.failure.take() {
+            return Err(failure);
+        }
+        walked.map_err(|e| json_error(&e, body))?;
+        if !sink.found {
+            return Err(DecodeError::NoRows(format!("there is nothing at {}, where the rows should be", self.rows)));
+        }
+        let (rows, kept) = (sink.rows, sink.kept);
+        let arrays = sink.builders.into_iter().map(ColumnBuilder::finish).collect();
+        let batch = self.batch(arrays, kept, constants)?;
+        let meta = meta.into_iter().map(|raw| raw.and_then(|raw| value::text(value::json(raw))).map(Into::into));
+        Ok(Decoded { batch, rows, meta: meta.collect() })
+    }
+
+    fn batch(&self, arrays: Vec<ArrayRef>, rows: usize, constants: &Constants) -> Result<RecordBatch, DecodeError> {
+        let filled = self.columns.iter().zip(arrays).map(|(column, array)| match constants.get(&column.index) {
+            None if matches!(column.source, Source::Elsewhere) => Ok(new_null_array(&column.kind.data_type(), rows)),
+            None => Ok(array),
+            Some(constant) => {
+                fill(array, constant, &column.kind.data_type(), rows, matches!(column.source, Source::Elsewhere))
+            }
+        });
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        filled
+            .collect::<Result<Vec<_>, _>>()
+            .and_then(|arrays| RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options))
+            .map_err(|error| DecodeError::BadValue(error.to_string()))
+    }
+}
+
+/// The constant everywhere, or where the answer has nothing.
+fn fill(
+    array: ArrayRef,
+    constant: &ScalarValue,
+    data_type: &DataType,
+    rows: usize,
+    everywhere: bool,
+) -> Result<ArrayRef, arrow::error::ArrowError> {
+    let to_arrow = |error: datafusion::error::DataFusionError| arrow::error::ArrowError::CastError(error.to_string());
+    let constant = constant.cast_to(data_type).map_err(to_arrow)?;
+    if everywhere {
+        return constant.to_array_of_size(rows).map_err(to_arrow);
+    }
+    if array.null_count() == 0 {
+        return Ok(array);
+    }
+    let present = arrow::compute::is_not_null(&array)?;
+    let constant = constant.to_scalar().map_err(to_arrow)?;
+    arrow::compute::kernels::zip::zip(&present, &array, &constant)
+}
+
+fn json_error(error: &serde_json::Error, body: &[u8]) -> DecodeError {
+    if error.is_eof() && !body.is_empty() {
+        return DecodeError::CutShort;
+    }
+    let start: String = String::from_utf8_lossy(&body[..body.len().min(120)])
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(60)
+        .collect();
+    DecodeError::NotJson(format!(
+        "the body is not JSON (line {}, column {}); it begins `{start}`",
+        error.line(),
+        error.column()
+    ))
+}
+
+/// Reads the texts at `paths` of a body; all `None` when it is not JSON.
+pub(crate) fn pick_texts<const N: usize>(body: &[u8], paths: [&JsonPath; N]) -> [Option<String>; N] {
+    let mut trie = Trie::default();
+    for (slot, path) in paths.into_iter().enumerate() {
+        trie.want(path, slot);
+    }
+    let mut captured: Captured<'_> = vec![None; N];
+    let mut json = serde_json::Deserializer::from_slice(body);
+    // A body that breaks off later may still have told enough.
+    let _ = Pick { trie: &trie, captured: &mut captured }.deserialize(&mut json);
+    let mut texts = captured.into_iter().map(|raw| raw.and_then(|raw| value::text(value::json(raw))).map(Into::into));
+    std::array::from_fn(|_| texts.next().flatten())
+}

@@ -1,0 +1,477 @@
+//! The client of one source.
+//!
+//! Owns: one request with its retries, what errors say, the source's health. Does not own: address and credentials
+//! (`access`), paging (`scan`).
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use reqwest::header::HeaderMap;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
+use tripline_engine::{Environment, ScanError, ScanErrorKind, ScanRun, ScanStats, SharedClock};
+use url::Url;
+
+use super::access::{Access, Unconfigured, configure};
+use super::limiter::{Limiter, TooLate};
+use super::quota::Quota;
+use super::retry::{TRIES, Verdict, backoff, judge};
+use super::text::{clean, message};
+use super::transport::{RawAnswer, Transport, TransportError};
+use super::url::SafeUrl;
+use crate::decode::{DecodeError, pick_texts};
+use crate::spec::{Auth, SourceSpec};
+
+/// Who asks for a request, and what an answer may mean to them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ask<'a> {
+    /// The query and its counters.
+    pub(crate) run: &'a ScanRun,
+    /// Table, for messages.
+    pub(crate) table: &'a str,
+    /// Statuses that mean the endpoint does not exist here.
+    pub(crate) absent: &'a [u16],
+    /// Whether such an answer only settles which generation of the API to use.
+    pub(crate) probing: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone)]
+pub(crate) enum Failure {
+    /// The server does not have this endpoint.
+    Absent(Box<ScanError>),
+    /// The vendor says that this one key cannot be listed; a fan-out goes on without it.
+    Skipped(String, Box<ScanError>),
+    /// The body is larger than anyone takes; a smaller page may do.
+    TooLarge(Box<ScanError>),
+    /// Anything else.
+    Error(Box<ScanError>),
+}
+
+impl Failure {
+    /// The error, whatever it may mean to others.
+    pub(crate) fn into_error(self) -> ScanError {
+        match self {
+            Self::Absent(error) | Self::Skipped(_, error) | Self::TooLarge(error) | Self::Error(error) => *error,
+        }
+    }
+}
+
+impl From<ScanError> for Failure {
+    fn from(error: ScanError) -> Self {
+        Self::Error(Box::new(error))
+    }
+}
+
+/// A read answer.
+#[derive(Debug)]
+pub(crate) struct Answer<T> {
+    /// What the reader made of the body.
+    pub(crate) value: T,
+    pub(crate) headers: HeaderMap,
+}
+
+/// How a source has been doing, for people who watch.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Health {
+    /// Requests left, as the vendor last said.
+    pub remaining: Option<u64>,
+    /// When the quota is renewed, as the vendor last said.
+    pub reset_at: Option<DateTime<Utc>>,
+    /// When a request last succeeded.
+    pub last_success_at: Option<DateTime<Utc>>,
+    /// When a request last failed for good, and why.
+    pub last_failure: Option<(DateTime<Utc>, String)>,
+    /// How long the last successful request took.
+    pub latency: Option<Duration>,
+    /// How long no request is sent because the vendor asked for a pause.
+    pub paused_for: Option<Duration>,
+}
+
+/// One source's client, shared by all queries.
+pub(crate) struct SourceClient {
+    spec: Arc<SourceSpec>,
+    access: Result<Access, Unconfigured>,
+    secrets: Vec<SecretString>,
+    transport: Arc<dyn Transport>,
+    limiter: Limiter,
+    rng: Mutex<StdRng>,
+    health: Mutex<Health>,
+    clock: SharedClock,
+}
+
+impl fmt::Debug for SourceClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let base = self.access.as_ref().map(|access| SafeUrl::new(access.base.clone()));
+        f.debug_struct("SourceClient").field("source", &self.spec.name).field("base", &base).finish_non_exhaustive()
+    }
+}
+
+impl SourceClient {
+    pub(crate) fn new(
+        spec: Arc<SourceSpec>,
+        environment: &Environment,
+        transport: Arc<dyn Transport>,
+        clock: SharedClock,
+        seed: u64,
+    ) -> Self {
+        let found: Vec<Option<String>> = spec
+            .inputs
+            .iter()
+            .map(|input| {
+                let names: Vec<&str> = input.env.iter().map(String::as_str).collect();
+                environment.first(&names).map(|(_, value)| value.to_owned()).or_else(|| input.default.clone())
+            })
+            .collect();
+        let secrets = spec
+            .inputs
+            .iter()
+            .zip(&found)
+            .filter(|(input, _)| input.secret)
+            .filter_map(|(_, value)| value.clone().map(SecretString::from))
+            .collect();
+        let access = configure(&spec, environment, found);
+        let limiter = Limiter::new(spec.limits.concurrency, spec.limits.requests_per_minute);
+        Self {
+            access,
+            secrets,
+            transport,
+            limiter,
+            rng: Mutex::new(StdRng::seed_from_u64(seed)),
+            health: Mutex::default(),
+            clock,
+            spec,
+        }
+    }
+
+    pub(crate) fn spec(&self) -> &Arc<SourceSpec> {
+        &self.spec
+    }
+
+    pub(crate) fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+
+    /// What is missing, if anything.
+    pub(crate) fn unconfigured(&self) -> Option<&Unconfigured> {
+        self.access.as_ref().err()
+    }
+
+    /// The base URL; an error that says what to set when there is none.
+    pub(crate) fn base(&self, table: &str) -> Result<&Url, ScanError> {
+        self.access(table).map(|access| &access.base)
+    }
+
+    fn access(&self, table: &str) -> Result<&Access, ScanError> {
+        self.access.as_ref().map_err(|missing| {
+            ScanError::new(&self.spec.name, table, ScanErrorKind::NotConfigured, missing.detail.clone())
+                .hint(format!("set {}", missing.variables.join(", ")))
+        })
+    }
+
+    /// The value of an input, for paths and parameters.
+    pub(crate) fn input(&self, index: usize) -> &str {
+        self.access.as_ref().ok().and_then(|access| access.inputs.get(index)).map_or("", String::as_str)
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        health.paused_for = self.limiter.paused_for();
+        health
+    }
+
+    fn note_health(&self, change: impl FnOnce(&mut Health)) {
+        change(&mut self.health.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Sends a GET until there is an answer that `read` understands, at most [`TRIES`] times, never past the deadline.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub(crate) async fn get<T>(
+        &self,
+        url: &SafeUrl,
+        ask: Ask<'_>,
+        read: impl Fn(&Bytes) -> Result<T, DecodeError>,
+    ) -> Result<Answer<T>, Failure> {
+        let access = self.access(ask.table)?;
+        let asked = format!("GET {url}");
+        let mut sent = url.expose().clone();
+        if let Some((name, secret)) = &access.query {
+            sent.query_pairs_mut().append_pair(name, secret.expose_secret());
+        }
+        let source = self.spec.name.as_str();
+        let (query, stats) = (&ask.run.query, &ask.run.stats);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let waiting = Instant::now();
+            let turn = query.guard(source, ask.table, &asked, self.limiter.turn(query.deadline)).await?;
+            let permit = turn.map_err(|late| self.failed(self.too_late(late, &asked, ask.table)))?;
+            if !waiting.elapsed().is_zero() {
+                stats.add_wait(waiting.elapsed());
+            }
+            query.spend_request(source, ask.table)?;
+            let mut counted = Counted { stats, done: false };
+            let started = Instant::now();
+            let exchange = self.transport.get(sent.clone(), access.headers.clone());
+            let outcome = query.guard(source, ask.table, &asked, exchange).await?;
+            drop(permit);
+            let (kind, status, detail, throttled) = match outcome {
+                Err(TransportError::Connection(detail)) => (ScanErrorKind::Connection, None, detail, None),
+                Err(TransportError::TimedOut(after)) => {
+                    (ScanErrorKind::Connection, None, format!("nothing came for {after:?}"), None)
+                }
+                Err(TransportError::TooLarge) => {
+                    let error = self
+                        .error(ask.table, ScanErrorKind::Malformed, &asked, "the body is larger than 64 MiB")
+                        .hint("select fewer columns, or add a LIMIT so that pages are smaller");
+                    return Err(Failure::TooLarge(Box::new(error)));
+                }
+                Err(TransportError::Redirected(detail)) => {
+                    let hint = format!("check {}", self.base_variables());
+                    let error = self.error(ask.table, ScanErrorKind::BadRequest, &asked, &detail).hint(hint);
+                    return Err(self.failed(error).into());
+                }
+                Ok(answer) => {
+                    stats.add_bytes(answer.body.len());
+                    let quota = Quota::read(&answer.headers, &self.spec.limits, self.clock.now());
+                    self.adopt(&quota);
+                    let status = answer.status.as_u16();
+                    if ask.absent.contains(&status) {
+                        if ask.probing {
+                            counted.as_probe();
+                        }
+                        let error = self.status_error(ask.table, ScanErrorKind::NotFound, &asked, &answer);
+                        return Err(Failure::Absent(Box::new(error)));
+                    }
+                    match self.judge(&answer, &quota) {
+                        (Verdict::Accept, _) => match read(&answer.body) {
+                            Ok(value) => {
+                                let now = self.clock.now();
+                                self.note_health(|health| {
+                                    health.last_success_at = Some(now);
+                                    health.latency = Some(started.elapsed());
+                                });
+                                return Ok(Answer { value, headers: answer.headers });
+                            }
+                            // Worth another try: the connection may have been cut where the length was not known.
+                            Err(DecodeError::CutShort) => {
+                                (ScanErrorKind::Malformed, Some(status), DecodeError::CutShort.to_string(), None)
+                            }
+                            Err(error) => {
+                                let detail = clean(&error.to_string(), &self.secrets);
+                                let error = self
+                                    .error(ask.table, ScanErrorKind::Malformed, &asked, &detail)
+                                    .status(status)
+                                    .hint(self.malformed_hint(&error));
+                                return Err(self.failed(error).into());
+                            }
+                        },
+                        (Verdict::Fail(kind), code) => {
+                            let error = match &code {
+                                Some(code) => self.code_error(ask.table, kind, &asked, code),
+                                None => self.status_error(ask.table, kind, &asked, &answer),
+                            };
+                            let skips = self.spec.errors.as_ref().zip(code).filter(|(e, code)| e.skip.contains(code));
+                            return Err(match skips {
+                                Some((_, code)) => Failure::Skipped(code, Box::new(error)),
+                                None => self.failed(error).into(),
+                            });
+                        }
+                        (Verdict::Again(kind), code) => {
+                            let detail = code.unwrap_or_else(|| message(&answer.body, &self.secrets));
+                            (kind, Some(status), clean(&detail, &self.secrets), None)
+                        }
+                        (Verdict::Throttled(wait), code) => {
+                            let detail = code.unwrap_or_else(|| message(&answer.body, &self.secrets));
+                            (ScanErrorKind::RateLimited, Some(status), clean(&detail, &self.secrets), Some(wait))
+                        }
+                    }
+                }
+            };
+            drop(counted);
+
+            let mut error = self.error(ask.table, kind, &asked, &detail);
+            if let Some(status) = status {
+                error = error.status(status);
+            }
+            if tries >= TRIES {
+                let error = error.hint(self.hint(kind, &format!("{TRIES} tries failed")));
+                return Err(self.failed(error).into());
+            }
+            let pause = self.pause_before(tries + 1, throttled.flatten());
+            if Instant::now() + pause >= query.deadline {
+                let why = format!("the next try would be in {pause:.0?}, after the query's deadline");
+                return Err(self.failed(error.hint(self.hint(kind, &why))).into());
+            }
+            stats.add_retry();
+            tracing::debug!(source, table = ask.table, request = %url, ?pause, tries, detail, "trying again");
+            if throttled.is_some() {
+                // Everyone waits, not only this request; the limiter's next turn does the waiting.
+                self.limiter.pause(pause);
+            } else {
+                query.guard(source, ask.table, &asked, tokio::time::sleep(pause)).await?;
+                stats.add_wait(pause);
+            }
+        }
+    }
+
+    /// Reads status and body; the vendor's own error code when it came with a successful status.
+    fn judge(&self, answer: &RawAnswer, quota: &Quota) -> (Verdict, Option<String>) {
+        let status = answer.status.as_u16();
+        if let Some(rules) = self.spec.errors.as_ref().filter(|_| answer.status.is_success()) {
+            let [ok, code] = pick_texts(&answer.body, [&rules.ok, &rules.code]);
+            if ok.as_deref() == Some("false") {
+                let code = clean(&code.unwrap_or_else(|| "no reason given".to_owned()), &self.secrets);
+                let verdict = if rules.throttled.contains(&code) {
+                    Verdict::Throttled(quota.wait())
+                } else if rules.unauthorized.contains(&code) {
+                    Verdict::Fail(ScanErrorKind::Unauthorized)
+                } else if rules.not_found.contains(&code) || rules.skip.contains(&code) {
+                    Verdict::Fail(ScanErrorKind::NotFound)
+                } else if rules.failing.contains(&code) {
+                    Verdict::Again(ScanErrorKind::Unavailable)
+                } else {
+                    Verdict::Fail(ScanErrorKind::BadRequest)
+                };
+                return (verdict, Some(code));
+            }
+        }
+        let text = if status == 403 { message(&answer.body, &self.secrets) } else { String::new() };
+        (judge(status, quota, &text), None)
+    }
+
+    /// Takes over what the vendor says of its quota.
+    fn adopt(&self, quota: &Quota) {
+        if let (Some(0), Some(wait)) = (quota.remaining, quota.reset_in) {
+            self.limiter.pause(wait);
+        }
+        let now = self.clock.now();
+        self.note_health(|health| {
+            if quota.remaining.is_some() {
+                health.remaining = quota.remaining;
+            }
+            if let Some(wait) = quota.reset_in {
+                health.reset_at = chrono::TimeDelta::from_std(wait).ok().map(|wait| now + wait);
+            }
+        });
+    }
+
+    fn pause_before(&self, next: u32, asked: Option<Duration>) -> Duration {
+        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        let jitter = backoff(next, &mut *rng);
+        match asked {
+            // A little more than asked for, so that many clients do not return in the same instant.
+            Some(wait) => wait + jitter.min(wait / 10),
+            None => jitter,
+        }
+    }
+
+    fn error(&self, table: &str, kind: ScanErrorKind, asked: &str, detail: &str) -> ScanError {
+        ScanError::new(&self.spec.name, table, kind, detail).request(asked)
+    }
+
+    fn code_error(&self, table: &str, kind: ScanErrorKind, asked: &str, code: &str) -> ScanError {
+        self.error(table, kind, asked, code).status(200).hint(self.hint(kind, ""))
+    }
+
+    fn status_error(&self, table: &str, kind: ScanErrorKind, asked: &str, answer: &RawAnswer) -> ScanError {
+        let detail = message(&answer.body, &self.secrets);
+        self.error(table, kind, asked, &detail).status(answer.status.as_u16()).hint(self.hint(kind, ""))
+    }
+
+    fn too_late(&self, late: TooLate, asked: &str, table: &str) -> ScanError {
+        let until = chrono::TimeDelta::from_std(late.wait).ok().map(|wait| self.clock.now() + wait);
+        let until = until.map(|t| t.format(" (until %H:%M:%SZ)").to_string()).unwrap_or_default();
+        let detail = format!("the quota is used up for another {:.0?}{until}, past the query's deadline", late.wait);
+        self.error(table, ScanErrorKind::RateLimited, asked, &detail)
+            .hint("try again after that, raise the query's deadline, or ask for less")
+    }
+
+    /// Remembers the failure for people who watch.
+    fn failed(&self, error: ScanError) -> ScanError {
+        let now = self.clock.now();
+        self.note_health(|health| health.last_failure = Some((now, error.to_string())));
+        error
+    }
+
+    fn base_variables(&self) -> String {
+        self.spec.base_url.env.join(" or ")
+    }
+
+    /// The variables that hold the credentials.
+    fn credential_variables(&self) -> String {
+        let indexes: Vec<usize> = match &self.spec.auth {
+            Auth::None => Vec::new(),
+            Auth::Bearer { token } => vec![*token],
+            Auth::Basic { username, password } => vec![*username, *password],
+            Auth::Header { value, .. } | Auth::Query { value, .. } => vec![*value],
+        };
+        let names: Vec<String> = indexes.into_iter().map(|i| self.spec.inputs[i].env.join(" or ")).collect();
+        names.join(" and ")
+    }
+
+    fn hint(&self, kind: ScanErrorKind, why: &str) -> String {
+        let hint = match kind {
+            ScanErrorKind::Unauthorized => {
+                format!(
+                    "check {}: is it valid, and does it have the scopes this table needs?",
+                    self.credential_variables()
+                )
+            }
+            ScanErrorKind::NotFound => {
+                let mut variables: Vec<String> =
+                    self.spec.inputs.iter().filter(|input| !input.secret).map(|input| input.env.join(" or ")).collect();
+                variables.push(self.base_variables());
+                format!("check the keys in the query, {}, and that the credentials may see it", variables.join(", "))
+            }
+            ScanErrorKind::Connection => {
+                format!("check that the address in {} can be reached from here", self.base_variables())
+            }
+            ScanErrorKind::RateLimited => "ask for less, or wait until the vendor's quota is renewed".to_owned(),
+            ScanErrorKind::Unavailable => format!("check the vendor's status page, and {}", self.base_variables()),
+            _ => String::new(),
+        };
+        match (why, hint.as_str()) {
+            ("", _) => hint,
+            (_, "") => why.to_owned(),
+            _ => format!("{why}; {hint}"),
+        }
+    }
+
+    fn malformed_hint(&self, error: &DecodeError) -> String {
+        match error {
+            DecodeError::NotJson(_) => format!("check that {} is the address of the API", self.base_variables()),
+            _ => {
+                format!("the vendor's answer departs from {}; leave the column out, or adapt the spec", self.spec.file)
+            }
+        }
+    }
+}
+
+/// Counts one request when it is over, however it ends, as what it turned out to be.
+struct Counted<'a> {
+    stats: &'a ScanStats,
+    done: bool,
+}
+
+impl Counted<'_> {
+    fn as_probe(&mut self) {
+        self.done = true;
+        self.stats.add_probe();
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.stats.add_request();
+        }
+    }
+}

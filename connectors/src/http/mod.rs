@@ -1,0 +1,25 @@
+//! Talking to a vendor: one client per source, shared by all queries.
+//!
+//! Owns: URLs and what of them may be shown, sending, the limiter, retries, what a status means. Does not own: which
+//! requests a query needs (`plan`, `scan`) nor what the bodies hold (`decode`).
+//!
+//! Must hold: only GET; secrets are in requests and nowhere else; nothing waits past the query's deadline or its
+//! cancellation; a request goes to the configured host or nowhere.
+
+mod access;
+mod client;
+mod limiter;
+mod link;
+mod quota;
+mod retry;
+mod text;
+mod transport;
+mod url;
+
+pub use client::Health;
+pub(crate) use client::{Ask, Failure, SourceClient};
+pub(crate) use link::Links;
+pub(crate) use transport::{HttpTransport, Transport};
+#[cfg(test)]
+pub(crate) use transport::{RawAnswer, TransportError};
+pub(crate) use url::{NotAPathPart, SafeUrl, Target, path_part};

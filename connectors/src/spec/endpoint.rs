@@ -1,0 +1,454 @@
+//! What a spec says of one way to list a table: request, pages, order, filters, field groups, derivation.
+//!
+//! Owns: [`Endpoint`] and its reader. Does not own: filters (`filter`), nor what is sent for a given query (`plan`).
+
+use super::column::{Column, ColumnKind, Lookup, Origin, read_guards, read_lookups};
+use super::filter::{self, Conditions, Filter};
+use super::node::{Fields, Node, Problems, one_of};
+use super::path::JsonPath;
+use super::source::{Input, Slot, json_path, template};
+use super::table::{find_column, read_by_column};
+use super::template::Template;
+
+/// One way to list a table: a generation of the vendor's API.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// What people call it; shown by `EXPLAIN`.
+    pub name: String,
+    /// Path below the base URL.
+    pub path: Template<Slot>,
+    /// Parameters sent with every request.
+    pub params: Vec<(String, Template<Slot>)>,
+    /// Where the rows are in the answer: an array, or one object.
+    pub rows: JsonPath,
+    /// Rows count only where the value at each path, if any, is one of the texts; so a vendor that ignores the
+    /// parameter that selects them costs time only.
+    pub keep: Vec<(JsonPath, Vec<String>)>,
+    /// How to reach the next page.
+    pub pagination: Pagination,
+    /// How to ask for a page of a given size.
+    pub page_size: Option<PageSize>,
+    /// The order rows come in, and what must be sent for it.
+    pub order: Option<VendorOrder>,
+    /// Other orders that can be asked for.
+    pub sorts: Vec<VendorOrder>,
+    /// Predicates the vendor understands; at most one entry per column.
+    pub filters: Vec<Filter>,
+    /// The vendor's JSON filter language, for what plain parameters cannot say.
+    pub conditions: Option<Conditions>,
+    /// How to ask for some columns only.
+    pub fields: Option<FieldGroups>,
+    /// Places of columns where they differ from the table's.
+    pub lookups: Vec<(usize, Vec<Lookup>)>,
+    /// Several rows of the answer may make one row here: only the last of a page with the same key counts, rows
+    /// without a key do not.
+    pub unique: bool,
+    /// Whether empty text is NULL in every column.
+    pub empty_is_null: bool,
+    /// What the rows are derived from, when they are not the vendor's own; noted in the report.
+    pub derived_from: Option<String>,
+    /// Columns computed from the rows of another table.
+    pub aggregate: Option<Aggregate>,
+    /// The vendor's own end of what can be read.
+    pub cap: Option<Cap>,
+    /// What a reader of a column should know.
+    pub notes: Vec<(usize, String)>,
+    /// Statuses that mean the server does not have this endpoint.
+    pub absent: Vec<u16>,
+}
+
+/// How to reach the next page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pagination {
+    /// There is one page.
+    None,
+    /// Pages are numbered.
+    Page {
+        /// Parameter of the page number.
+        param: String,
+        /// Number of the first page.
+        start: u64,
+        /// Where the answer has the number of pages.
+        total_pages: Option<JsonPath>,
+        /// Where the answer has the number of rows in all.
+        total: Option<JsonPath>,
+        /// Whether the `Link` header names the last and the next page.
+        link: bool,
+    },
+    /// Rows are skipped by count.
+    Offset {
+        /// Parameter of the number of rows to skip.
+        param: String,
+        /// Where the answer has the number of rows in all.
+        total: Option<JsonPath>,
+        /// Where the answer says whether there is more.
+        more: Option<JsonPath>,
+    },
+    /// The answer holds an opaque cursor for the next page.
+    Cursor {
+        /// Parameter of the cursor.
+        param: String,
+        /// Where the answer has the next cursor; none or an empty one ends the listing.
+        next: JsonPath,
+        /// Where the answer says whether there is more.
+        more: Option<JsonPath>,
+    },
+    /// The `Link` header has the next page's URL.
+    Link {
+        /// Whether only `results="true"` means that there is a next page.
+        check_results: bool,
+    },
+    /// The body has the next page's URL.
+    NextUrl {
+        /// Where.
+        next: JsonPath,
+    },
+}
+
+/// How to ask for a page of a given size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageSize {
+    /// Parameter.
+    pub param: String,
+    /// Largest page the vendor gives.
+    pub max: usize,
+}
+
+/// An order the vendor produces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VendorOrder {
+    /// The column ordered by.
+    pub column: usize,
+    /// Newest or largest first.
+    pub descending: bool,
+    /// Parameters that ask for it.
+    pub params: Vec<(String, String)>,
+}
+
+/// How to ask for some columns only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldGroups {
+    /// Parameter that takes a comma-separated list of groups.
+    pub param: String,
+    /// Groups always asked for.
+    pub always: Vec<String>,
+    /// Groups and the columns that need them.
+    pub groups: Vec<(String, Vec<usize>)>,
+}
+
+/// Columns computed from the rows of another table of the source, for the rows of one page at a time.
+#[derive(Debug, Clone)]
+pub struct Aggregate {
+    /// Position of that table among the source's tables.
+    pub table: usize,
+    /// Its column that holds this table's (only) primary key.
+    pub key: usize,
+    /// Columns here and what they are computed by.
+    pub columns: Vec<(usize, Function)>,
+}
+
+/// What an aggregate column is; numbers are columns of the other table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Function {
+    /// Sum of a number.
+    Sum(usize),
+    /// Number of rows in which a column is not NULL.
+    Count(usize),
+    /// Earliest time.
+    Min(usize),
+    /// Latest time.
+    Max(usize),
+    /// Seconds from the earliest of one time to the latest of another.
+    Span(usize, usize),
+}
+
+/// The vendor's own end of what can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cap {
+    /// Rows after which the vendor gives no more.
+    pub rows: usize,
+    /// Whether it applies only when a filter is sent.
+    pub only_filtered: bool,
+    /// What to tell the reader.
+    pub hint: String,
+}
+
+/// What an endpoint may refer to.
+pub(crate) struct Context<'a> {
+    pub(crate) inputs: &'a [Input],
+    pub(crate) columns: &'a [Column],
+    pub(crate) names: &'a [&'a str],
+    pub(crate) tables: &'a [(&'a str, Vec<&'a str>)],
+}
+
+/// Reads one endpoint.
+pub(crate) fn read(node: &Node, context: &Context<'_>, problems: &mut Problems) -> Option<Endpoint> {
+    let names = context.names;
+    let mut fields = node.fields("an endpoint", problems)?;
+    let name = fields.required_text("name", problems);
+    let keys: Vec<&str> = context
+        .columns
+        .iter()
+        .map(|column| if column.origin == Origin::Key { column.name.as_str() } else { "" })
+        .collect();
+    let path = fields.required("path", problems).and_then(|n| {
+        let path = template(n, "`path`", context.inputs, &keys, problems)?;
+        if !matches!(path.0.first(), Some(super::template::Part::Literal(text)) if text.starts_with('/')) {
+            problems.add(n.at, "`path` must start with `/`");
+        }
+        Some(path)
+    });
+    let mut params = Vec::new();
+    if let Some(node) = fields.take("params") {
+        for (key, node) in node.map("`params`", problems).unwrap_or_default() {
+            let value = template(node, &format!("the parameter `{}`", key.name), context.inputs, &keys, problems);
+            params.extend(value.map(|value| (key.name.clone(), value)));
+        }
+    }
+    let rows = fields.take("rows").and_then(|n| json_path(n, "`rows`", problems)).unwrap_or_default();
+    let keep = fields.take("keep_when").map(|n| read_guards(n, "`keep_when`", problems)).unwrap_or_default();
+    let pagination = fields.take("pagination").and_then(|n| read_pagination(n, problems)).unwrap_or(Pagination::None);
+    let page_size = fields.take("page_size").and_then(|node| {
+        let mut fields = node.fields("`page_size`", problems)?;
+        let param = fields.required_text("param", problems);
+        let max = fields.required("max", problems).and_then(|n| n.positive("`max`", problems));
+        fields.finish(problems);
+        Some(PageSize { param: param?, max: max? })
+    });
+    let order = fields.take("order").and_then(|n| read_order(n, context, problems));
+    let mut sorts = Vec::new();
+    for node in fields.take("sorts").and_then(|n| n.list("`sorts`", problems)).unwrap_or_default() {
+        sorts.extend(read_order(node, context, problems));
+    }
+    let filters = fields.take("filters").map(|n| filter::read_all(n, context, problems)).unwrap_or_default();
+    let conditions = fields.take("conditions").and_then(|n| filter::read_conditions(n, problems));
+    if let Some(filter) = filters.iter().find(|f| f.condition.is_some())
+        && conditions.is_none()
+    {
+        problems.add(
+            node.at,
+            format!("the filter on `{}` has a `condition`, but the endpoint has no `conditions`", names[filter.column]),
+        );
+    }
+    let field_groups = fields.take("fields").and_then(|n| read_field_groups(n, names, problems));
+    let lookups = read_by_column(fields.take("paths"), "`paths`", names, problems, |node, problems| {
+        Some(read_lookups(node, problems))
+    });
+    let unique = fields.flag("unique", false, problems);
+    let empty_is_null = fields.flag("empty_is_null", false, problems);
+    let derived_from = fields.text("derived_from", problems);
+    let aggregate = fields.take("aggregate").and_then(|n| read_aggregate(n, context, problems));
+    let cap = fields.take("cap").and_then(|n| read_cap(n, problems));
+    let notes = read_by_column(fields.take("notes"), "`notes`", names, problems, |node, p| node.text("a note", p));
+    let absent = match fields.take("absent") {
+        None => vec![404, 410, 501],
+        Some(node) => node
+            .texts("`absent`", problems)
+            .into_iter()
+            .filter_map(|(at, text)| match text.parse::<u16>() {
+                Ok(status) if (400..600).contains(&status) => Some(status),
+                _ => {
+                    problems.add(at, format!("`absent` lists `{text}`, which is no HTTP status from 400 to 599"));
+                    None
+                }
+            })
+            .collect(),
+    };
+    fields.finish(problems);
+    Some(Endpoint {
+        name: name?,
+        path: path?,
+        params,
+        rows,
+        keep,
+        pagination,
+        page_size,
+        order,
+        sorts,
+        filters,
+        conditions,
+        fields: field_groups,
+        lookups,
+        unique,
+        empty_is_null,
+        derived_from,
+        aggregate,
+        cap,
+        notes,
+        absent,
+    })
+}
+
+fn read_pagination(node: &Node, problems: &mut Problems) -> Option<Pagination> {
+    #[derive(Clone, Copy)]
+    enum Kind {
+        None,
+        Page,
+        Offset,
+        Cursor,
+        Link,
+        NextUrl,
+    }
+    const KINDS: &[(&str, Kind)] = &[
+        ("none", Kind::None),
+        ("page", Kind::Page),
+        ("offset", Kind::Offset),
+        ("cursor", Kind::Cursor),
+        ("link", Kind::Link),
+        ("next_url", Kind::NextUrl),
+    ];
+    fn path(fields: &mut Fields<'_>, name: &'static str, problems: &mut Problems) -> Option<JsonPath> {
+        fields.take(name).and_then(|n| json_path(n, &format!("`{name}`"), problems))
+    }
+    let mut fields = node.fields("`pagination`", problems)?;
+    let kind = fields.required("type", problems)?.choice("the pagination `type`", KINDS, problems)?;
+    let pagination = match kind {
+        Kind::None => Some(Pagination::None),
+        Kind::Page => {
+            let param = fields.required_text("param", problems);
+            let start = match fields.take("start").map(|n| (n.at, n.text("`start`", problems))) {
+                None => 1,
+                Some((at, text)) => text.and_then(|t| t.parse().ok()).filter(|n| *n <= 1).unwrap_or_else(|| {
+                    problems.add(at, "`start` must be the number of the first page, 0 or 1");
+                    1
+                }),
+            };
+            let total_pages = path(&mut fields, "total_pages", problems);
+            let total = path(&mut fields, "total", problems);
+            let link = fields.flag("link", false, problems);
+            param.map(|param| Pagination::Page { param, start, total_pages, total, link })
+        }
+        Kind::Offset => {
+            let param = fields.required_text("param", problems);
+            let total = path(&mut fields, "total", problems);
+            let more = path(&mut fields, "more", problems);
+            param.map(|param| Pagination::Offset { param, total, more })
+        }
+        Kind::Cursor => {
+            let param = fields.required_text("param", problems);
+            let next = fields.required("next", problems).and_then(|n| json_path(n, "`next`", problems));
+            let more = path(&mut fields, "more", problems);
+            param.zip(next).map(|(param, next)| Pagination::Cursor { param, next, more })
+        }
+        Kind::Link => Some(Pagination::Link { check_results: fields.flag("check_results", false, problems) }),
+        Kind::NextUrl => {
+            let next = fields.required("next", problems).and_then(|n| json_path(n, "`next`", problems));
+            next.map(|next| Pagination::NextUrl { next })
+        }
+    };
+    fields.finish(problems);
+    pagination
+}
+
+fn read_order(node: &Node, context: &Context<'_>, problems: &mut Problems) -> Option<VendorOrder> {
+    let mut fields = node.fields("an order", problems)?;
+    let column = fields.required("column", problems).and_then(|node| {
+        let name = node.text("`column`", problems)?;
+        find_column(&name, node.at, "the order", context.names, problems)
+    });
+    let descending = fields
+        .required("direction", problems)
+        .and_then(|n| n.choice("`direction`", &[("asc", false), ("desc", true)], problems));
+    let params = fields.take("params").map(|n| read_texts(n, "`params`", problems)).unwrap_or_default();
+    fields.finish(problems);
+    Some(VendorOrder { column: column?, descending: descending?, params })
+}
+
+/// A mapping of texts.
+pub(crate) fn read_texts(node: &Node, what: &str, problems: &mut Problems) -> Vec<(String, String)> {
+    let entries = node.map(what, problems).unwrap_or_default();
+    entries.iter().filter_map(|(key, node)| Some((key.name.clone(), node.text(what, problems)?))).collect()
+}
+
+fn read_columns(node: &Node, what: &str, names: &[&str], problems: &mut Problems) -> Vec<usize> {
+    let texts = node.texts(what, problems);
+    texts.into_iter().filter_map(|(at, name)| find_column(&name, at, what, names, problems)).collect()
+}
+
+fn read_field_groups(node: &Node, names: &[&str], problems: &mut Problems) -> Option<FieldGroups> {
+    let mut fields = node.fields("`fields`", problems)?;
+    let param = fields.required_text("param", problems);
+    let always = fields.take("always").map(|n| n.texts("`always`", problems)).unwrap_or_default();
+    let mut groups = Vec::new();
+    if let Some(node) = fields.required("groups", problems) {
+        for (key, node) in node.map("`groups`", problems).unwrap_or_default() {
+            groups.push((key.name.clone(), read_columns(node, "`groups`", names, problems)));
+        }
+    }
+    fields.finish(problems);
+    Some(FieldGroups { param: param?, always: always.into_iter().map(|(_, text)| text).collect(), groups })
+}
+
+fn read_aggregate(node: &Node, context: &Context<'_>, problems: &mut Problems) -> Option<Aggregate> {
+    let mut fields = node.fields("`aggregate`", problems)?;
+    let table = fields.required("table", problems).and_then(|node| {
+        let name = node.text("`table`", problems)?;
+        let found = context.tables.iter().position(|(table, _)| *table == name);
+        if found.is_none() {
+            let known = one_of(context.tables.iter().map(|(table, _)| *table));
+            problems.add(node.at, format!("the table `{name}` does not exist; there is {known}"));
+        }
+        found
+    })?;
+    let there = context.tables[table].1.as_slice();
+    let key = fields.required("key", problems).and_then(|node| {
+        let name = node.text("`key`", problems)?;
+        find_column(&name, node.at, "`key`", there, problems)
+    });
+    let columns =
+        read_by_column(fields.required("columns", problems), "`columns`", context.names, problems, |node, problems| {
+            read_function(node, there, problems)
+        });
+    for (index, function) in &columns {
+        let expected = match function {
+            Function::Sum(_) | Function::Span(..) => ColumnKind::Float,
+            Function::Count(_) => ColumnKind::Int,
+            Function::Min(_) | Function::Max(_) => ColumnKind::Timestamp,
+        };
+        if context.columns.get(*index).is_some_and(|column| column.kind != expected) {
+            problems.add(
+                node.at,
+                format!("the aggregate column `{}` must be of type {}", context.names[*index], expected.name()),
+            );
+        }
+    }
+    fields.finish(problems);
+    Some(Aggregate { table, key: key?, columns })
+}
+
+fn read_function(node: &Node, there: &[&str], problems: &mut Problems) -> Option<Function> {
+    const WHAT: &str = "an aggregate";
+    let entries = node.map(WHAT, problems)?;
+    let [(key, node)] = entries else {
+        problems.add(node.at, "an aggregate column is one of `sum`, `count`, `min`, `max` or `span` with its column");
+        return None;
+    };
+    let columns = read_columns(node, WHAT, there, problems);
+    match (key.name.as_str(), columns.as_slice()) {
+        ("sum", [column]) => Some(Function::Sum(*column)),
+        ("count", [column]) => Some(Function::Count(*column)),
+        ("min", [column]) => Some(Function::Min(*column)),
+        ("max", [column]) => Some(Function::Max(*column)),
+        ("span", [from, to]) => Some(Function::Span(*from, *to)),
+        ("sum" | "count" | "min" | "max" | "span", _) => {
+            problems.add(node.at, "`span` takes two columns, the other aggregates one");
+            None
+        }
+        (other, _) => {
+            problems.add(key.at, format!("`{other}` is no aggregate; it must be sum, count, min, max or span"));
+            None
+        }
+    }
+}
+
+fn read_cap(node: &Node, problems: &mut Problems) -> Option<Cap> {
+    let mut fields = node.fields("`cap`", problems)?;
+    let rows = fields.required("rows", problems).and_then(|n| n.positive("`rows`", problems));
+    let only_filtered = fields
+        .take("when")
+        .and_then(|n| n.choice("`when`", &[("always", false), ("filtered", true)], problems))
+        .unwrap_or(false);
+    let hint = fields.required_text("hint", problems);
+    fields.finish(problems);
+    Some(Cap { rows: rows?, only_filtered, hint: hint? })
+}

@@ -1,0 +1,307 @@
+//! What a spec says of the predicates a vendor understands.
+//!
+//! Owns: [`Filter`], [`Conditions`] and their readers. Does not own: which filters a query uses (`plan`).
+
+use super::column::ColumnKind;
+use super::endpoint::{Context, read_texts};
+use super::node::{Node, Problems};
+use super::table::find_column;
+use super::template::Template;
+
+/// How predicates on one column are handed to the vendor.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    /// The column.
+    pub column: usize,
+    /// For `=` and `IN`.
+    pub equal: Option<Equal>,
+    /// For `>` and `>=`.
+    pub lower: Option<Edge>,
+    /// For `<` and `<=`.
+    pub upper: Option<Edge>,
+    /// For a bound on both sides, where that is written differently.
+    pub both: Option<(String, Template<Token>)>,
+    /// Whether the vendor takes the two bounds only together.
+    pub together: bool,
+    /// How times are written.
+    pub format: TimeStyle,
+    /// Whether the vendor returns exactly the matching rows, as far as the bounds' inclusiveness allows.
+    pub exact: bool,
+    /// The only values that can be pushed, and what each becomes.
+    pub map: Option<Vec<(String, String)>>,
+    /// The column's name in the vendor's JSON filter language.
+    pub condition: Option<String>,
+    /// Pushed only together with filters on these columns.
+    pub needs: Vec<usize>,
+    /// Not pushed together with filters on these columns.
+    pub unless: Vec<usize>,
+    /// Parameters sent along.
+    pub with: Vec<(String, String)>,
+    /// Whether the answer lacks the column, so that the pinned value stands in.
+    pub echo: bool,
+}
+
+/// How `=` and `IN` are handed over.
+#[derive(Debug, Clone)]
+pub struct Equal {
+    /// Where the value goes.
+    pub target: Target,
+    /// How several values go into one request.
+    pub list: ListStyle,
+    /// Whether several values become several requests.
+    pub fan_out: bool,
+}
+
+/// How several values go into one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListStyle {
+    /// They cannot.
+    No,
+    /// `param=a,b`.
+    Comma,
+    /// `param=a&param=b`.
+    Repeat,
+}
+
+/// Where a value goes.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// A parameter of its own.
+    Param(String),
+    /// A word in a parameter that holds a search expression.
+    Word {
+        /// The parameter.
+        param: String,
+        /// The word.
+        text: Template<Token>,
+    },
+}
+
+impl Target {
+    /// The parameter.
+    #[must_use]
+    pub fn param(&self) -> &str {
+        match self {
+            Self::Param(param) | Self::Word { param, .. } => param,
+        }
+    }
+}
+
+/// One side of a range.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    /// Where the bound goes.
+    pub target: Target,
+    /// Whether the vendor returns rows at the bound itself.
+    pub inclusive: bool,
+}
+
+/// What a word of a search expression may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Token {
+    /// The value.
+    Value,
+    /// The lower bound.
+    Lower,
+    /// The upper bound.
+    Upper,
+}
+
+/// How times are written into requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeStyle {
+    /// `2026-11-20T08:00:00.000Z`
+    IsoMs,
+    /// `2026-11-20T08:00:00Z`
+    IsoS,
+    /// Seconds since 1970.
+    EpochS,
+    /// Milliseconds since 1970.
+    EpochMs,
+    /// `1748160000.000100`: seconds since 1970 with six decimals.
+    SlackTs,
+}
+
+impl TimeStyle {
+    /// The smallest step it can express, microseconds.
+    #[must_use]
+    pub fn step(self) -> i64 {
+        match self {
+            Self::IsoMs | Self::EpochMs => 1_000,
+            Self::IsoS | Self::EpochS => 1_000_000,
+            Self::SlackTs => 1,
+        }
+    }
+}
+
+/// A vendor's JSON filter language: one parameter with an array of conditions, which overrides plain parameters.
+#[derive(Debug, Clone)]
+pub struct Conditions {
+    /// The parameter.
+    pub param: String,
+    /// A column is one of several values.
+    pub any_of: Template<ConditionSlot>,
+    /// A time is at or after a bound.
+    pub lower: Template<ConditionSlot>,
+    /// A time is before a bound.
+    pub upper: Template<ConditionSlot>,
+    /// Conditions that always hold for this table.
+    pub always: Vec<String>,
+}
+
+/// What a condition may hold; each is written as JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConditionSlot {
+    /// The vendor's name of the column.
+    Column,
+    /// One value.
+    Value,
+    /// An array of values.
+    Values,
+}
+
+/// Reads the filters of an endpoint.
+pub(crate) fn read_all(node: &Node, context: &Context<'_>, problems: &mut Problems) -> Vec<Filter> {
+    let mut filters = Vec::new();
+    for (key, node) in node.map("`filters`", problems).unwrap_or_default() {
+        let column = find_column(&key.name, key.at, "`filters`", context.names, problems);
+        filters.extend(read_one(column, &key.name, node, context, problems));
+    }
+    filters
+}
+
+fn word(node: &Node, problems: &mut Problems) -> Option<Template<Token>> {
+    let text = node.text("a search word", problems)?;
+    let parsed = Template::parse(&text, |name| match name {
+        "value" => Ok(Token::Value),
+        "lower" => Ok(Token::Lower),
+        "upper" => Ok(Token::Upper),
+        other => Err(format!("a search word takes {{{{value}}}}, {{{{lower}}}} and {{{{upper}}}}, not `{other}`")),
+    });
+    parsed.map_err(|errors| errors.into_iter().for_each(|e| problems.add(node.at, e))).ok()
+}
+
+fn read_one(
+    column: Option<usize>,
+    name: &str,
+    node: &Node,
+    context: &Context<'_>,
+    problems: &mut Problems,
+) -> Option<Filter> {
+    const STYLES: &[(&str, TimeStyle)] = &[
+        ("iso_ms", TimeStyle::IsoMs),
+        ("iso_s", TimeStyle::IsoS),
+        ("epoch_s", TimeStyle::EpochS),
+        ("epoch_ms", TimeStyle::EpochMs),
+        ("slack_ts", TimeStyle::SlackTs),
+    ];
+    const LISTS: &[(&str, ListStyle)] =
+        &[("no", ListStyle::No), ("comma", ListStyle::Comma), ("repeat", ListStyle::Repeat)];
+    let what = format!("the filter on `{name}`");
+    let mut fields = node.fields(&what, problems)?;
+    let into = fields.text("into", problems);
+    let target = |node: &Node, problems: &mut Problems| -> Option<Target> {
+        match &into {
+            None => node.text("a filter's parameter", problems).map(Target::Param),
+            Some(param) => Some(Target::Word { param: param.clone(), text: word(node, problems)? }),
+        }
+    };
+    let list = fields.take("list").and_then(|n| n.choice("`list`", LISTS, problems)).unwrap_or(ListStyle::No);
+    let fan_out = fields.flag("fan_out", false, problems);
+    let equal_node = fields.take("equal");
+    let equal = equal_node.and_then(|n| target(n, problems)).map(|target| Equal { target, list, fan_out });
+    let lower_inclusive = fields.flag("lower_inclusive", true, problems);
+    let upper_inclusive = fields.flag("upper_inclusive", false, problems);
+    let lower_node = fields.take("lower");
+    let lower = lower_node.and_then(|n| target(n, problems)).map(|target| Edge { target, inclusive: lower_inclusive });
+    let upper_node = fields.take("upper");
+    let upper = upper_node.and_then(|n| target(n, problems)).map(|target| Edge { target, inclusive: upper_inclusive });
+    let both = fields.take("both").and_then(|n| {
+        if into.is_none() {
+            problems.add(n.at, "`both` is for filters that go `into` a search expression");
+        }
+        into.clone().zip(word(n, problems))
+    });
+    let together = fields.flag("together", false, problems);
+    let format = fields.take("format").and_then(|n| n.choice("the filter `format`", STYLES, problems));
+    let exact = fields.flag("exact", true, problems);
+    let map = fields.take("map").map(|n| read_texts(n, "`map`", problems));
+    let condition = fields.text("condition", problems);
+    let mut columns = |field: &'static str, problems: &mut Problems| -> Vec<usize> {
+        let texts = fields.take(field).map(|n| n.texts("`needs` or `unless`", problems)).unwrap_or_default();
+        let found = texts.into_iter().filter_map(|(at, name)| find_column(&name, at, &what, context.names, problems));
+        found.collect()
+    };
+    let needs = columns("needs", problems);
+    let unless = columns("unless", problems);
+    let with = fields.take("with").map(|n| read_texts(n, "`with`", problems)).unwrap_or_default();
+    let echo = fields.flag("echo", false, problems);
+    fields.finish(problems);
+
+    let kind = column.and_then(|index| context.columns.get(index)).map(|column| column.kind);
+    let has_range = lower_node.is_some() || upper_node.is_some();
+    if equal_node.is_none() && !has_range && condition.is_none() {
+        problems.add(node.at, format!("{what} needs `equal`, `lower`, `upper` or `condition`"));
+    }
+    if has_range && kind.is_some_and(|kind| kind != ColumnKind::Timestamp) {
+        problems.add(node.at, format!("{what} has bounds, which only timestamps can have"));
+    }
+    if has_range && format.is_none() {
+        problems.add(node.at, format!("{what} needs a `format`: how times are written"));
+    }
+    if matches!(&equal, Some(Equal { target: Target::Word { .. }, .. })) && map.is_none() {
+        // Free text in a search expression could change its meaning.
+        problems.add(node.at, format!("{what} goes into a search expression, so it needs a `map` of allowed values"));
+    }
+    Some(Filter {
+        column: column?,
+        equal,
+        lower,
+        upper,
+        both,
+        together,
+        format: format.unwrap_or(TimeStyle::IsoMs),
+        exact,
+        map,
+        condition,
+        needs,
+        unless,
+        with,
+        echo,
+    })
+}
+
+/// Reads the JSON filter language of an endpoint.
+pub(crate) fn read_conditions(node: &Node, problems: &mut Problems) -> Option<Conditions> {
+    let mut fields = node.fields("`conditions`", problems)?;
+    let param = fields.required_text("param", problems);
+    let mut template = |name: &'static str, problems: &mut Problems| -> Option<Template<ConditionSlot>> {
+        let node = fields.required(name, problems)?;
+        let text = node.text("a condition", problems)?;
+        let parsed = Template::parse(&text, |slot| match slot {
+            "column" => Ok(ConditionSlot::Column),
+            "value" => Ok(ConditionSlot::Value),
+            "values" => Ok(ConditionSlot::Values),
+            other => Err(format!("a condition takes {{{{column}}}}, {{{{value}}}} and {{{{values}}}}, not `{other}`")),
+        });
+        let parsed = parsed.map_err(|errors| errors.into_iter().for_each(|e| problems.add(node.at, e))).ok()?;
+        if serde_json::from_str::<serde::de::IgnoredAny>(&parsed.fill(|_| "0".to_owned())).is_err() {
+            problems.add(node.at, format!("the condition `{name}` is not JSON once filled in"));
+        }
+        Some(parsed)
+    };
+    let any_of = template("any_of", problems);
+    let lower = template("lower", problems);
+    let upper = template("upper", problems);
+    let mut always = Vec::new();
+    if let Some(node) = fields.take("always") {
+        for (at, text) in node.texts("`always`", problems) {
+            if serde_json::from_str::<serde::de::IgnoredAny>(&text).is_err() {
+                problems.add(at, "a condition under `always` is not JSON");
+            }
+            always.push(text);
+        }
+    }
+    fields.finish(problems);
+    Some(Conditions { param: param?, any_of: any_of?, lower: lower?, upper: upper?, always })
+}

@@ -1,0 +1,157 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// A small valid spec; `{table}` stands for more fields of its one table.
+fn minimal() -> String {
+    r"source: toy
+description: A toy.
+base_url: { env: [TOY_URL], default: http://localhost }
+inputs:
+  token: { env: [TOY_TOKEN], required: true, secret: true }
+  org: { env: [TOY_ORG] }
+auth: { type: bearer, token: token }
+test: /ping
+tables:
+  things:
+    description: Things.
+    guide: Ask away.
+    primary_key: [id]
+    columns:
+      id: { type: text, about: Id }
+      made_at: { type: timestamp, path: madeAt, about: When }
+    endpoints:
+      - name: things
+        path: /orgs/{{input.org}}/things
+        filters:
+          made_at: { lower: since, format: iso_s }
+"
+    .to_owned()
+}
+
+fn errors(text: &str) -> String {
+    match parse("toy.yaml", text) {
+        Ok(_) => panic!("no error in:\n{text}"),
+        Err(errors) => errors.to_string(),
+    }
+}
+
+/// The errors of the minimal spec with `from` replaced by `to`.
+fn broken(from: &str, to: &str) -> String {
+    let text = minimal();
+    assert!(text.contains(from), "{from}");
+    errors(&text.replacen(from, to, 1))
+}
+
+#[test]
+fn a_valid_spec_is_understood() {
+    let spec = parse("toy.yaml", &minimal()).unwrap();
+    assert_eq!((spec.name.as_str(), spec.tables.len(), spec.limits.concurrency), ("toy", 1, 8));
+    let table = spec.table("things").unwrap();
+    assert_eq!(table.columns[1].kind, ColumnKind::Timestamp);
+    assert_eq!(table.primary_key, [0]);
+}
+
+#[test]
+fn the_bundled_specs_are_valid() {
+    let mut names = Vec::new();
+    for (name, text) in crate::bundled() {
+        match parse(name, text) {
+            Ok(spec) => names.push(spec.name),
+            Err(errors) => panic!("{errors}"),
+        }
+    }
+    names.sort();
+    assert_eq!(names, ["github", "langfuse", "sentry", "slack"]);
+}
+
+#[test]
+fn an_error_names_file_line_column_and_what_is_allowed() {
+    let cases = [
+        ("description: A toy.", "descripton: A toy."),
+        ("type: bearer", "type: bearr"),
+        ("token: token }", "token: tokn }"),
+        ("path: madeAt", "paht: madeAt"),
+        ("type: timestamp", "type: datetime"),
+        ("{{input.org}}", "{{input.orga}}"),
+        ("{{input.org}}", "{{input.token}}"),
+        ("{{input.org}}", "{{id}}"),
+        ("{{input.org}}", "{{input.org"),
+        ("made_at: { lower", "mad_at: { lower"),
+        (", format: iso_s }", " }"),
+        ("primary_key: [id]", "primary_key: [idd]"),
+        ("env: [TOY_URL]", "env: [toy_url]"),
+        ("env: [TOY_URL], default", "default"),
+        ("default: http://localhost", "default: ftp://localhost"),
+        ("      id: {", "      ID: {"),
+        ("about: Id }", "about: Id, from: key }"),
+        ("about: Id }", "about: Id, from: detail }"),
+        ("about: Id }", "about: Id, from: parent }"),
+        ("path: madeAt", "path: a..b"),
+        ("        filters:", "        pagination: { type: pages }\n        filters:"),
+        ("        filters:", "        pagination: { type: cursor, param: c }\n        filters:"),
+        ("        filters:", "        page_size: { param: limit, max: none }\n        filters:"),
+        ("    guide: Ask away.", "    guide: Ask away.\n    parent: { table: thing, key: { id: id } }"),
+        ("    guide: Ask away.", "    guide: Ask away.\n    parent: { table: things, key: { id: id } }"),
+        ("    guide: Ask away.", "    guide: Ask away.\n    at_most: ['made_at < id', 'id <= made_at']"),
+        ("made_at: { lower: since, format: iso_s }", "id: { into: q, equal: 'id:{{value}}' }"),
+        ("made_at: { lower: since, format: iso_s }", "id: { condition: id }"),
+        ("made_at: { lower: since, format: iso_s }", "id: { list: comma }"),
+        ("test: /ping\n", ""),
+    ];
+    let shown: Vec<String> = cases.iter().map(|(from, to)| broken(from, to)).collect();
+    insta::assert_snapshot!(shown.join("\n---\n"));
+}
+
+#[test]
+fn every_problem_of_a_file_is_reported_at_once() {
+    let text = minimal()
+        .replace("type: bearer", "type: bearr")
+        .replace("type: timestamp", "type: datetime")
+        .replace("guide: Ask away.", "giude: Ask away.")
+        .replace("made_at: { lower", "mad_at: { lower");
+    let found = parse("toy.yaml", &text).unwrap_err();
+    let lines: Vec<u64> = found.problems.iter().map(|p| p.at.line).collect();
+    assert_eq!(found.problems.len(), 5, "{found}");
+    assert!(lines.is_sorted(), "{lines:?}");
+}
+
+#[test]
+fn a_column_named_twice_is_reported_with_its_line_and_the_rest_is_checked_too() {
+    let again = "      id: { type: text, about: Again }\n      made_at: {";
+    let text = minimal().replacen("      made_at: {", again, 1);
+    let found = errors(&text.replace("type: timestamp", "type: datetime"));
+    assert!(found.starts_with("toy.yaml:16:7: "), "{found}");
+    assert!(found.contains("`id` is already there, on line 15"), "{found}");
+    assert!(found.contains("datetime"), "{found}");
+}
+
+#[test]
+fn text_that_is_no_yaml_is_reported_with_its_line() {
+    let found = errors("source: toy\n  bad: [1, 2\n");
+    assert!(found.starts_with("toy.yaml:"), "{found}");
+    assert!(errors("").contains("toy.yaml"));
+    assert!(errors("- a\n- b\n").contains("must be a mapping"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "(?s).{0,300}") {
+        let _ = parse("x.yaml", &text);
+    }
+
+    #[test]
+    fn no_damage_to_a_spec_makes_the_parser_panic(
+        source in 0..5_usize, at in 0.0..1.0_f64, length in 0..40_usize, insert in "[a-z0-9:{}\\[\\], \n'\"&*.#/-]{0,12}"
+    ) {
+        let text = crate::bundled().nth(source).map_or_else(minimal, |(_, text)| text.to_owned());
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a place in a text")]
+        let place = (at * text.len() as f64) as usize;
+        let start = (0..=place).rev().find(|i| text.is_char_boundary(*i)).unwrap();
+        let end = (start + length..=text.len()).find(|i| text.is_char_boundary(*i)).unwrap_or(text.len());
+        let damaged = format!("{}{insert}{}", &text[..start], &text[end..]);
+        let _ = parse("x.yaml", &damaged);
+    }
+}

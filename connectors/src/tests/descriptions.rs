@@ -1,0 +1,209 @@
+//! The bundled specs against the vendors' published API descriptions.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::spec::{
+    Endpoint, Filter, JsonPath, Lookup, Origin, Pagination, Part, Segment, Slot, SourceSpec, TableSpec, Template, parse,
+};
+
+/// Places that answers have and descriptions lack, with the reason to rely on them.
+const UNDESCRIBED: &[(&str, &str)] = &[
+    ("langfuse.projects.created_at", "the reference product's manifest reads it; the description dropped it"),
+    ("langfuse.sessions.trace_count", "computed from traces on v4; nothing else has it"),
+    ("sentry.projects.status", "in answers since long ago"),
+];
+
+fn vendors() -> Option<PathBuf> {
+    if let Some(shared) = std::env::var_os("TRIPLINE_SHARED") {
+        return Some(Path::new(&shared).join("vendors"));
+    }
+    let up = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    up.map(|dir| dir.join("shared").join("vendors")).find(|dir| dir.is_dir())
+}
+
+struct Description(Value);
+
+impl Description {
+    fn load(file: &str) -> Option<Self> {
+        let path = vendors()?.join(file);
+        let text = std::fs::read(&path).ok()?;
+        Some(Self(serde_json::from_slice(&text).unwrap()))
+    }
+
+    fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
+        match value["$ref"].as_str() {
+            Some(reference) => self.resolve(self.0.pointer(reference.trim_start_matches('#')).unwrap()),
+            None => value,
+        }
+    }
+
+    /// The GET operation of a path, whose parameters may have other names.
+    fn operation(&self, path: &str) -> Option<(&str, &Value)> {
+        let shape = |p: &str| -> Vec<String> {
+            p.split('/').map(|s| if s.contains('{') { "{}".to_owned() } else { s.to_owned() }).collect()
+        };
+        let base = self.0["basePath"].as_str().map(|_| "").unwrap_or_default();
+        let found = self.0["paths"].as_object()?.iter().find(|(p, _)| shape(&format!("{base}{p}")) == shape(path));
+        found.map(|(name, item)| (name.as_str(), item)).filter(|(_, item)| item["get"].is_object())
+    }
+
+    fn parameters(&self, item: &Value) -> Vec<String> {
+        let own = item["get"]["parameters"].as_array().into_iter().flatten();
+        let common = item["parameters"].as_array().into_iter().flatten();
+        own.chain(common)
+            .map(|p| self.resolve(p))
+            .filter(|p| p["in"] == "query")
+            .map(|p| p["name"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    fn answer<'a>(&'a self, item: &'a Value) -> &'a Value {
+        let response = self.resolve(&item["get"]["responses"]["200"]);
+        match response["content"].as_object().and_then(|types| types.values().next()) {
+            Some(content) => &content["schema"],
+            None => &response["schema"],
+        }
+    }
+
+    /// Whether a value of this schema can have something at `path`.
+    fn has(&self, schema: &Value, path: &[Segment]) -> bool {
+        let schema = self.resolve(schema);
+        for combination in ["allOf", "oneOf", "anyOf"] {
+            if schema[combination].as_array().into_iter().flatten().any(|part| self.has(part, path)) {
+                return true;
+            }
+        }
+        match path {
+            [] | [Segment::Length] => true,
+            [Segment::Index(_), rest @ ..] => self.has(&schema["items"], rest),
+            [Segment::Key(key), rest @ ..] => {
+                let properties = schema["properties"].as_object();
+                let described = properties.and_then(|properties| properties.get(key));
+                // A free object may hold anything.
+                let free = properties.is_none_or(serde_json::Map::is_empty)
+                    && (schema["type"] == "object" || schema["additionalProperties"].is_object());
+                described.map_or(free, |property| self.has(property, rest))
+            }
+            [Segment::Length, ..] => false,
+        }
+    }
+}
+
+fn shown(template: &Template<Slot>) -> String {
+    template.0.iter().map(|part| if let Part::Literal(text) = part { text.clone() } else { "{}".to_owned() }).collect()
+}
+
+/// Every parameter that an endpoint may send.
+fn parameters(endpoint: &Endpoint) -> Vec<String> {
+    let orders =
+        endpoint.order.iter().chain(&endpoint.sorts).flat_map(|o| o.params.iter().map(|(name, _)| name.clone()));
+    let filter = |f: &Filter| -> Vec<String> {
+        let equal = f.equal.iter().map(|e| e.target.param().to_owned());
+        let edges = f.lower.iter().chain(&f.upper).map(|e| e.target.param().to_owned());
+        equal.chain(edges).chain(f.with.iter().map(|(name, _)| name.clone())).collect()
+    };
+    let paging = match &endpoint.pagination {
+        Pagination::Page { param, .. } | Pagination::Offset { param, .. } | Pagination::Cursor { param, .. } => {
+            Some(param.clone())
+        }
+        _ => None,
+    };
+    endpoint
+        .params
+        .iter()
+        .map(|(name, _)| name.clone())
+        .chain(orders)
+        .chain(endpoint.filters.iter().flat_map(filter))
+        .chain(paging)
+        .chain(endpoint.page_size.iter().map(|s| s.param.clone()))
+        .chain(endpoint.fields.iter().map(|f| f.param.clone()))
+        .chain(endpoint.conditions.iter().map(|c| c.param.clone()))
+        .collect()
+}
+
+fn lookups<'a>(table: &'a TableSpec, endpoint: &'a Endpoint, index: usize) -> Vec<&'a Lookup> {
+    match endpoint.lookups.iter().find(|(i, _)| *i == index) {
+        Some((_, lookups)) => lookups.iter().collect(),
+        None => match &table.columns[index].origin {
+            Origin::Answer(lookups) => lookups.iter().collect(),
+            _ => Vec::new(),
+        },
+    }
+}
+
+fn below(rows: &JsonPath, array: bool, path: &JsonPath) -> Vec<Segment> {
+    let item = if array { vec![Segment::Index(0)] } else { Vec::new() };
+    rows.0.iter().cloned().chain(item).chain(path.0.iter().cloned()).collect()
+}
+
+/// What is wrong with `spec`, judged by `description`.
+fn judge(spec: &SourceSpec, description: &Description, columns_too: bool) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for table in &spec.tables {
+        let name = format!("{}.{}", spec.name, table.name);
+        let mut described = vec![false; table.columns.len()];
+        for endpoint in &table.endpoints {
+            let path = shown(&endpoint.path);
+            let Some((_, item)) = description.operation(&path) else {
+                wrong.push(format!("{name}: there is no GET {path}"));
+                continue;
+            };
+            let known = description.parameters(item);
+            for param in parameters(endpoint) {
+                if !known.contains(&param) {
+                    wrong.push(format!("{name}: GET {path} takes no parameter `{param}`"));
+                }
+            }
+            let answer = description.answer(item);
+            if columns_too && !description.has(answer, &below(&endpoint.rows, true, &JsonPath::default())) {
+                wrong.push(format!("{name}: GET {path} has no rows at {}", endpoint.rows));
+            }
+            for (index, described) in described.iter_mut().enumerate() {
+                let found = |lookup: &&Lookup| description.has(answer, &below(&endpoint.rows, true, &lookup.path));
+                *described |= lookups(table, endpoint, index).iter().any(found);
+            }
+        }
+        let detail = table.detail.as_ref().and_then(|t| description.operation(&shown(t)));
+        for (index, column) in table.columns.iter().enumerate().filter(|_| columns_too) {
+            let full = format!("{name}.{}", column.name);
+            let ok = match &column.origin {
+                Origin::Answer(_) => described[index],
+                Origin::Detail(lookups) => detail.is_some_and(|(_, item)| {
+                    lookups.iter().any(|l| description.has(description.answer(item), &l.path.0))
+                }),
+                Origin::Exists(_) | Origin::Key | Origin::Parent(_) => true,
+            };
+            let excused = UNDESCRIBED.iter().any(|(column, _)| *column == full);
+            if !ok && !excused {
+                wrong.push(format!("{full}: no answer is described to have it"));
+            }
+            if ok && excused {
+                wrong.push(format!("{full}: is described after all; take it off the list"));
+            }
+        }
+    }
+    wrong
+}
+
+#[test]
+fn requests_and_columns_are_what_the_vendors_describe() {
+    if vendors().is_none() {
+        println!("skipped: the vendors' descriptions are not here (set TRIPLINE_SHARED)");
+        return;
+    }
+    // Slack's description is of 2021 and leaves the fields of its objects out.
+    for (name, file, columns_too) in [
+        ("langfuse", "langfuse/langfuse-4.16.0.openapi.json", true),
+        ("sentry", "sentry/sentry.openapi.json", true),
+        ("github", "github/github-rest.openapi.json", true),
+        ("slack", "slack/slack-web-2021.openapi2.json", false),
+    ] {
+        let (_, text) = crate::bundled().find(|(n, _)| *n == name).unwrap();
+        let spec = parse(name, text).unwrap();
+        let description = Description::load(file).unwrap_or_else(|| panic!("{file} is missing"));
+        let wrong = judge(&spec, &description, columns_too);
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+}

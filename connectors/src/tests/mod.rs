@@ -1,0 +1,14 @@
+//! What a user can rely on, tested against a toy vendor.
+
+mod catalog;
+mod descriptions;
+mod faults;
+mod github;
+mod keys;
+mod langfuse;
+mod pages;
+mod paging;
+mod sentry;
+mod slack;
+mod vendor;
+mod wire;
