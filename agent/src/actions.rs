@@ -17,6 +17,7 @@ mod kinds;
 mod notices;
 mod outbox;
 mod outcome;
+mod probe;
 mod repair;
 mod schedule;
 mod slack;
@@ -32,6 +33,7 @@ pub(crate) use notices::message_key;
 
 pub use notices::{Notices, Waker};
 pub use outbox::{Counts, Drained, Outbox, OutboxOptions, OutboxParts};
+pub use probe::probe;
 
 /// Puts in the outbox what a crash left untold.
 pub(crate) use repair::run as repair;

@@ -18,7 +18,7 @@ function h(tag, props = {}, ...children) {
     else if (name === "disabled" || name === "hidden") element[name] = value;
     else if (value !== null && value !== undefined) element.setAttribute(name, value);
   }
-  for (const child of children.flat()) {
+  for (const child of children.flat(Infinity)) {
     if (child !== null && child !== undefined && child !== false) element.append(child);
   }
   return element;

@@ -55,17 +55,22 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Lets only the installation's own keys on: settings, sources and jobs are not a customer's.
+    pub(crate) fn of_installation(&self, state: &WebState) -> Result<(), ApiError> {
+        if self.scope == state.context().scope {
+            return Ok(());
+        }
+        Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", "this belongs to the installation, not to a project")
+            .hint("use a key of the installation's own project"))
+    }
+
     fn may(&self, any_of: &[KeyScope]) -> bool {
         self.scopes.contains(&KeyScope::Admin) || any_of.iter().any(|scope| self.scopes.contains(scope))
     }
 }
 
 /// Lets a request through to its handler, or answers why not.
-pub(crate) async fn guard(
-    State((state, access)): State<(WebState, Access)>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn guard(State((state, access)): State<(WebState, Access)>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     match admit(&state, access, &parts).await {
         Ok(caller) => {
@@ -123,8 +128,12 @@ async fn caller(state: &WebState, parts: &Parts) -> Result<Caller, ApiError> {
         return Err(nobody.hint("AUTH_MODE=dev speaks to this machine only, and to no other page; send an API key"));
     }
     if !local::is_deliberate(parts) {
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "not_deliberate", "a page of somebody else's could have sent this")
-            .hint("send JSON, or the header `X-Tripline: 1`"));
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "not_deliberate",
+            "a page of somebody else's could have sent this",
+        )
+        .hint("send JSON, or the header `X-Tripline: 1`"));
     }
     Ok(Caller {
         name: "dev".to_owned(),

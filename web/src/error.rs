@@ -171,8 +171,10 @@ impl From<EngineError> for ApiError {
                 }
                 Self { hint: scan.hint, ..Self::new(status, code, message).detail(detail) }
             }
-            EngineError::Deadline(_) => Self::new(StatusCode::GATEWAY_TIMEOUT, code, "the query did not finish in time")
-                .hint("narrow the time window, add a LIMIT, or raise timeout_ms"),
+            EngineError::Deadline(_) => {
+                Self::new(StatusCode::GATEWAY_TIMEOUT, code, "the query did not finish in time")
+                    .hint("narrow the time window, add a LIMIT, or raise timeout_ms")
+            }
             EngineError::Cancelled => Self::new(StatusCode::SERVICE_UNAVAILABLE, code, "the query was cancelled"),
             EngineError::Memory(detail) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, "the query needs more memory than it may have")

@@ -139,7 +139,9 @@ mod tests {
     #[test]
     fn what_a_form_can_send_is_not_deliberate() {
         let with = |method, kind: &str| request("127.0.0.1:5000", method, &[("content-type", kind)]);
-        for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain; application/json"] {
+        for kind in
+            ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain; application/json"]
+        {
             assert!(!is_deliberate(&with("POST", kind)), "{kind}");
         }
         assert!(is_deliberate(&with("POST", "application/json; charset=utf-8")));

@@ -100,12 +100,10 @@ pub fn route_table() -> Vec<RouteInfo> {
 }
 
 /// The whole server as a service.
-#[must_use]
 pub fn router(state: WebState) -> Router {
     let mut router = Router::new();
     for endpoint in endpoints() {
-        let guarded =
-            endpoint.handler.layer(from_fn_with_state((state.clone(), endpoint.access), auth::guard));
+        let guarded = endpoint.handler.layer(from_fn_with_state((state.clone(), endpoint.access), auth::guard));
         router = router.route(endpoint.path, guarded);
     }
     router

@@ -28,7 +28,9 @@ use crate::state::WebState;
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Dev mode on an address that others reach.
-    #[error("AUTH_MODE=dev does not listen on {addr}: it would let everybody in. Hint: listen on 127.0.0.1, or use API keys")]
+    #[error(
+        "AUTH_MODE=dev does not listen on {addr}: it would let everybody in. Hint: listen on 127.0.0.1, or use API keys"
+    )]
     DevOnPublicAddress {
         /// The address.
         addr: SocketAddr,

@@ -1,0 +1,7 @@
+//! What the server promises, over real HTTP, with the simulator as Slack and GitHub.
+
+mod access;
+mod api;
+mod limits;
+mod site;
+mod sql;

@@ -66,6 +66,38 @@ fn bearer(token: &secrecy::SecretString) -> Result<reqwest::header::HeaderValue,
     Ok(value)
 }
 
+/// Whether issues can be opened in the repository, as far as can be told without opening one.
+///
+/// # Errors
+/// Why not.
+pub(crate) async fn check_repository(http: &Http, github: &GithubDestination) -> Result<String, String> {
+    let api = github.api.as_ref().map_err(Clone::clone)?;
+    let token = github.token.as_ref().ok_or("GITHUB_TOKEN is not set")?;
+    let repository = github.issues.clone()?;
+    let mut url = api.clone();
+    url.path_segments_mut().map_err(|()| "GITHUB_API_URL has no path")?.pop_if_empty().extend([
+        "repos",
+        repository.owner(),
+        repository.name(),
+    ]);
+    let built = http
+        .client()
+        .get(url)
+        .header(ACCEPT, "application/vnd.github+json")
+        .header("X-GitHub-Api-Version", API_VERSION)
+        .header(AUTHORIZATION, bearer(token)?);
+    let answer = http.send(built).await.map_err(|error| match error {
+        NoAnswer::NotSent(why) | NoAnswer::Unclear { why, .. } => why,
+    })?;
+    let status = answer.status;
+    let body = answer.json().filter(|_| status.is_success());
+    let body = body.ok_or_else(|| format!("GitHub answered HTTP {status}{}{}", message(&answer), hint(status)))?;
+    if body.get("has_issues") == Some(&Value::Bool(false)) {
+        return Err(format!("issues are disabled for {repository}"));
+    }
+    Ok(repository.to_string())
+}
+
 /// Opens the issue.
 pub(crate) async fn open_issue(http: &Http, github: &GithubDestination, issue: &OpenIssue) -> Sent {
     let built = ready(github, issue).and_then(|ready| request(http, &ready, Method::POST));

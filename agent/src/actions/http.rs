@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::HeaderMap;
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode};
 use serde_json::Value;
 
 /// How long one request may take, answer included.
@@ -62,18 +62,18 @@ pub(crate) struct Http {
 impl Http {
     /// A client.
     ///
+    /// A machine without root certificates can still speak to stand-ins on itself; every https address then fails with
+    /// the reason, action by action.
+    ///
     /// # Errors
-    /// When TLS cannot be set up.
+    /// When TLS cannot be set up at all.
     pub(crate) fn new() -> Result<Self, reqwest::Error> {
         // Another part of the process may have chosen a provider before; either will do.
         let _chosen_before = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .timeout(REQUEST_TIMEOUT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_max_idle_per_host(0)
-            .redirect(Policy::custom(same_host))
-            .user_agent(concat!("tripline/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+        let client = builder().build().or_else(|error| {
+            tracing::warn!(%error, "the machine's root certificates cannot be used: actions over https will fail");
+            builder().tls_certs_only(std::iter::empty()).build()
+        })?;
         Ok(Self { client })
     }
 
@@ -98,6 +98,16 @@ impl Http {
             }
         }
     }
+}
+
+fn builder() -> ClientBuilder {
+    Client::builder()
+        .timeout(REQUEST_TIMEOUT)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_max_idle_per_host(0)
+        .referer(false)
+        .redirect(Policy::custom(same_host))
+        .user_agent(concat!("tripline/", env!("CARGO_PKG_VERSION")))
 }
 
 /// Follows only what keeps method and host.

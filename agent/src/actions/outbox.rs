@@ -15,6 +15,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use tripline_engine::SharedClock;
 use tripline_store::{
     Action, ActionFilter, ActionKind, Approval, ApprovalFilter, IncidentId, KillState, LeaseRequest, LeasedAction,
@@ -281,14 +282,15 @@ impl Inner {
         let Some(leased) = self.parts.store.actions.lease_next(&self.parts.scope, request, now).await? else {
             return Ok(None);
         };
+        let action_type = leased.action.action_type.parse::<ActionType>().map_or("other", ActionType::as_str);
+        let span = tracing::info_span!("action", id = %leased.action.id, action_type, attempt = leased.lease.attempt);
         let attempt = tokio::time::timeout(options.attempt_deadline, self.attempt(&leased, now));
-        let verdict = match attempt.await {
+        let verdict = match attempt.instrument(span).await {
             Ok(verdict) => verdict?,
             Err(_) => Verdict::Leave(format!("no outcome within {:?}", options.attempt_deadline)),
         };
         // Under a clock that is set by hand (tests, replays) this is `now` still.
         let ended = self.write_down(&leased, verdict, now.max(self.parts.clock.now())).await?;
-        let action_type = leased.action.action_type.parse::<ActionType>().map_or("other", ActionType::as_str);
         tracing::info!(
             action = %leased.action.id, action_type, attempt = leased.lease.attempt, resumed = leased.resumed,
             ended = ended.word(), "action attempted"

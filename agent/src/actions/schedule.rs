@@ -12,6 +12,8 @@ use rand::{Rng, SeedableRng};
 const BASE: Duration = Duration::from_secs(2);
 /// Longest pause of our own choosing.
 const CAP: Duration = Duration::from_secs(600);
+/// A vendor that says "at once" is given this long all the same.
+const RETRY_AFTER_FLOOR: Duration = Duration::from_secs(1);
 /// Longest pause a vendor may ask for; a longer one is tried at this distance.
 const RETRY_AFTER_CAP: Duration = Duration::from_secs(3600);
 
@@ -20,7 +22,7 @@ const RETRY_AFTER_CAP: Duration = Duration::from_secs(3600);
 pub(crate) fn pause(attempt: i64, retry_after: Option<Duration>, seed: u64, salt: &str) -> Duration {
     let mut random = StdRng::seed_from_u64(seed ^ fold(salt) ^ attempt.unsigned_abs());
     if let Some(asked) = retry_after {
-        return asked.min(RETRY_AFTER_CAP).mul_f64(random.random_range(1.0..1.1));
+        return asked.clamp(RETRY_AFTER_FLOOR, RETRY_AFTER_CAP).mul_f64(random.random_range(1.0..1.1));
     }
     let exponent = u32::try_from(attempt.clamp(1, 20) - 1).unwrap_or(0);
     let grown = BASE.saturating_mul(3_u32.saturating_pow(exponent)).min(CAP);
@@ -65,6 +67,7 @@ mod tests {
             assert!((30.0..=33.0).contains(&pause.as_secs_f64()), "{pause:?}");
         }
         assert!(pause(1, Some(Duration::from_secs(999_999)), 1, "x") <= Duration::from_secs(3960));
+        assert!(pause(1, Some(Duration::ZERO), 1, "x") >= Duration::from_secs(1));
     }
 
     #[test]

@@ -29,6 +29,18 @@ pub(crate) const METADATA_KEY: &str = "tripline_key";
 const PAGE: usize = 200;
 const MAX_PAGES: usize = 50;
 
+/// The scopes the app needs; `docs/slack.md` has them in its manifest.
+pub(crate) const SCOPES: [&str; 8] = [
+    "chat:write",
+    "chat:write.public",
+    "channels:read",
+    "channels:history",
+    "groups:read",
+    "groups:history",
+    "metadata.message:read",
+    "users:read",
+];
+
 /// A call of a Web API method.
 struct Call<'a> {
     name: &'a str,
@@ -117,7 +129,9 @@ fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
 
 /// The parts every message has. Nothing in it is expanded or linked by Slack on its own.
 fn message_body(content: &Content) -> Value {
-    let mut body = json!({"text": content.text, "unfurl_links": false, "unfurl_media": false, "link_names": false});
+    let mut body = json!({
+        "text": content.text, "parse": "none", "unfurl_links": false, "unfurl_media": false, "link_names": false,
+    });
     if let Some(blocks) = &content.blocks {
         body["blocks"] = blocks.clone();
     }
@@ -228,6 +242,39 @@ pub(crate) async fn find(http: &Http, slack: &SlackDestination, search: Search<'
         Ok(Some(ts)) => Look::Found(json!({"channel": channel, "ts": ts, "found": true})),
         Ok(None) => Look::Absent,
         Err(look) => look,
+    }
+}
+
+/// Which of the scopes the app needs its token does not have.
+///
+/// # Errors
+/// Why that cannot be told.
+pub(crate) async fn missing_scopes(http: &Http, slack: &SlackDestination) -> Result<Vec<&'static str>, String> {
+    let built = call(http, slack, &Call { name: "auth.test", verb: Method::POST })?;
+    let answer = http.send(built).await.map_err(|error| match error {
+        NoAnswer::NotSent(why) | NoAnswer::Unclear { why, .. } => why,
+    })?;
+    let have: Vec<String> = answer.header("x-oauth-scopes").unwrap_or_default().split(',').map(one_scope).collect();
+    match read("auth.test", Ok(answer)) {
+        Ok(_) => Ok(SCOPES.into_iter().filter(|scope| !have.iter().any(|one| one == scope)).collect()),
+        Err(Look::NotNow(why) | Look::CannotTell(why)) => Err(why),
+        Err(Look::Found(_) | Look::Absent) => Err("Slack's answer was not understood".to_owned()),
+    }
+}
+
+fn one_scope(text: &str) -> String {
+    text.trim().to_owned()
+}
+
+/// Whether Slack lists a channel.
+///
+/// # Errors
+/// Why it does not, or why that cannot be told.
+pub(crate) async fn check_channel(http: &Http, slack: &SlackDestination, channel: &str) -> Result<String, String> {
+    match channel_id(http, slack, channel).await {
+        Ok(id) => Ok(id),
+        Err(Look::NotNow(why) | Look::CannotTell(why)) => Err(why),
+        Err(Look::Found(_) | Look::Absent) => Err("Slack's answer was not understood".to_owned()),
     }
 }
 

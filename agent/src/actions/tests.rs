@@ -367,3 +367,15 @@ async fn the_worker_wakes_does_what_is_due_and_stops_when_told() {
     let counts = house.governance.outbox.counts();
     assert_eq!(counts.get(&("slack_post_message", "done")), Some(&1));
 }
+
+#[test]
+fn the_manifest_asks_for_exactly_the_scopes_that_are_needed() {
+    let page = include_str!("../../../docs/slack.md");
+    let scopes: std::collections::BTreeSet<&str> = page
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- "))
+        .map(|line| line.split('#').next().unwrap_or_default().trim())
+        .filter(|scope| scope.contains(':') && !scope.contains(' '))
+        .collect();
+    assert_eq!(scopes, slack::SCOPES.into_iter().collect());
+}

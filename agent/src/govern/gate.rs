@@ -16,8 +16,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tripline_engine::SharedClock;
 use tripline_store::{
-    ActionKind, AnomalyFilter, Approval, ApprovalFilter, ApprovalStatus, Evidence, ExactJson, Incident, Kill,
-    NewAction, NewAnomaly, NewApproval, NewAuditEntry, PageRequest, Scope, Store, Via, evidence_digest,
+    ActionKind, AnomalyFilter, Approval, ApprovalFilter, ApprovalStatus, AuditFilter, Evidence, ExactJson, Incident,
+    Kill, NewAction, NewAnomaly, NewApproval, NewAuditEntry, PageRequest, Scope, Store, Via, evidence_digest,
 };
 
 use super::desk::Desk;
@@ -32,6 +32,8 @@ use crate::settings::SettingsHandle;
 /// How often a remediation is tried before it is given up: over some forty minutes.
 const MAX_ATTEMPTS: u32 = 10;
 const SUMMARY: usize = 500;
+/// What the audit log calls it when policy would have acted once too often.
+const LIMIT_REACHED: &str = "policy.limit_reached";
 /// Labels of the issues that are opened.
 const LABELS: [&str; 2] = ["incident", "tripline"];
 
@@ -74,6 +76,11 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
+    /// The incident, as the audit log names it.
+    fn subject(&self) -> (&str, &str) {
+        ("incident", self.incident.id.as_str())
+    }
+
     /// Names one remediation of this opening.
     fn key(&self, action: Remediation) -> String {
         format!("incident:{}:{action}:{}", self.incident.id, self.incident.reopened_count)
@@ -140,7 +147,7 @@ impl Gate {
             depends_on: None,
         };
         if self.parts.store.actions.enqueue(scope, new, now).await?.created {
-            self.put_on_record(scope, opening.incident, "policy.decided", &verdict_detail(verdict), now).await?;
+            self.put_on_record(scope, opening.subject(), "policy.decided", &verdict_detail(verdict), now).await?;
             self.parts.notices.waker().wake();
         }
         Ok(())
@@ -165,7 +172,7 @@ impl Gate {
         }
         let requested = store.approvals.request(scope, self.new_approval(opening, verdict, now)?, now).await?;
         if requested.created {
-            self.put_on_record(scope, opening.incident, "policy.decided", &verdict_detail(verdict), now).await?;
+            self.put_on_record(scope, opening.subject(), "policy.decided", &verdict_detail(verdict), now).await?;
         }
         Ok(Some(requested.approval))
     }
@@ -182,7 +189,12 @@ impl Gate {
             Remediation::OpenGithubIssue => {
                 let issue = self.issue(opening, key);
                 let payload = actions::exact(&issue)?;
-                (payload, issue.repository, format!("Opens the issue “{}”.", issue.title))
+                let nowhere = match &issue.repository {
+                    Some(_) => "",
+                    None => " No repository is configured, so this would fail.",
+                };
+                let summary = format!("Opens the issue “{}”.{nowhere}", issue.title);
+                (payload, issue.repository, summary)
             }
             Remediation::KillLoop => {
                 // Policy matches a kill only where there is a trace.
@@ -228,22 +240,33 @@ impl Gate {
         }
     }
 
-    /// Approves by policy, within the limit.
+    /// Approves by policy, within the limit. What the limit once turned into a question stays one: people were asked.
     async fn act(&self, scope: &Scope, approval: &Approval, now: DateTime<Utc>) -> Result<(), GovernError> {
         let _one_at_a_time = self.acting.lock().await;
-        let limit = self.parts.settings.get().governance.max_auto_actions_per_hour;
+        let (store, limit) = (&self.parts.store, self.parts.settings.get().governance.max_auto_actions_per_hour);
+        let left_to_people = AuditFilter {
+            subject_type: Some("approval".to_owned()),
+            subject_id: Some(approval.id.to_string()),
+            event: Some(LIMIT_REACHED.to_owned()),
+            before_seq: None,
+        };
+        if !store.audit.list(scope, &left_to_people, 1).await?.is_empty() {
+            return Ok(());
+        }
         let filter = ApprovalFilter {
             resolved_via: Some(Via::Policy),
             // An approval may be acted upon until it expires, so also older ones count.
             since: Some(now - TimeDelta::days(8)),
             ..Default::default()
         };
-        let acted = self.parts.store.approvals.list(scope, &filter, &PageRequest::first(1_000)).await?;
+        let acted = store.approvals.list(scope, &filter, &PageRequest::first(1_000)).await?;
         let lately = |approval: &&Approval| approval.resolved_at.is_some_and(|at| at > now - TimeDelta::hours(1));
         let used = acted.items.iter().filter(lately).count();
         if used >= usize::try_from(limit).unwrap_or(usize::MAX) {
             tracing::warn!(approval = %approval.id, limit, "policy has acted often enough within the hour; it asks");
-            return Ok(());
+            let subject = ("approval", approval.id.as_str());
+            let detail = json!({"limit_per_hour": limit, "acted_within_the_hour": used});
+            return self.put_on_record(scope, subject, LIMIT_REACHED, &detail, now).await;
         }
         self.parts.desk.act(scope, &approval.id, &approval.payload_sha256, now).await?;
         Ok(())
@@ -271,7 +294,7 @@ impl Gate {
     async fn put_on_record(
         &self,
         scope: &Scope,
-        incident: &Incident,
+        subject: (&str, &str),
         event: &str,
         detail: &Value,
         now: DateTime<Utc>,
@@ -279,8 +302,8 @@ impl Gate {
         let entry = NewAuditEntry {
             actor: "policy".to_owned(),
             event: event.to_owned(),
-            subject_type: "incident".to_owned(),
-            subject_id: incident.id.to_string(),
+            subject_type: subject.0.to_owned(),
+            subject_id: subject.1.to_owned(),
             detail: ExactJson::new(detail),
         };
         self.parts.store.audit.append(scope, entry, now).await?;

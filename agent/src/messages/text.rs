@@ -146,6 +146,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn no_text_survives_as_markup_and_none_is_too_long(text in any::<String>(), max in 1_usize..200) {
             for shown in [slack_plain(&text, max), slack_inline(&text, max)] {

@@ -149,8 +149,12 @@ async fn decide(
     let outcome = match state.parts().governance.desk.decide(&caller.scope, request, None, now).await? {
         Decided::Claim(outcome) => outcome,
         Decided::NotAllowed => {
-            return Err(ApiError::new(StatusCode::FORBIDDEN, "not_an_approver", "you are not on the list of approvers")
-                .hint("governance.approvers in the settings lists names of keys and persons; empty means nobody"));
+            return Err(ApiError::new(
+                StatusCode::FORBIDDEN,
+                "not_an_approver",
+                "you are not on the list of approvers",
+            )
+            .hint("governance.approvers in the settings lists names of keys and persons; empty means nobody"));
         }
     };
     match outcome {
@@ -169,7 +173,8 @@ async fn decide(
         }
         ClaimOutcome::Expired { approval } => {
             let detail = format!("it expired at {}", approval.request.expires_at.to_rfc3339());
-            Err(ApiError::new(StatusCode::GONE, "expired", "this approval has expired; no action was taken").detail(detail))
+            Err(ApiError::new(StatusCode::GONE, "expired", "this approval has expired; no action was taken")
+                .detail(detail))
         }
         ClaimOutcome::PayloadMismatch { .. } => {
             Err(ApiError::new(StatusCode::CONFLICT, "payload_mismatch", "what you saw is not what would run")

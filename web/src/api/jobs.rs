@@ -38,6 +38,7 @@ pub(crate) struct RunBody {
 }
 
 pub(crate) async fn list(State(state): State<WebState>, caller: Caller) -> Result<Json<Jobs>, ApiError> {
+    caller.of_installation(&state)?;
     Ok(Json(Jobs { items: state.parts().jobs.jobs(&caller.scope).await? }))
 }
 
@@ -59,5 +60,6 @@ pub(crate) async fn run(
     Id(name): Id,
     OptionalJson(body): OptionalJson<RunBody>,
 ) -> Result<Json<JobAnswer>, ApiError> {
+    caller.of_installation(&state)?;
     Ok(Json(state.parts().jobs.run(&caller.scope, &name, body.dry_run, &caller.person).await?))
 }

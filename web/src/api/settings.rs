@@ -7,6 +7,8 @@ use axum::extract::State;
 use serde::Serialize;
 use tripline_agent::settings::{Settings, SettingsStatus};
 
+use crate::auth::Caller;
+use crate::error::ApiError;
 use crate::state::WebState;
 
 /// Settings, and whether they are the newest that were written.
@@ -16,7 +18,8 @@ pub(crate) struct Shown {
     reload: SettingsStatus,
 }
 
-pub(crate) async fn show(State(state): State<WebState>) -> Json<Shown> {
+pub(crate) async fn show(State(state): State<WebState>, caller: Caller) -> Result<Json<Shown>, ApiError> {
+    caller.of_installation(&state)?;
     let settings = &state.context().settings;
-    Json(Shown { settings: settings.get(), reload: settings.status() })
+    Ok(Json(Shown { settings: settings.get(), reload: settings.status() }))
 }

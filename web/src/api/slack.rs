@@ -1,8 +1,8 @@
 //! The Slack webhook: hands the raw request to governance, which verifies it.
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tripline_agent::govern::signature::{Refusal, SignatureHeaders};
@@ -22,10 +22,8 @@ pub(crate) async fn actions(
         Err(error) => return body_error(&error).into_response(),
     };
     let values = |name: &str| headers.get_all(name).iter().map(|value| value.as_bytes().to_vec()).collect();
-    let headers = SignatureHeaders {
-        timestamps: values("x-slack-request-timestamp"),
-        signatures: values("x-slack-signature"),
-    };
+    let headers =
+        SignatureHeaders { timestamps: values("x-slack-request-timestamp"), signatures: values("x-slack-signature") };
     let click = Click { headers, body: &body };
     match state.parts().governance.clicks.handle(click).await {
         // Slack wants an empty 200, within three seconds.

@@ -5,6 +5,8 @@ use axum::extract::State;
 use serde::Serialize;
 use tripline_agent::actions::DestinationCheck;
 
+use crate::auth::Caller;
+use crate::error::ApiError;
 use crate::ports::SourceStatus;
 use crate::state::WebState;
 
@@ -16,7 +18,8 @@ pub(crate) struct Sources {
     destinations: Vec<DestinationCheck>,
 }
 
-pub(crate) async fn list(State(state): State<WebState>) -> Json<Sources> {
+pub(crate) async fn list(State(state): State<WebState>, caller: Caller) -> Result<Json<Sources>, ApiError> {
+    caller.of_installation(&state)?;
     let parts = state.parts();
-    Json(Sources { items: parts.sources.sources(), destinations: parts.governance.destinations.checks() })
+    Ok(Json(Sources { items: parts.sources.sources(), destinations: parts.governance.destinations.checks() }))
 }

@@ -85,8 +85,12 @@ pub(crate) async fn run(
     let options = options(&request)?;
     let place = state.queries().clone().acquire_owned();
     let Ok(Ok(_place)) = tokio::time::timeout(WAIT_FOR_PLACE, place).await else {
-        return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_queries", "other queries take up every place")
-            .retry_after(2));
+        return Err(ApiError::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_queries",
+            "other queries take up every place",
+        )
+        .retry_after(2));
     };
     let answered = collect(&state, &caller, &request.sql, options).await;
     state.metrics().queried(answered.as_ref().map_or_else(|error| error.code, |_| "ok"));
@@ -113,19 +117,14 @@ fn options(request: &SqlRequest) -> Result<QueryOptions, ApiError> {
         ..QueryOptions::default()
     };
     for (name, value) in &request.params {
-        let param = Param::try_from(value)
-            .map_err(|problem| ApiError::unprocessable(format!("params.{name}: {problem}")))?;
+        let param =
+            Param::try_from(value).map_err(|problem| ApiError::unprocessable(format!("params.{name}: {problem}")))?;
         options.params.insert(name.trim_start_matches('$').to_owned(), param);
     }
     Ok(options)
 }
 
-async fn collect(
-    state: &WebState,
-    caller: &Caller,
-    sql: &str,
-    options: QueryOptions,
-) -> Result<QueryResult, ApiError> {
+async fn collect(state: &WebState, caller: &Caller, sql: &str, options: QueryOptions) -> Result<QueryResult, ApiError> {
     let timeout = options.timeout;
     let engine = state.parts().engines.engine(&caller.scope).await?;
     // Planning has no deadline of its own inside the engine.

@@ -33,7 +33,8 @@ pub(crate) async fn stream(
     caller: Caller,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     let place = state.streams().clone().try_acquire_owned().map_err(|_| {
-        ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", "too many live streams are open").retry_after(5)
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", "too many live streams are open")
+            .retry_after(5)
     })?;
     let events = async_stream::stream! {
         let _place = place;

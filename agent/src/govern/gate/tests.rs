@@ -70,9 +70,14 @@ async fn above_the_hourly_limit_policy_asks_instead() {
     let status = |approvals: Vec<Approval>| approvals.iter().map(|a| a.status).collect::<Vec<_>>();
     use ApprovalStatus::{Approved, Pending};
     assert_eq!(status(house.approvals().await), [Approved, Approved, Approved, Pending, Pending]);
+    assert_eq!(house.record("policy.limit_reached").await.len(), 2);
     house.advance(TimeDelta::minutes(61));
     house.open(long_loop(9)).await;
     assert_eq!(status(house.approvals().await).last(), Some(&Approved));
+    // What people were asked stays theirs to decide.
+    let incident = house.investigated(long_loop(4)).await;
+    house.governance.gate.incident_updated(&house.scope, &incident).await.unwrap();
+    assert_eq!(house.approvals().await[4].status, Pending);
 }
 
 #[tokio::test]
@@ -221,4 +226,27 @@ async fn the_issue_that_is_opened_is_the_payload_that_was_approved() {
     let action = house.actions("open_github_issue").await.remove(0);
     assert_eq!(action.payload_sha256, approval.payload_sha256);
     assert_eq!(action.result.unwrap()["url"], "https://github.com/acme/shop/issues/1");
+}
+
+#[tokio::test]
+async fn policy_never_acts_through_an_approval_of_another_action() {
+    let rules = serde_json::json!([
+        {"type": "cost_spike", "when": "ratio > 10", "action": "kill_loop", "decision": "act"},
+        {"type": "cost_spike", "action": "open_github_issue", "decision": "ask"},
+    ]);
+    let policy = serde_json::from_value(rules).unwrap();
+    let house = House::with(|settings| settings.governance.policy = policy, |_| {}).await;
+    house.open(cost_spike()).await;
+    house.advance(TimeDelta::minutes(15));
+    let mut worse = cost_spike();
+    worse.evidence = serde_json::json!({"ratio": 20.0, "trace_id": "0af7651916cd43dd8448eb211c80319c"});
+    worse.window = Window::new(house.now() - TimeDelta::hours(1), house.now()).unwrap();
+    worse.detected_at = house.now();
+    let incident = house.investigated(worse).await;
+    house.governance.gate.incident_updated(&house.scope, &incident).await.unwrap();
+    house.drain().await;
+    let approvals = house.approvals().await;
+    assert_eq!(approvals.len(), 1, "one approval per opening");
+    assert_eq!(approvals[0].status, ApprovalStatus::Pending);
+    assert!(house.vendors.issues().is_empty() && house.actions("kill_loop").await.is_empty());
 }

@@ -105,3 +105,21 @@ fn a_rule_with_an_unknown_key_is_refused() {
     let rule = json!({"type": "cost_spike", "action": "record", "decision": "record", "severity": "high"});
     assert!(serde_json::from_value::<PolicyRule>(rule).is_err());
 }
+
+#[test]
+fn the_page_has_the_table_of_a_fresh_installation() {
+    let page = include_str!("../../../../docs/governance.md");
+    let rows: Vec<&str> = page.lines().skip_while(|line| !line.starts_with("| type | severity |")).skip(2).collect();
+    let rows: Vec<&str> = rows.into_iter().take_while(|line| line.starts_with('|')).collect();
+    let cells = |rule: &PolicyRule| {
+        let kind = rule.incident_type.as_ref().map_or("any".to_owned(), |kind| format!("`{kind}`"));
+        let severity = if rule.min_severity == Severity::Info { "any" } else { "medium and above" };
+        let when = rule.when.as_ref().map_or(String::new(), |when| format!("`{when}` "));
+        let decision = serde_json::to_value(rule.decision).unwrap();
+        format!("| {kind} | {severity} | {when}| `{}` | {} |", rule.action, decision.as_str().unwrap())
+    };
+    let rules: Vec<String> = default_policy().iter().map(cells).collect();
+    // What the loop's last rule is for can only be said in words.
+    let shown: Vec<String> = rows.iter().map(|row| row.replace("` without a trace |", "` |")).collect();
+    assert_eq!(shown, rules);
+}
