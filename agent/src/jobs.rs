@@ -27,7 +27,9 @@ use tripline_store::{Begun, JobOutcome, JobRun, JobRunFilter, JobStatus, NewJobR
 
 use crate::detect::{DetectError, Detectors, Judgement, Persist};
 use crate::queries::HeaderError;
+use crate::queries::library::QuerySet;
 use crate::respond::Responder;
+use crate::settings::Settings;
 
 pub use schedule::Schedule;
 pub use scheduler::{JobsHandle, start};
@@ -90,6 +92,12 @@ pub enum HandRun {
     },
 }
 
+/// The jobs that these query files and settings make.
+#[must_use]
+pub fn list(queries: &QuerySet, settings: &Settings, now: DateTime<Utc>) -> Vec<JobInfo> {
+    spec::all(queries, settings).iter().map(|spec| spec.info(now)).collect()
+}
+
 /// Runs jobs. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Jobs {
@@ -125,8 +133,8 @@ impl Jobs {
     /// The jobs there are.
     #[must_use]
     pub fn list(&self) -> Vec<JobInfo> {
-        let now = self.detectors.context().clock.now();
-        self.specs().iter().map(|spec| spec.info(now)).collect()
+        let context = self.detectors.context();
+        list(&self.detectors.queries().current(), &context.settings.get(), context.clock.now())
     }
 
     fn specs(&self) -> Vec<JobSpec> {

@@ -10,9 +10,10 @@ use chrono::{DateTime, Utc};
 use tripline_agent::AgentContext;
 use tripline_agent::queries::QueryLibrary;
 use tripline_agent::settings::{Settings, SettingsHandle, SettingsLoader};
-use tripline_connectors::{ConnectorOptions, Connectors, SourceStatus};
+use tripline_connectors::{ConnectorOptions, Connectors, Source, SourceStatus};
 use tripline_engine::{
-    Engine, EngineOptions, Environment, LocalTable, OffsetClock, Params, SharedClock, SourceEntry, SystemClock,
+    Engine, EngineError, EngineOptions, Environment, LocalTable, OffsetClock, Params, SharedClock, SourceEntry,
+    SystemClock,
 };
 use tripline_store::{OpenMode, Scope, SqliteStore, StoreError, sql_tables};
 
@@ -84,6 +85,14 @@ pub(crate) fn clock(now: Option<DateTime<Utc>>) -> SharedClock {
     }
 }
 
+/// `configured`, or what to set.
+pub(crate) fn status_text(source: &Source) -> String {
+    match source.status() {
+        SourceStatus::Configured => "configured".to_owned(),
+        SourceStatus::Missing { variables, .. } => format!("set {}", variables.join(", ")),
+    }
+}
+
 /// Sources as the engine's catalog shows them.
 pub(crate) fn source_entries(connectors: &Connectors) -> Vec<SourceEntry> {
     connectors
@@ -92,10 +101,7 @@ pub(crate) fn source_entries(connectors: &Connectors) -> Vec<SourceEntry> {
         .map(|source| SourceEntry {
             name: source.name().to_owned(),
             description: source.description().to_owned(),
-            status: match source.status() {
-                SourceStatus::Configured => "configured".to_owned(),
-                SourceStatus::Missing { variables, .. } => format!("set {}", variables.join(", ")),
-            },
+            status: status_text(source),
             base_url: source.base_url(),
             tables: source.tables(),
         })
@@ -108,7 +114,7 @@ pub(crate) fn engine(
     store: &SqliteStore,
     scope: &Scope,
     clock: &SharedClock,
-) -> Result<Engine, Failure> {
+) -> Result<Engine, EngineError> {
     let local = sql_tables(store, scope)
         .into_iter()
         .map(|table| LocalTable {
@@ -117,12 +123,11 @@ pub(crate) fn engine(
             provider: table.provider,
         })
         .collect();
-    Ok(Engine::new(Arc::clone(clock), EngineOptions::default(), &source_entries(connectors), local)?)
+    Engine::new(Arc::clone(clock), EngineOptions::default(), &source_entries(connectors), local)
 }
 
 /// What commands that only read work with.
 pub(crate) struct Reader {
-    pub(crate) connectors: Connectors,
     pub(crate) context: AgentContext,
     pub(crate) queries: QueryLibrary,
     /// Stands in for the state of a home that has none yet; removed at the end.
@@ -153,7 +158,7 @@ impl Reader {
         let settings = home.settings()?;
         let context =
             AgentContext { engine, store: store.store(), scope, clock, settings: SettingsHandle::new(settings) };
-        Ok(Self { connectors, context, queries: home.queries()?, _empty: empty })
+        Ok(Self { context, queries: home.queries()?, _empty: empty })
     }
 
     /// A query from a file, or a bundled one by name, with these values and else the defaults of its header.

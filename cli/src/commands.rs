@@ -2,8 +2,11 @@
 
 pub(crate) mod audit;
 pub(crate) mod detectors;
+pub(crate) mod doctor;
+pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod seed;
+pub(crate) mod serve;
 pub(crate) mod simulate;
 pub(crate) mod sources;
 pub(crate) mod sql;

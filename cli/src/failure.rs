@@ -19,6 +19,10 @@ impl Failure {
         Self { message: message.into(), hint: None, code: 1 }
     }
 
+    pub(crate) fn display(error: impl fmt::Display) -> Self {
+        Self::new(error.to_string())
+    }
+
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
@@ -76,20 +80,19 @@ impl From<arrow::error::ArrowError> for Failure {
     }
 }
 
-impl From<tripline_agent::queries::HeaderError> for Failure {
-    fn from(error: tripline_agent::queries::HeaderError) -> Self {
-        Self::new(error.to_string())
-    }
+macro_rules! from_displayed {
+    ($($error:ty),+) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::display(error)
+            }
+        })+
+    };
 }
 
-impl From<tripline_agent::settings::SettingsError> for Failure {
-    fn from(error: tripline_agent::settings::SettingsError) -> Self {
-        Self::new(error.to_string())
-    }
-}
-
-impl From<tripline_agent::detect::DetectError> for Failure {
-    fn from(error: tripline_agent::detect::DetectError) -> Self {
-        Self::new(error.to_string())
-    }
-}
+from_displayed!(
+    tripline_agent::queries::HeaderError,
+    tripline_agent::settings::SettingsError,
+    tripline_agent::detect::DetectError,
+    tripline_agent::jobs::JobError
+);

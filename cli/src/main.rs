@@ -4,6 +4,7 @@ mod app;
 mod args;
 mod commands;
 mod failure;
+mod server;
 mod telemetry;
 mod terminal;
 
@@ -55,6 +56,9 @@ async fn run(command: Command, home: Home) -> Result<(), Failure> {
         Command::Sources(command) => commands::sources::run(command, &home).await,
         Command::Keys(command) => commands::keys::run(command, &home).await,
         Command::Audit(command) => commands::audit::run(command, &home).await,
+        Command::Serve(args) => commands::serve::run(args, &home).await,
+        Command::Jobs(command) => commands::jobs::run(command, &home).await,
+        Command::Doctor(args) => commands::doctor::run(args, &home).await,
         _ => Err(Failure::new("not yet")),
     }
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 use tripline_connectors::{Connectors, Source, SourceStatus};
 use tripline_engine::RemoteTable;
 
-use crate::app::{Home, clock};
+use crate::app::{Home, clock, status_text};
 use crate::args::SourcesCommand;
 use crate::failure::Failure;
 use crate::terminal;
@@ -19,13 +19,6 @@ pub(crate) async fn run(command: SourcesCommand, home: &Home) -> Result<(), Fail
     }
 }
 
-fn status(source: &Source) -> String {
-    match source.status() {
-        SourceStatus::Configured => "configured".to_owned(),
-        SourceStatus::Missing { variables, .. } => format!("set {}", variables.join(", ")),
-    }
-}
-
 fn list(connectors: &Connectors, as_json: bool) -> Result<(), Failure> {
     for problem in connectors.problems() {
         terminal::error_line(&format!("{problem}"));
@@ -37,7 +30,7 @@ fn list(connectors: &Connectors, as_json: bool) -> Result<(), Failure> {
             .map(|source| {
                 let tables: Vec<String> = source.tables().iter().map(|table| table.name().to_owned()).collect();
                 json!({
-                    "name": source.name(), "description": source.description(), "status": status(source),
+                    "name": source.name(), "description": source.description(), "status": status_text(source),
                     "configured": source.status() == SourceStatus::Configured,
                     "base_url": source.base_url(), "tables": tables,
                 })
@@ -48,7 +41,7 @@ fn list(connectors: &Connectors, as_json: bool) -> Result<(), Failure> {
     }
     let rows = sources.iter().map(|source| {
         let tables: Vec<String> = source.tables().iter().map(|table| table.name().to_owned()).collect();
-        vec![source.name().to_owned(), status(source), source.base_url(), tables.join(", ")]
+        vec![source.name().to_owned(), status_text(source), source.base_url(), tables.join(", ")]
     });
     terminal::line(&terminal::table(&["source", "status", "base URL", "tables"], rows.collect()));
     Ok(())
@@ -68,7 +61,7 @@ fn describe(connectors: &Connectors, name: &str) -> Result<(), Failure> {
             "{}: {}\n{} at {}\n",
             source.name(),
             source.description(),
-            status(source),
+            status_text(source),
             source.base_url()
         ));
         let rows = tables.iter().map(|t| vec![t.name().to_owned(), t.capabilities().description.clone()]);

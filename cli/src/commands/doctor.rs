@@ -1,0 +1,115 @@
+//! `tripline doctor`: everything that is configured, one line each, with what to do about what is not.
+
+use tripline_agent::actions::{DestinationCheck, Destinations, probe};
+use tripline_agent::settings::SettingsLoader;
+use tripline_connectors::SourceStatus;
+use tripline_store::{OpenMode, StoreError};
+
+use crate::app::{Home, clock};
+use crate::args::DoctorArgs;
+use crate::failure::Failure;
+use crate::terminal;
+
+/// What is found to be wrong, so far.
+#[derive(Default)]
+struct Findings {
+    broken: usize,
+}
+
+impl Findings {
+    fn good(&self, what: &str, detail: &str) {
+        terminal::line(&format!("ok       {what}: {detail}"));
+    }
+
+    /// Not configured: a part of the product is switched off.
+    fn off(&self, what: &str, detail: &str) {
+        terminal::line(&format!("off      {what}: {detail}"));
+    }
+
+    fn bad(&mut self, what: &str, detail: &str, hint: Option<&str>) {
+        self.broken += 1;
+        terminal::line(&format!("problem  {what}: {detail}"));
+        if let Some(hint) = hint {
+            terminal::line(&format!("         → {hint}"));
+        }
+    }
+}
+
+pub(crate) async fn run(args: DoctorArgs, home: &Home) -> Result<(), Failure> {
+    let mut found = Findings::default();
+    terminal::line(&format!("home     {}", home.path.display()));
+    state(home, &mut found).await;
+
+    let settings = SettingsLoader::new(Some(&home.path), home.environment.clone()).load();
+    match &settings {
+        Ok(_) => found.good("settings", "valid"),
+        Err(error) => found.bad("settings", &error.to_string(), Some("mend settings.json or the variable")),
+    }
+    match tripline_agent::queries::QueryLibrary::open(Some(&home.path)) {
+        Ok(library) => {
+            let status = library.status();
+            for error in &status.errors {
+                found.bad("query file", error, None);
+            }
+            let count = library.current().detectors.len();
+            found.good("detectors", &format!("{count}, {} query files of your own", status.overridden.len()));
+        }
+        Err(error) => found.bad("query files", &error.to_string(), None),
+    }
+
+    let connectors = home.connectors(&clock(None));
+    for problem in connectors.problems() {
+        found.bad("source file", &problem.to_string(), Some("tripline sources lint FILE"));
+    }
+    for source in connectors.sources() {
+        match source.status() {
+            SourceStatus::Missing { variables, .. } => {
+                found.off(&format!("source {}", source.name()), &format!("set {}", variables.join(", ")));
+            }
+            SourceStatus::Configured if args.offline => {
+                found.good(&format!("source {}", source.name()), &format!("configured, {}", source.base_url()));
+            }
+            SourceStatus::Configured => match source.test().await {
+                Ok(took) => {
+                    let detail = format!("answers in {} ms, {}", took.as_millis(), source.base_url());
+                    found.good(&format!("source {}", source.name()), &detail);
+                }
+                Err(error) => found.bad(&format!("source {}", source.name()), &error.to_string(), None),
+            },
+        }
+    }
+
+    let destinations = Destinations::from_environment(&home.environment);
+    let mut checks: Vec<DestinationCheck> = destinations.checks();
+    if let (false, Ok(settings)) = (args.offline, &settings) {
+        checks.extend(probe(&destinations, &settings.governance).await);
+    }
+    for check in checks {
+        match check.ok {
+            true => found.good(check.name, &check.detail),
+            false => found.bad(check.name, &check.detail, check.hint),
+        }
+    }
+    if let Ok(settings) = &settings {
+        match settings.governance.approvers.len() {
+            0 => found.bad(
+                "approvers",
+                "nobody may approve",
+                Some("list Slack user ids and key names under governance.approvers in settings.json"),
+            ),
+            count => found.good("approvers", &format!("{count}")),
+        }
+    }
+    if found.broken == 0 { Ok(()) } else { Err(Failure::new(format!("{} problems", found.broken))) }
+}
+
+async fn state(home: &Home, found: &mut Findings) {
+    let path = home.database();
+    let opened = tokio::task::spawn_blocking(move || tripline_store::SqliteStore::open(path, OpenMode::ReadOnly)).await;
+    match opened {
+        Ok(Ok(_)) => found.good("state", "readable"),
+        Ok(Err(StoreError::NoDatabase { .. })) => found.good("state", "none yet; `tripline serve` makes it"),
+        Ok(Err(error)) => found.bad("state", &error.report().replace('\n', " "), None),
+        Err(error) => found.bad("state", &error.to_string(), None),
+    }
+}

@@ -1,0 +1,304 @@
+//! A whole Tripline in one process: what `serve` and `demo` run.
+//!
+//! Owns: which parts there are and how they are connected, the start and the end of their tasks. Must hold: every task
+//! ends when [`Running::shutdown`] was called; nothing is accepted before everything is in place.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tripline_agent::AgentContext;
+use tripline_agent::actions::{Destinations, OutboxOptions};
+use tripline_agent::detect::Detectors;
+use tripline_agent::govern::Governance;
+use tripline_agent::investigate::{Investigator, Repository};
+use tripline_agent::jobs::{HandRun, JobError, Jobs, scheduler};
+use tripline_agent::narrate;
+use tripline_agent::queries::QueryLibrary;
+use tripline_agent::respond::Responder;
+use tripline_agent::settings::{Settings, SettingsHandle, SettingsLoader, SettingsWatcher};
+use tripline_connectors::Connectors;
+use tripline_engine::{Engine, EngineError, SharedClock, SystemClock};
+use tripline_store::{JobRunFilter, OpenMode, PageRequest, ProjectId, Scope, SqliteStore, Store};
+use tripline_web::ports::{
+    DetectorCatalog, DetectorInfo, EngineProvider, JobAnswer, JobControl, JobInfo, PortError, PortErrorKind,
+    SourceLimits, SourceStatus, SourceStatuses,
+};
+use tripline_web::{AuthMode, WebOptions, WebParts, WebState};
+
+use crate::app::{Home, engine, status_text};
+use crate::failure::Failure;
+
+/// Everything, assembled, nothing running yet.
+pub(crate) struct Server {
+    pub(crate) context: AgentContext,
+    pub(crate) governance: Governance,
+    pub(crate) jobs: Jobs,
+    web: WebState,
+    loader: SettingsLoader,
+    stop: CancellationToken,
+}
+
+impl Server {
+    /// Puts a server together on `home`, whose database it opens in `mode`. `adjust` may change the settings that were
+    /// read (the demo names its approver).
+    pub(crate) async fn assemble(
+        home: &Home,
+        clock: SharedClock,
+        mode: OpenMode,
+        adjust: impl FnOnce(&mut Settings),
+    ) -> Result<Self, Failure> {
+        let auth = home.environment.get("AUTH_MODE").unwrap_or_default().parse::<AuthMode>().map_err(Failure::new)?;
+        let sqlite = home.open_store(mode).await?;
+        let connectors = Arc::new(home.connectors(&clock));
+        for problem in connectors.problems() {
+            tracing::warn!("{problem}");
+        }
+        let scope = Scope::default_project();
+        let engines = Engines {
+            connectors: Arc::clone(&connectors),
+            store: sqlite.clone(),
+            clock: Arc::clone(&clock),
+            made: Mutex::default(),
+        };
+        let mut settings = home.settings()?;
+        adjust(&mut settings);
+        let context = AgentContext {
+            engine: engines.of(&scope)?,
+            store: sqlite.store(),
+            scope,
+            clock: Arc::clone(&clock),
+            settings: SettingsHandle::new(settings),
+        };
+        let queries = home.queries()?;
+        let destinations = Destinations::from_environment(&home.environment);
+        let outbox = OutboxOptions { holder: holder(), ..OutboxOptions::default() };
+        let governance = Governance::new(&context, Arc::new(SystemClock), destinations, outbox)
+            .map_err(|error| Failure::new(error.to_string()))?;
+        let narrator = narrate::from_environment(&context.settings, &home.environment)
+            .map_err(|error| Failure::new(error.to_string()))?;
+        let repository = Repository::from_environment(&home.environment);
+        let investigator = Investigator::new(context.clone(), queries.clone(), repository);
+        let responder = Responder::new(context.clone(), investigator, narrator, Arc::clone(&governance.gate) as _);
+        let jobs = Jobs::new(Detectors::new(context.clone(), queries.clone()), responder, holder());
+        let stop = CancellationToken::new();
+        let web = WebState::new(WebParts {
+            context: context.clone(),
+            governance: governance.clone(),
+            engines: Arc::new(engines),
+            jobs: Arc::new(JobPort { jobs: jobs.clone(), store: context.store.clone() }),
+            sources: Arc::new(SourcePort { connectors }),
+            detectors: Arc::new(DetectorPort { queries }),
+            auth,
+            options: WebOptions::default(),
+            stop: stop.clone(),
+        });
+        let loader = SettingsLoader::new(Some(&home.path), home.environment.clone());
+        Ok(Self { context, governance, jobs, web, loader, stop })
+    }
+
+    /// Starts to listen on `address`, and with `background` the jobs and the outbox too.
+    pub(crate) async fn start(self, address: SocketAddr, background: bool) -> Result<Running, Failure> {
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            Failure::new(format!("cannot listen on {address}: {error}")).hint("choose another --port")
+        })?;
+        let address = listener.local_addr().map_err(|error| Failure::new(error.to_string()))?;
+        let web = tokio::spawn(tripline_web::serve(listener, self.web.clone(), self.stop.clone()));
+        let mut running = Running { address, web, outbox: None, jobs: None, watcher: None, server: self };
+        if background {
+            let server = &running.server;
+            running.outbox = Some(tokio::spawn(server.governance.outbox.clone().run(server.stop.clone())));
+            let jobs = scheduler::start(server.jobs.clone()).await;
+            running.jobs = Some(jobs.map_err(|error| Failure::new(format!("the scheduler did not start: {error}")))?);
+            let (loader, settings) = (server.loader.clone(), server.context.settings.clone());
+            match SettingsWatcher::start(loader, settings, Arc::clone(&server.context.clock)) {
+                Ok(watcher) => running.watcher = watcher,
+                Err(error) => tracing::warn!(%error, "changes of settings.json need a restart to be seen"),
+            }
+        }
+        Ok(running)
+    }
+}
+
+/// A server that accepts requests.
+pub(crate) struct Running {
+    pub(crate) server: Server,
+    pub(crate) address: SocketAddr,
+    web: JoinHandle<Result<(), tripline_web::ServeError>>,
+    outbox: Option<JoinHandle<()>>,
+    jobs: Option<scheduler::JobsHandle>,
+    watcher: Option<SettingsWatcher>,
+}
+
+impl Running {
+    /// `http://ADDRESS:PORT`
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Resolves when the web server has ended by itself, which is a failure.
+    pub(crate) async fn failed(&mut self) -> Failure {
+        match (&mut self.web).await {
+            Ok(Ok(())) => Failure::new("the server stopped"),
+            Ok(Err(error)) => Failure::new(error.to_string()),
+            Err(error) => Failure::new(format!("the server broke off: {error}")),
+        }
+    }
+
+    /// Finishes what is under way, and ends every task.
+    pub(crate) async fn shutdown(self) {
+        if let Some(jobs) = self.jobs {
+            jobs.shutdown().await;
+        } else {
+            self.server.jobs.stop();
+        }
+        self.server.stop.cancel();
+        drop(self.watcher);
+        if let Some(outbox) = self.outbox {
+            // A task that panicked has nothing left to finish.
+            let _ = outbox.await;
+        }
+        self.server.governance.clicks.finish().await;
+        if !self.web.is_finished() {
+            let _ = self.web.await;
+        }
+    }
+}
+
+/// Names this process in leases.
+fn holder() -> String {
+    format!("{}-{}", std::process::id(), uuid::Uuid::new_v4().simple())
+}
+
+struct Engines {
+    connectors: Arc<Connectors>,
+    store: SqliteStore,
+    clock: SharedClock,
+    made: Mutex<HashMap<ProjectId, Arc<Engine>>>,
+}
+
+impl Engines {
+    fn of(&self, scope: &Scope) -> Result<Arc<Engine>, EngineError> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = made.get(scope.project_id()) {
+            return Ok(Arc::clone(engine));
+        }
+        let engine = Arc::new(engine(&self.connectors, &self.store, scope, &self.clock)?);
+        made.insert(scope.project_id().clone(), Arc::clone(&engine));
+        Ok(engine)
+    }
+}
+
+#[async_trait]
+impl EngineProvider for Engines {
+    async fn engine(&self, scope: &Scope) -> Result<Arc<Engine>, EngineError> {
+        self.of(scope)
+    }
+}
+
+struct JobPort {
+    jobs: Jobs,
+    store: Store,
+}
+
+fn port_error(error: &JobError) -> PortError {
+    let kind = match error {
+        JobError::Unknown { .. } => PortErrorKind::NotFound,
+        JobError::Busy { .. } => PortErrorKind::Busy,
+        _ => PortErrorKind::Failed,
+    };
+    PortError { kind, message: error.to_string(), hint: None }
+}
+
+fn store_error(error: &tripline_store::StoreError) -> PortError {
+    PortError { kind: PortErrorKind::Failed, message: error.to_string(), hint: error.hint() }
+}
+
+#[async_trait]
+impl JobControl for JobPort {
+    async fn jobs(&self, scope: &Scope) -> Result<Vec<JobInfo>, PortError> {
+        let mut jobs = Vec::new();
+        for job in self.jobs.list() {
+            let filter = JobRunFilter { job: Some(job.name.clone()), ..JobRunFilter::default() };
+            let last = self.store.jobs.list(scope, &filter, &PageRequest::first(1)).await;
+            let judged_until = self.store.jobs.watermark(scope, &job.name).await;
+            jobs.push(JobInfo {
+                description: job.title,
+                schedule: Some(job.cron),
+                next_due_at: job.next_at,
+                judged_until: judged_until.map_err(|error| store_error(&error))?,
+                last_run: last.map_err(|error| store_error(&error))?.items.into_iter().next(),
+                name: job.name,
+            });
+        }
+        Ok(jobs)
+    }
+
+    async fn run(&self, _: &Scope, name: &str, dry_run: bool, by: &str) -> Result<JobAnswer, PortError> {
+        tracing::info!(job = name, dry_run, by, "a job is run by hand");
+        let done = self.jobs.run_by_hand(name, dry_run).await.map_err(|error| port_error(&error))?;
+        let detail = serde_json::to_value(&done).unwrap_or_default();
+        let run = match done {
+            HandRun::Ran { run } => Some(run),
+            HandRun::Dry { .. } => None,
+        };
+        Ok(JobAnswer { run, dry_run, detail })
+    }
+}
+
+struct SourcePort {
+    connectors: Arc<Connectors>,
+}
+
+impl SourceStatuses for SourcePort {
+    fn sources(&self) -> Vec<SourceStatus> {
+        let sources = self.connectors.sources().iter();
+        sources
+            .map(|source| {
+                let health = source.health();
+                let limits = health.remaining.map(|remaining| SourceLimits {
+                    limit: None,
+                    remaining: Some(remaining),
+                    resets_at: health.reset_at,
+                });
+                SourceStatus {
+                    name: source.name().to_owned(),
+                    description: source.description().to_owned(),
+                    base_url: source.base_url(),
+                    status: status_text(source),
+                    tables: source.tables().iter().map(|table| table.name().to_owned()).collect(),
+                    last_success_at: health.last_success_at,
+                    last_failure_at: health.last_failure.as_ref().map(|(at, _)| *at),
+                    last_failure: health.last_failure.map(|(_, why)| why),
+                    limits,
+                }
+            })
+            .collect()
+    }
+}
+
+struct DetectorPort {
+    queries: QueryLibrary,
+}
+
+impl DetectorCatalog for DetectorPort {
+    fn detectors(&self) -> Vec<DetectorInfo> {
+        let queries = self.queries.current();
+        let detectors = queries.detectors.values();
+        detectors
+            .map(|detector| DetectorInfo {
+                name: detector.name.clone(),
+                title: detector.title.clone(),
+                schedule: Some(detector.schedule.to_string()),
+                window_seconds: detector.window.num_seconds(),
+                sources: detector.sources.clone(),
+                action: Some(detector.action.clone()),
+                file: Some(detector.header.origin.clone()),
+            })
+            .collect()
+    }
+}
