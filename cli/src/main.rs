@@ -49,6 +49,7 @@ fn start(command: Command) -> Result<(), Failure> {
 
 async fn run(command: Command, home: Home) -> Result<(), Failure> {
     match command {
+        Command::Demo(args) => commands::demo::run(args).await,
         Command::Simulate(args) => commands::simulate::run(args).await,
         Command::Detectors(command) => commands::detectors::run(command, &home).await,
         Command::Seed(args) => commands::seed::run(args, &home).await,
@@ -59,6 +60,5 @@ async fn run(command: Command, home: Home) -> Result<(), Failure> {
         Command::Serve(args) => commands::serve::run(args, &home).await,
         Command::Jobs(command) => commands::jobs::run(command, &home).await,
         Command::Doctor(args) => commands::doctor::run(args, &home).await,
-        _ => Err(Failure::new("not yet")),
     }
 }

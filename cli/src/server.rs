@@ -101,17 +101,16 @@ impl Server {
         Ok(Self { context, governance, jobs, web, loader, stop })
     }
 
-    /// Starts to listen on `address`, and with `background` the jobs and the outbox too.
-    pub(crate) async fn start(self, address: SocketAddr, background: bool) -> Result<Running, Failure> {
-        let listener = TcpListener::bind(address).await.map_err(|error| {
-            Failure::new(format!("cannot listen on {address}: {error}")).hint("choose another --port")
-        })?;
-        let address = listener.local_addr().map_err(|error| Failure::new(error.to_string()))?;
+    /// Starts to serve on `listener`, with these tasks beside it.
+    pub(crate) async fn start(self, listener: TcpListener, background: Background) -> Result<Running, Failure> {
+        let address = listener.local_addr().map_err(Failure::display)?;
         let web = tokio::spawn(tripline_web::serve(listener, self.web.clone(), self.stop.clone()));
         let mut running = Running { address, web, outbox: None, jobs: None, watcher: None, server: self };
-        if background {
-            let server = &running.server;
+        let server = &running.server;
+        if background.outbox {
             running.outbox = Some(tokio::spawn(server.governance.outbox.clone().run(server.stop.clone())));
+        }
+        if background.jobs {
             let jobs = scheduler::start(server.jobs.clone()).await;
             running.jobs = Some(jobs.map_err(|error| Failure::new(format!("the scheduler did not start: {error}")))?);
             let (loader, settings) = (server.loader.clone(), server.context.settings.clone());
@@ -122,6 +121,22 @@ impl Server {
         }
         Ok(running)
     }
+}
+
+/// Which tasks run beside the web server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Background {
+    /// Executing actions and sending messages.
+    pub(crate) outbox: bool,
+    /// Jobs by the wall clock, and following the settings file.
+    pub(crate) jobs: bool,
+}
+
+/// Listens on `address`.
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::new(format!("cannot listen on {address}: {error}")).hint("choose another --port"))
 }
 
 /// A server that accepts requests.

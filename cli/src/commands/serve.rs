@@ -7,12 +7,13 @@ use tripline_store::OpenMode;
 use crate::app::{Home, clock};
 use crate::args::ServeArgs;
 use crate::failure::Failure;
-use crate::server::Server;
+use crate::server::{Background, Server, listen};
 use crate::terminal;
 
 pub(crate) async fn run(args: ServeArgs, home: &Home) -> Result<(), Failure> {
     let server = Server::assemble(home, clock(args.now), OpenMode::Serve, |_| {}).await?;
-    let mut running = server.start(SocketAddr::new(args.host, args.port), true).await?;
+    let listener = listen(SocketAddr::new(args.host, args.port)).await?;
+    let mut running = server.start(listener, Background { outbox: true, jobs: true }).await?;
     terminal::line(&format!("listening on {}", running.url()));
     let outcome = tokio::select! {
         () = told_to_stop() => Ok(()),
