@@ -179,6 +179,10 @@ impl Jobs {
         let watermark = ctx.store.jobs.watermark(&ctx.scope, &spec.name).await?;
         let catch_up = TimeDelta::days(ctx.settings.get().catch_up_days);
         let due = due::of(spec, watermark, now, catch_up);
+        if let (None, Some(first)) = (watermark, due.ticks.first()) {
+            // A first window that turns out to have a gap must be due all the same when the next tick comes.
+            ctx.store.jobs.advance(&ctx.scope, &spec.name, *first - TimeDelta::microseconds(1)).await?;
+        }
         let mut runs = Vec::new();
         if let Some(skipped) = due.skipped {
             runs.extend(self.skip(spec, skipped, now).await?);

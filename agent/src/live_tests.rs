@@ -10,9 +10,13 @@ use tripline_store::{IncidentStatus, JobStatus};
 use crate::investigate::Repository;
 use crate::testing::{Live, minutes};
 
-/// Walks a history in steps of so many minutes and returns how the runs ended.
+/// Walks a history with windows every so many minutes and returns how the runs ended.
 async fn walk(live: &Live, from: DateTime<Utc>, until: DateTime<Utc>, step: i64) -> BTreeMap<JobStatus, usize> {
     let jobs = live.scene.jobs(Repository::from_environment(&live.environment));
+    let cron = if step < 60 { format!("*/{step} * * * *") } else { format!("0 */{} * * *", step / 60) };
+    let mut settings = live.scene.ctx.settings.get().as_ref().clone();
+    settings.schedules = jobs.list().into_iter().map(|job| (job.name, cron.clone())).collect();
+    live.scene.ctx.settings.set(settings);
     let mut ended: BTreeMap<JobStatus, usize> = BTreeMap::new();
     let mut now = from;
     while now <= until {
@@ -49,52 +53,97 @@ async fn assert_truth(live: &Live) {
     }
 }
 
-#[tokio::test]
-async fn all_incidents_of_one_history_are_found_with_their_culprits() {
+async fn together(generation: LangfuseGeneration) {
     let from = default_anchor() - TimeDelta::hours(11);
-    let live = Live::start(&Scenario::ALL, LangfuseGeneration::V4, from).await;
+    let live = Live::start(&Scenario::ALL, generation, from).await;
     // The last incident ends a quarter of an hour before the anchor; three clean windows resolve what ended before.
-    walk(&live, from, default_anchor(), 15).await;
+    walk(&live, from, default_anchor(), 30).await;
     assert_truth(&live).await;
     let resolved = live.scene.incidents().await.iter().filter(|i| i.status == IncidentStatus::Resolved).count();
     assert!(resolved >= 3, "{resolved}");
-    for incident in live.scene.incidents().await {
-        println!("{} {:?} {:?}\n{}\n", incident.kind, incident.cost_usd, incident.status, incident.narrative.unwrap());
-    }
+}
+
+#[tokio::test]
+async fn all_incidents_of_one_history_are_found_with_their_culprits_on_langfuse_v4() {
+    together(LangfuseGeneration::V4).await;
+}
+
+#[tokio::test]
+async fn all_incidents_of_one_history_are_found_with_their_culprits_on_langfuse_v3() {
+    together(LangfuseGeneration::V3).await;
 }
 
 async fn alone(scenario: Scenario) {
     let from = default_anchor() - TimeDelta::hours(11);
-    for generation in [LangfuseGeneration::V3, LangfuseGeneration::V4] {
-        let live = Live::start(&[scenario], generation, from).await;
-        let truth = &live.truth.incidents[0];
-        walk(&live, truth.starts_at - minutes(30), truth.ends_at + minutes(30), 15).await;
-        assert_truth(&live).await;
-    }
+    let live = Live::start(&[scenario], LangfuseGeneration::V4, from).await;
+    let truth = &live.truth.incidents[0];
+    walk(&live, truth.starts_at, truth.ends_at.max(truth.starts_at + minutes(60)) + minutes(15), 30).await;
+    assert_truth(&live).await;
 }
 
 #[tokio::test]
-async fn a_cost_spike_is_found_alone_in_both_generations() {
+async fn a_cost_spike_alone_is_one_incident() {
     alone(Scenario::CostSpike).await;
 }
 
 #[tokio::test]
-async fn an_error_cascade_is_found_alone_in_both_generations() {
+async fn an_error_cascade_alone_is_one_incident() {
     alone(Scenario::ErrorCascade).await;
 }
 
 #[tokio::test]
-async fn prompt_drift_is_found_alone_in_both_generations_whatever_the_message_says() {
+async fn prompt_drift_alone_is_one_incident() {
     alone(Scenario::PromptDrift).await;
-    alone(Scenario::PromptDriftWorded).await;
 }
 
 #[tokio::test]
-async fn an_agent_loop_is_found_alone_in_both_generations() {
+async fn an_agent_loop_alone_is_one_incident() {
     alone(Scenario::AgentLoop).await;
 }
 
 #[tokio::test]
-async fn a_silent_tool_failure_is_found_alone_in_both_generations() {
+async fn a_silent_tool_failure_alone_is_one_incident() {
     alone(Scenario::SilentToolFailure).await;
+}
+
+async fn quiet(hours: i64, step: i64) {
+    let from = default_anchor() - TimeDelta::hours(hours);
+    let live = Live::start(&[Scenario::Quiet], LangfuseGeneration::V4, from).await;
+    let ended = walk(&live, from, default_anchor(), step).await;
+    assert_eq!(ended.keys().collect::<Vec<_>>(), [&JobStatus::Ok]);
+    assert_eq!(live.scene.incidents().await, []);
+}
+
+#[tokio::test]
+async fn a_quiet_day_has_no_incident() {
+    quiet(24, 240).await;
+}
+
+#[tokio::test]
+#[ignore = "minutes long; run by hand when a rule changes"]
+async fn a_quiet_week_has_no_incident() {
+    quiet(7 * 24, 60).await;
+}
+
+#[tokio::test]
+async fn a_source_that_is_down_leaves_a_gap_and_the_window_is_judged_when_it_is_back() {
+    let from = default_anchor() - minutes(60);
+    let live = Live::start(&[Scenario::ErrorCascade], LangfuseGeneration::V4, from).await;
+    let client = reqwest::Client::new();
+    let control = |path: &str| format!("{}{path}", live.simulator.base_url());
+    let fault = json!({"source": "sentry", "path": "/", "fault": "status:500", "times": 1000});
+    assert!(client.post(control("/_fault")).json(&fault).send().await.unwrap().status().is_success());
+    let jobs = live.scene.jobs(Repository::from_environment(&live.environment));
+    let judged = async |at: DateTime<Utc>| {
+        live.set_clock(at);
+        let runs = jobs.run_due_of("error_cascade", at).await.unwrap();
+        runs.into_iter().map(|run| (run.window.unwrap().end, run.status)).collect::<Vec<_>>()
+    };
+    let tick = |m: i64| from + minutes(m) + TimeDelta::seconds(10);
+    assert_eq!(judged(tick(0)).await, [(tick(0), JobStatus::Gap)]);
+    assert_eq!(live.scene.incidents().await, []);
+    let healed = json!({"source": "sentry", "path": "/", "fault": "none"});
+    assert!(client.post(control("/_fault")).json(&healed).send().await.unwrap().status().is_success());
+    assert_eq!(judged(tick(15)).await, [(tick(0), JobStatus::Ok), (tick(15), JobStatus::Ok)]);
+    assert_truth(&live).await;
 }
