@@ -143,7 +143,8 @@ fn read(spec: &BaselineSpec, tables: &[InputTable]) -> Result<Shapes, DetectErro
                     let share = row.get("fail_share").and_then(Value::as_f64).unwrap_or_default();
                     // To the hundredth: chance in the last digit is no new version of a schema.
                     let fail_share = (share * 100.0).ceil() / 100.0;
-                    shapes.insert(feature, Sampled { shape: Shape { kind, fail_share, keys: BTreeMap::new() }, outputs });
+                    shapes
+                        .insert(feature, Sampled { shape: Shape { kind, fail_share, keys: BTreeMap::new() }, outputs });
                 }
             }
         }

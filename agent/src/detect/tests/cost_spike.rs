@@ -44,7 +44,9 @@ async fn a_new_feature_has_no_verdict_of_its_own_but_raises_the_total() {
     let finding = only(&world, "cost_spike").await;
     assert_eq!(finding.entity, "brand-new");
     assert_eq!(finding.evidence["covered_hours"], 0);
-    assert!(finding.evidence["all_cost_usd"].as_f64().unwrap() > finding.evidence["all_baseline_usd"].as_f64().unwrap());
+    assert!(
+        finding.evidence["all_cost_usd"].as_f64().unwrap() > finding.evidence["all_baseline_usd"].as_f64().unwrap()
+    );
 }
 
 #[tokio::test]

@@ -25,7 +25,10 @@ async fn walk(scenarios: &[Scenario], generation: LangfuseGeneration, hours: i64
             }
             assert!(judged.is_complete(), "{:?}", judged.gaps);
             for f in judged.findings {
-                found.entry((f.kind, f.entity)).or_default().push(format!("{tick} {} onset {:?}", f.description, f.onset));
+                found
+                    .entry((f.kind, f.entity))
+                    .or_default()
+                    .push(format!("{tick} {} onset {:?}", f.description, f.onset));
             }
         }
     }

@@ -106,7 +106,10 @@ async fn json_inside_of_strings_and_messages_is_judged_as_json() {
     let wrapped = |object: &Value| json!({"role": "assistant", "content": object.to_string()});
     let mut world = good(&wrapped(&object()));
     world.outputs("reply", judged_at() - minutes(30), 10, &wrapped(&json!({"answer": "r"})));
-    assert_eq!(only(&world, "prompt_drift").await.evidence["missing_keys"], json!(["category", "confidence", "response"]));
+    assert_eq!(
+        only(&world, "prompt_drift").await.evidence["missing_keys"],
+        json!(["category", "confidence", "response"])
+    );
 
     let quoted = |object: &Value| Value::from(Value::from(object.to_string()).to_string());
     let mut world = good(&quoted(&object()));
@@ -176,7 +179,8 @@ async fn an_average_score_that_falls_is_a_regression_and_each_score_counts_once(
 async fn a_feature_that_drifts_in_both_ways_is_one_finding() {
     let mut world = scored(0.9, 0.6, 1);
     for row in world.rows.get_mut("langfuse.observations").unwrap() {
-        let healthy = row["start_time"].as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap() < judged_at() - TimeDelta::hours(12);
+        let healthy = row["start_time"].as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap()
+            < judged_at() - TimeDelta::hours(12);
         row.insert("output".to_owned(), if healthy { json!(object().to_string()) } else { json!("broken") });
     }
     assert_eq!(only(&world, "prompt_drift").await.evidence["drift_type"], "schema_break");

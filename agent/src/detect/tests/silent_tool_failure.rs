@@ -24,7 +24,12 @@ fn then(output: &Value, calls: i64) -> World {
 
 #[tokio::test]
 async fn a_json_tool_that_returns_text_or_nothing_fails() {
-    for output in [json!("Service temporarily unavailable, please retry in a few minutes and report"), json!(""), Value::Null, json!("null")] {
+    for output in [
+        json!("Service temporarily unavailable, please retry in a few minutes and report"),
+        json!(""),
+        Value::Null,
+        json!("null"),
+    ] {
         let finding = only(&then(&output, 5), "silent_tool_failure").await;
         assert_eq!((finding.kind.as_str(), finding.entity.as_str()), ("silent_tool_failure", "search"));
         assert_eq!(finding.severity.as_str(), "high");
