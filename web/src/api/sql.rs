@@ -26,6 +26,8 @@ const DEFAULT_ROWS: usize = 1_000;
 const MAX_ROWS: usize = 10_000;
 const DEFAULT_TIMEOUT_MS: u64 = 30_000;
 const MAX_TIMEOUT_MS: u64 = 60_000;
+/// What a query may ask for.
+pub(crate) const LONGEST_QUERY: Duration = Duration::from_millis(MAX_TIMEOUT_MS);
 const MAX_SQL: usize = 100_000;
 /// What the rows may take in memory.
 const MAX_BYTES: usize = 64 << 20;
