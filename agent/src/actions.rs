@@ -17,6 +17,7 @@ mod kinds;
 mod notices;
 mod outbox;
 mod outcome;
+mod perform;
 mod probe;
 mod repair;
 mod schedule;

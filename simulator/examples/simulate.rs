@@ -12,11 +12,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     } else {
         Content::Scenarios(Scenario::set(&what)?)
     };
-    let options = SimulatorOptions {
-        listen: ([127, 0, 0, 1], 4000).into(),
-        content,
-        ..SimulatorOptions::default()
-    };
+    let options = SimulatorOptions { listen: ([127, 0, 0, 1], 4000).into(), content, ..SimulatorOptions::default() };
     let simulator = start(options).await?;
     announce(&simulator.base_url());
     tokio::signal::ctrl_c().await?;

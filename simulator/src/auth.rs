@@ -43,10 +43,9 @@ impl Auth {
     pub(crate) fn accepts_langfuse(&self, public: &str, secret: &str) -> bool {
         match self {
             Auth::Off => true,
-            Auth::Exact(Credentials {
-                langfuse: Some((known_public, known_secret)),
-                ..
-            }) => known_public == public && known_secret == secret,
+            Auth::Exact(Credentials { langfuse: Some((known_public, known_secret)), .. }) => {
+                known_public == public && known_secret == secret
+            }
             _ => plausible(public) && plausible(secret),
         }
     }
@@ -66,9 +65,7 @@ impl Auth {
     pub(crate) fn accepts_slack(&self, token: &str) -> bool {
         match self {
             Auth::Off => true,
-            Auth::Exact(Credentials {
-                slack: Some(known), ..
-            }) => known.iter().any(|one| one == token),
+            Auth::Exact(Credentials { slack: Some(known), .. }) => known.iter().any(|one| one == token),
             _ => plausible(token),
         }
     }

@@ -25,11 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Answers `{"status": N, "body": …}` with what the receiver answered.
 pub(crate) async fn click(shared: &Shared, call: &Call) -> Reply {
     let body = call.json().unwrap_or_default();
-    let field = |name: &str| {
-        body.get(name)
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty())
-    };
+    let field = |name: &str| body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let (Some(url), Some(secret), Some(user), Some(channel), Some(ts), Some(action_id)) = (
         field("request_url"),
         field("signing_secret"),
@@ -38,18 +34,14 @@ pub(crate) async fn click(shared: &Shared, call: &Call) -> Reply {
         field("ts"),
         field("action_id"),
     ) else {
-        return refused(
-            400,
-            "expected request_url, signing_secret, user, channel, ts and action_id, all texts",
-        );
+        return refused(400, "expected request_url, signing_secret, user, channel, ts and action_id, all texts");
     };
     let payload = match press(shared, call, user, channel, ts, action_id) {
         Ok(payload) => payload,
         Err(reply) => return reply,
     };
-    let form = url::form_urlencoded::Serializer::new(String::new())
-        .append_pair("payload", &payload.to_string())
-        .finish();
+    let form =
+        url::form_urlencoded::Serializer::new(String::new()).append_pair("payload", &payload.to_string()).finish();
     let timestamp = Utc::now().timestamp().to_string();
     let Some(signature) = sign(secret, &timestamp, &form) else {
         return refused(400, "the signing secret cannot be used as a key");
@@ -72,10 +64,7 @@ pub(crate) async fn click(shared: &Shared, call: &Call) -> Reply {
             let body = response.text().await.unwrap_or_default();
             Reply::value(200, &json!({"status": status, "body": body}))
         }
-        Err(error) => refused(
-            502,
-            &format!("the receiver did not answer: {}", error.without_url()),
-        ),
+        Err(error) => refused(502, &format!("the receiver did not answer: {}", error.without_url())),
     }
 }
 
@@ -91,20 +80,9 @@ pub(crate) fn sign(secret: &str, timestamp: &str, body: &str) -> Option<String> 
 }
 
 /// The payload of a press, and the `response_url` that goes with it.
-fn press(
-    shared: &Shared,
-    call: &Call,
-    user: &str,
-    channel: &str,
-    ts: &str,
-    action_id: &str,
-) -> Result<Value, Reply> {
+fn press(shared: &Shared, call: &Call, user: &str, channel: &str, ts: &str, action_id: &str) -> Result<Value, Reply> {
     let now = shared.clock.now();
-    let mut store = shared
-        .slack
-        .store
-        .write()
-        .unwrap_or_else(PoisonError::into_inner);
+    let mut store = shared.slack.store.write().unwrap_or_else(PoisonError::into_inner);
     let Some(found) = store.channel_by_any(channel, None) else {
         return Err(refused(404, "no such channel"));
     };
@@ -115,10 +93,7 @@ fn press(
     let message_value = message.item.to_value();
     let blocks = message.item.value("blocks");
     let Some((element, block_id)) = slack::find_action(&blocks, action_id) else {
-        return Err(refused(
-            404,
-            "the message has no element with that action_id",
-        ));
+        return Err(refused(404, "the message has no element with that action_id"));
     };
     let name = store
         .users
@@ -173,11 +148,7 @@ fn client() -> Option<&'static reqwest::Client> {
         .get_or_init(|| {
             // Another part of the process may have chosen a provider already; either will do.
             let _chosen_before = rustls::crypto::ring::default_provider().install_default();
-            reqwest::Client::builder()
-                .timeout(PATIENCE)
-                .redirect(reqwest::redirect::Policy::none())
-                .build()
-                .ok()
+            reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build().ok()
         })
         .as_ref()
 }
@@ -193,9 +164,6 @@ mod tests {
                     &response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN\
                     &trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c";
         let signed = sign("8f742231b10e8888abcd99yyyzzz85a5", "1531420618", body);
-        assert_eq!(
-            signed.as_deref(),
-            Some("v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503")
-        );
+        assert_eq!(signed.as_deref(), Some("v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503"));
     }
 }

@@ -18,9 +18,7 @@ pub(crate) struct Clock {
 impl Clock {
     /// A clock that stands at `fixed`, or follows the system and hides nothing.
     pub(crate) fn new(fixed: Option<Micros>) -> Self {
-        Self {
-            fixed: RwLock::new(fixed),
-        }
+        Self { fixed: RwLock::new(fixed) }
     }
 
     /// Sets the clock; `None` lets everything be visible again.
@@ -35,7 +33,6 @@ impl Clock {
 
     /// The time new records are stamped with.
     pub(crate) fn now(&self) -> Micros {
-        self.horizon()
-            .unwrap_or_else(|| Utc::now().timestamp_micros())
+        self.horizon().unwrap_or_else(|| Utc::now().timestamp_micros())
     }
 }

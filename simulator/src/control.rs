@@ -31,9 +31,7 @@ pub(crate) async fn answer(shared: &Shared, call: &Call) -> Reply {
         ("POST", ["_llm"]) => script(shared, &body()),
         ("GET", ["_truth"]) => Reply::value(200, &json!(shared.truth)),
         ("POST", ["_click"]) => click::click(shared, call).await,
-        ("GET", [] | ["_health"]) => {
-            Reply::value(200, &json!({"ok": true, "sources": sources(call)}))
-        }
+        ("GET", [] | ["_health"]) => Reply::value(200, &json!({"ok": true, "sources": sources(call)})),
         _ => Reply::value(
             404,
             &json!({"error": format!("no such endpoint: {} {}", call.method, call.path),
@@ -45,12 +43,7 @@ pub(crate) async fn answer(shared: &Shared, call: &Call) -> Reply {
 fn sources(call: &Call) -> Value {
     crate::Source::ALL
         .iter()
-        .map(|source| {
-            (
-                source.name().to_owned(),
-                json!(format!("{}/{source}", call.origin)),
-            )
-        })
+        .map(|source| (source.name().to_owned(), json!(format!("{}/{source}", call.origin))))
         .collect::<serde_json::Map<_, _>>()
         .into()
 }
@@ -61,10 +54,7 @@ fn refused(why: &str) -> Reply {
 
 fn clock(shared: &Shared) -> Reply {
     let fixed = shared.clock.horizon();
-    Reply::value(
-        200,
-        &json!({"now": time::micros_z(shared.clock.now()), "fixed": fixed.is_some()}),
-    )
+    Reply::value(200, &json!({"now": time::micros_z(shared.clock.now()), "fixed": fixed.is_some()}))
 }
 
 fn set_clock(shared: &Shared, body: &Value) -> Reply {
@@ -98,12 +88,7 @@ fn set_fault(shared: &Shared, body: &Value) -> Result<(), FaultError> {
                 .ok_or_else(|| FaultError::new(format!("times {value} is no positive count")))?,
         ),
     };
-    shared.faults.add(FaultSpec {
-        source,
-        path,
-        fault: fault.parse::<Fault>()?,
-        times,
-    });
+    shared.faults.add(FaultSpec { source, path, fault: fault.parse::<Fault>()?, times });
     Ok(())
 }
 
@@ -116,18 +101,12 @@ fn script(shared: &Shared, body: &Value) -> Reply {
         }
         Some(other) => other.to_string(),
         None => {
-            return refused(
-                r#"expected {"content": …, "times": N}; "content": null clears the script"#,
-            );
+            return refused(r#"expected {"content": …, "times": N}; "content": null clears the script"#);
         }
     };
     let times = match body.get("times") {
         None | Some(Value::Null) => None,
-        Some(value) => match value
-            .as_u64()
-            .and_then(|times| u32::try_from(times).ok())
-            .filter(|t| *t > 0)
-        {
+        Some(value) => match value.as_u64().and_then(|times| u32::try_from(times).ok()).filter(|t| *t > 0) {
             Some(times) => Some(times),
             None => return refused("times must be a positive count"),
         },

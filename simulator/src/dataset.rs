@@ -17,10 +17,7 @@ use crate::item::Item;
 
 /// A collection of the data format: one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(
-    missing_docs,
-    reason = "each variant is the file named by `Collection::path`"
-)]
+#[allow(missing_docs, reason = "each variant is the file named by `Collection::path`")]
 pub enum Collection {
     LangfuseProjects,
     LangfuseTraces,
@@ -240,16 +237,10 @@ mod tests {
     fn a_malformed_file_is_named_with_its_line() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("github")).unwrap();
-        for (text, line) in [
-            ("[\n{\"a\":1},\n{\"a\":}]", 3),
-            ("[\n1]", 2),
-            ("{\"data\":[]}", 1),
-        ] {
+        for (text, line) in [("[\n{\"a\":1},\n{\"a\":}]", 3), ("[\n1]", 2), ("{\"data\":[]}", 1)] {
             fs::write(dir.path().join("github/commits.json"), text).unwrap();
             let error = Dataset::load(dir.path()).unwrap_err();
-            let DataError::Malformed { line: found, .. } = &error else {
-                panic!("{error}")
-            };
+            let DataError::Malformed { line: found, .. } = &error else { panic!("{error}") };
             assert_eq!(*found, line, "{text}");
             assert!(error.to_string().contains("commits.json"), "{error}");
         }
@@ -263,9 +254,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         dataset.write(dir.path()).unwrap();
         let again = Dataset::load(dir.path()).unwrap();
-        assert_eq!(
-            again.raw(Collection::GithubCommits),
-            dataset.raw(Collection::GithubCommits)
-        );
+        assert_eq!(again.raw(Collection::GithubCommits), dataset.raw(Collection::GithubCommits));
     }
 }

@@ -27,13 +27,7 @@ pub enum Source {
 
 impl Source {
     /// All sources.
-    pub const ALL: [Source; 5] = [
-        Source::Langfuse,
-        Source::Sentry,
-        Source::Github,
-        Source::Slack,
-        Source::Llm,
-    ];
+    pub const ALL: [Source; 5] = [Source::Langfuse, Source::Sentry, Source::Github, Source::Slack, Source::Llm];
 
     /// The name used in paths, logs and faults.
     pub fn name(self) -> &'static str {
@@ -143,9 +137,7 @@ impl FaultError {
         FAULT one of status:503, drop, drop-answer, hang, throttle, throttle-primary, truncate";
 
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-        }
+        Self { message: message.into() }
     }
 
     pub(crate) fn source(name: &str) -> Self {
@@ -158,34 +150,24 @@ pub(crate) fn parse_source(name: &str) -> Result<Option<Source>, FaultError> {
     if name.is_empty() || name == "*" {
         return Ok(None);
     }
-    Source::from_name(name)
-        .map(Some)
-        .ok_or_else(|| FaultError::source(name))
+    Source::from_name(name).map(Some).ok_or_else(|| FaultError::source(name))
 }
 
 impl FromStr for FaultSpec {
     type Err = FaultError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (place, fault) = text
-            .rsplit_once('=')
-            .ok_or_else(|| FaultError::new(format!("no `=` in fault {text:?}")))?;
+        let (place, fault) =
+            text.rsplit_once('=').ok_or_else(|| FaultError::new(format!("no `=` in fault {text:?}")))?;
         let (source, path) = place.split_once(':').unwrap_or((place, ""));
         let (fault, times) = match fault.split_once('*') {
             None => (fault, None),
             Some((fault, times)) => {
-                let times = times
-                    .parse()
-                    .map_err(|_| FaultError::new(format!("{times:?} is no count")))?;
+                let times = times.parse().map_err(|_| FaultError::new(format!("{times:?} is no count")))?;
                 (fault, Some(times))
             }
         };
-        Ok(Self {
-            source: parse_source(source)?,
-            path: path.to_owned(),
-            fault: fault.parse()?,
-            times,
-        })
+        Ok(Self { source: parse_source(source)?, path: path.to_owned(), fault: fault.parse()?, times })
     }
 }
 
@@ -197,9 +179,7 @@ pub(crate) struct Faults {
 
 impl Faults {
     pub(crate) fn new(active: Vec<FaultSpec>) -> Self {
-        Self {
-            active: Mutex::new(active),
-        }
+        Self { active: Mutex::new(active) }
     }
 
     /// Adds a fault.
@@ -220,9 +200,7 @@ impl Faults {
     pub(crate) fn strike(&self, source: Source, path: &str) -> Option<Fault> {
         let mut active = self.lock();
         let at = active.iter().position(|spec| {
-            spec.times != Some(0)
-                && spec.source.is_none_or(|wanted| wanted == source)
-                && path.contains(&spec.path)
+            spec.times != Some(0) && spec.source.is_none_or(|wanted| wanted == source) && path.contains(&spec.path)
         })?;
         let spec = active.get_mut(at)?;
         let fault = spec.fault;
@@ -257,14 +235,7 @@ mod tests {
             }
         );
         assert_eq!("*=hang".parse::<FaultSpec>().unwrap().source, None);
-        for bad in [
-            "",
-            "sentry",
-            "sentri=drop",
-            "sentry=explode",
-            "sentry=drop*many",
-            "sentry=status:42",
-        ] {
+        for bad in ["", "sentry", "sentri=drop", "sentry=explode", "sentry=drop*many", "sentry=status:42"] {
             let error = bad.parse::<FaultSpec>().unwrap_err().to_string();
             assert!(error.contains("SOURCE[:PATH]=FAULT"), "{bad}: {error}");
         }
@@ -274,25 +245,16 @@ mod tests {
     fn a_counted_fault_hits_that_often_and_no_more() {
         let faults = Faults::new(vec!["slack:history=drop*2".parse().unwrap()]);
         assert_eq!(faults.strike(Source::Slack, "/users.list"), None);
-        assert_eq!(
-            faults.strike(Source::Sentry, "/conversations.history"),
-            None
-        );
+        assert_eq!(faults.strike(Source::Sentry, "/conversations.history"), None);
         for _ in 0..2 {
-            assert_eq!(
-                faults.strike(Source::Slack, "/conversations.history"),
-                Some(Fault::Drop)
-            );
+            assert_eq!(faults.strike(Source::Slack, "/conversations.history"), Some(Fault::Drop));
         }
         assert_eq!(faults.strike(Source::Slack, "/conversations.history"), None);
     }
 
     #[test]
     fn clearing_without_a_place_clears_everything() {
-        let faults = Faults::new(vec![
-            "slack=drop".parse().unwrap(),
-            "sentry:x=hang".parse().unwrap(),
-        ]);
+        let faults = Faults::new(vec!["slack=drop".parse().unwrap(), "sentry:x=hang".parse().unwrap()]);
         faults.clear(Some(Source::Slack), "");
         assert_eq!(faults.strike(Source::Slack, "/x"), None);
         assert_eq!(faults.strike(Source::Sentry, "/x"), Some(Fault::Hang));

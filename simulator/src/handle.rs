@@ -77,21 +77,9 @@ pub async fn start(options: SimulatorOptions) -> Result<SimulatorHandle, Simulat
     } = options;
     // Reading and indexing take a while; the caller's other tasks go on meanwhile.
     let prepared = tokio::task::spawn_blocking(move || prepare(content, anchor, seed));
-    let (stores, truth) = prepared
-        .await
-        .map_err(|error| SimulatorError::Prepare(error.to_string()))??;
-    let listener = TcpListener::bind(listen)
-        .await
-        .map_err(|source| SimulatorError::Listen {
-            addr: listen,
-            source,
-        })?;
-    let addr = listener
-        .local_addr()
-        .map_err(|source| SimulatorError::Listen {
-            addr: listen,
-            source,
-        })?;
+    let (stores, truth) = prepared.await.map_err(|error| SimulatorError::Prepare(error.to_string()))??;
+    let listener = TcpListener::bind(listen).await.map_err(|source| SimulatorError::Listen { addr: listen, source })?;
+    let addr = listener.local_addr().map_err(|source| SimulatorError::Listen { addr: listen, source })?;
 
     let shared = Arc::new(Shared {
         clock: Clock::new(clock.map(|now| now.timestamp_micros())),
@@ -99,37 +87,25 @@ pub async fn start(options: SimulatorOptions) -> Result<SimulatorHandle, Simulat
         faults: Faults::new(faults),
         auth,
         latency,
-        langfuse: Langfuse {
-            generation,
-            store: RwLock::new(stores.langfuse),
-        },
+        langfuse: Langfuse { generation, store: RwLock::new(stores.langfuse) },
         sentry: Sentry::new(stores.sentry),
         github: Github::new(stores.github),
-        slack: Slack {
-            store: RwLock::new(stores.slack),
-            scopes: slack_scopes,
-        },
+        slack: Slack { store: RwLock::new(stores.slack), scopes: slack_scopes },
         llm: Llm::default(),
         truth,
         stop: CancellationToken::new(),
     });
-    let service =
-        server::router(Arc::clone(&shared)).into_make_service_with_connect_info::<Cutter>();
+    let service = server::router(Arc::clone(&shared)).into_make_service_with_connect_info::<Cutter>();
     let stop = shared.stop.clone();
     let task = tokio::spawn(async move {
-        let served = axum::serve(CuttableListener(listener), service)
-            .with_graceful_shutdown(stop.cancelled_owned())
-            .await;
+        let served =
+            axum::serve(CuttableListener(listener), service).with_graceful_shutdown(stop.cancelled_owned()).await;
         if let Err(error) = served {
             tracing::error!(%error, "the simulator stopped serving");
         }
     });
     tracing::info!(%addr, "simulator started");
-    Ok(SimulatorHandle {
-        addr,
-        shared,
-        task: Some(task),
-    })
+    Ok(SimulatorHandle { addr, shared, task: Some(task) })
 }
 
 struct Stores {
@@ -153,8 +129,7 @@ fn prepare(
         }
         Content::DataDir(dir) => (Dataset::load(&dir)?, None),
         Content::Scenarios(scenarios) => {
-            let (dataset, truth) =
-                Scenario::generate(&scenarios, anchor.unwrap_or_else(default_anchor), seed);
+            let (dataset, truth) = Scenario::generate(&scenarios, anchor.unwrap_or_else(default_anchor), seed);
             (dataset, Some(truth))
         }
     };

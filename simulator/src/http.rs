@@ -43,10 +43,7 @@ impl Params {
 
     /// The first value of a parameter.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// The first value of a parameter, when it is not empty.
@@ -74,9 +71,7 @@ impl Params {
 
     /// All pairs in their order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     /// The parameters as a query string, with `replace` set to the values given.
@@ -124,10 +119,7 @@ impl Call {
 
     /// A header by its lower-case name.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// The credential of `Authorization: <scheme> <credential>`, scheme in any case.
@@ -147,9 +139,8 @@ impl Call {
         if let Some(value) = self.json() {
             return value;
         }
-        let is_form = self
-            .header("content-type")
-            .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+        let is_form =
+            self.header("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
         let text = String::from_utf8_lossy(&self.body);
         if !is_form {
             return Value::String(text.into_owned());
@@ -158,14 +149,8 @@ impl Call {
             .iter()
             .filter(|(key, _)| *key != "token")
             .map(|(key, value)| {
-                let parsed = value
-                    .starts_with(['{', '['])
-                    .then(|| serde_json::from_str(value).ok())
-                    .flatten();
-                (
-                    key.to_owned(),
-                    parsed.unwrap_or_else(|| Value::String(value.to_owned())),
-                )
+                let parsed = value.starts_with(['{', '[']).then(|| serde_json::from_str(value).ok()).flatten();
+                (key.to_owned(), parsed.unwrap_or_else(|| Value::String(value.to_owned())))
             })
             .collect::<serde_json::Map<_, _>>()
             .into()
@@ -190,13 +175,7 @@ pub(crate) struct Reply {
 impl Reply {
     /// 200 with JSON text.
     pub(crate) fn json(body: String) -> Self {
-        Self {
-            status: 200,
-            headers: Vec::new(),
-            content_type: "application/json; charset=utf-8",
-            body,
-            wrote: None,
-        }
+        Self { status: 200, headers: Vec::new(), content_type: "application/json; charset=utf-8", body, wrote: None }
     }
 
     /// A status with a JSON value.

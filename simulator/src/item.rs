@@ -67,10 +67,7 @@ impl Item {
     /// An item from a parsed object; `None` when `value` is no object.
     pub(crate) fn from_value(value: &Value) -> Option<Self> {
         let object = value.as_object()?;
-        let fields = object
-            .iter()
-            .map(|(key, value)| (key.as_str().into(), value.to_string().into()))
-            .collect();
+        let fields = object.iter().map(|(key, value)| (key.as_str().into(), value.to_string().into())).collect();
         Some(Self { fields })
     }
 
@@ -79,22 +76,14 @@ impl Item {
         Value::Object(
             self.fields
                 .iter()
-                .map(|(key, raw)| {
-                    (
-                        key.to_string(),
-                        serde_json::from_str(raw).unwrap_or(Value::Null),
-                    )
-                })
+                .map(|(key, raw)| (key.to_string(), serde_json::from_str(raw).unwrap_or(Value::Null)))
                 .collect(),
         )
     }
 
     /// The JSON text of a field.
     pub(crate) fn raw(&self, key: &str) -> Option<&str> {
-        self.fields
-            .iter()
-            .find(|(name, _)| &**name == key)
-            .map(|(_, raw)| &**raw)
+        self.fields.iter().find(|(name, _)| &**name == key).map(|(_, raw)| &**raw)
     }
 
     /// The JSON text of a field, when it is there and not null.
@@ -139,16 +128,12 @@ impl Item {
 
     /// A field as a parsed value; null when absent.
     pub(crate) fn value(&self, key: &str) -> Value {
-        self.raw(key)
-            .and_then(|raw| serde_json::from_str(raw).ok())
-            .unwrap_or(Value::Null)
+        self.raw(key).and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or(Value::Null)
     }
 
     /// The first present field of `keys` as a lookup key.
     pub(crate) fn first_key(&self, keys: &[&str]) -> Option<Box<str>> {
-        keys.iter()
-            .map(|key| self.key(key))
-            .find(|text| !text.is_empty())
+        keys.iter().map(|key| self.key(key)).find(|text| !text.is_empty())
     }
 
     /// Sets a field to JSON text the caller vouches for.
@@ -298,8 +283,7 @@ mod tests {
 
     #[test]
     fn underscored_keys_are_split_off_and_never_served() {
-        let mut item: Item =
-            serde_json::from_str(r#"{"_owner":"o","id":1,"_repo":"r","_links":{}}"#).unwrap();
+        let mut item: Item = serde_json::from_str(r#"{"_owner":"o","id":1,"_repo":"r","_links":{}}"#).unwrap();
         let parents = item.split_parents();
         assert_eq!(item.json(), r#"{"id":1,"_links":{}}"#);
         assert_eq!(&*parents.key("_owner"), "o");

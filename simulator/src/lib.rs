@@ -20,14 +20,7 @@
 //! # }
 //! ```
 
-#![cfg_attr(
-    test,
-    allow(
-        clippy::unwrap_used,
-        clippy::panic,
-        reason = "a test that fails should stop at once"
-    )
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at once"))]
 // The vendors' objects are large literals.
 #![recursion_limit = "256"]
 
@@ -63,7 +56,5 @@ pub use faults::{Fault, FaultError, FaultSpec, Source};
 pub use handle::{SimulatorError, SimulatorHandle, start};
 pub use langfuse::LangfuseGeneration;
 pub use options::{Content, SimulatorOptions};
-pub use scenario::{
-    DEFAULT_SEED, FailureClass, Incident, Scenario, Truth, UnknownScenario, default_anchor,
-};
+pub use scenario::{DEFAULT_SEED, FailureClass, Incident, Scenario, Truth, UnknownScenario, default_anchor};
 pub use slack::DEFAULT_SCOPES as DEFAULT_SLACK_SCOPES;

@@ -52,17 +52,9 @@ impl Llm {
     }
 
     pub(crate) fn handle(&self, call: &Call, auth: &Auth, clock: &Clock) -> Reply {
-        let accepted = auth.is_off()
-            || call
-                .credential("bearer")
-                .is_some_and(|key| auth.accepts_llm(key));
+        let accepted = auth.is_off() || call.credential("bearer").is_some_and(|key| auth.accepts_llm(key));
         if !accepted {
-            return error(
-                401,
-                "Incorrect API key provided.",
-                "invalid_request_error",
-                "invalid_api_key",
-            );
+            return error(401, "Incorrect API key provided.", "invalid_request_error", "invalid_api_key");
         }
         let segments: Vec<&str> = call.segments.iter().map(String::as_str).collect();
         match (call.method.as_str(), segments.as_slice()) {
@@ -72,16 +64,9 @@ impl Llm {
             ),
             (
                 "POST",
-                ["v1", "chat", "completions"]
-                | ["openai", "v1", "chat", "completions"]
-                | ["chat", "completions"],
+                ["v1", "chat", "completions"] | ["openai", "v1", "chat", "completions"] | ["chat", "completions"],
             ) => self.complete(call, clock),
-            _ => error(
-                404,
-                "Unknown request URL.",
-                "invalid_request_error",
-                "unknown_url",
-            ),
+            _ => error(404, "Unknown request URL.", "invalid_request_error", "unknown_url"),
         }
     }
 
@@ -95,25 +80,11 @@ impl Llm {
                 "missing_required_parameter",
             );
         };
-        let Some(messages) = body
-            .get("messages")
-            .and_then(Value::as_array)
-            .filter(|m| !m.is_empty())
-        else {
-            return error(
-                400,
-                "[] is too short - 'messages'",
-                "invalid_request_error",
-                "invalid_value",
-            );
+        let Some(messages) = body.get("messages").and_then(Value::as_array).filter(|m| !m.is_empty()) else {
+            return error(400, "[] is too short - 'messages'", "invalid_request_error", "invalid_value");
         };
         if body.get("stream").and_then(Value::as_bool) == Some(true) {
-            return error(
-                400,
-                "this model does not stream",
-                "invalid_request_error",
-                "unsupported_value",
-            );
+            return error(400, "this model does not stream", "invalid_request_error", "unsupported_value");
         }
         let prompt: usize = messages.iter().map(|m| m.to_string().len() / 4).sum();
         let content = self.next();
@@ -134,29 +105,15 @@ impl Llm {
 }
 
 fn error(status: u16, message: &str, kind: &str, code: &str) -> Reply {
-    Reply::value(
-        status,
-        &json!({"error": {"message": message, "type": kind, "param": null, "code": code}}),
-    )
+    Reply::value(status, &json!({"error": {"message": message, "type": kind, "param": null, "code": code}}))
 }
 
 /// The model's 429.
 pub(crate) fn throttled() -> Reply {
-    error(
-        429,
-        "Rate limit reached for requests.",
-        "requests",
-        "rate_limit_exceeded",
-    )
-    .header("retry-after", "1")
+    error(429, "Rate limit reached for requests.", "requests", "rate_limit_exceeded").header("retry-after", "1")
 }
 
 /// An error of any status in the model's shape.
 pub(crate) fn failed(status: u16) -> Reply {
-    error(
-        status,
-        "The server had an error while processing your request.",
-        "server_error",
-        "server_error",
-    )
+    error(status, "The server had an error while processing your request.", "server_error", "server_error")
 }

@@ -63,10 +63,7 @@ impl Log {
             status: None,
             at: Utc::now().timestamp_micros(),
         });
-        Ticket {
-            epoch: entries.epoch,
-            index: entries.requests.len() - 1,
-        }
+        Ticket { epoch: entries.epoch, index: entries.requests.len() - 1 }
     }
 
     /// Notes the status that a request was answered with.

@@ -60,10 +60,7 @@ async fn entry(
     request: Request,
 ) -> Response {
     let path = request.uri().path().to_owned();
-    let source = path
-        .strip_prefix('/')
-        .and_then(|rest| rest.split('/').next())
-        .and_then(Source::from_name);
+    let source = path.strip_prefix('/').and_then(|rest| rest.split('/').next()).and_then(Source::from_name);
     match source {
         Some(source) => vendor(&shared, &cutter, source, request).await,
         None => send(own(&shared, request).await),
@@ -80,12 +77,7 @@ async fn own(shared: &Shared, request: Request) -> Reply {
 
 async fn vendor(shared: &Shared, cutter: &Cutter, source: Source, request: Request) -> Response {
     let prefix = format!("/{source}");
-    let path = request
-        .uri()
-        .path()
-        .strip_prefix(&prefix)
-        .unwrap_or_default()
-        .to_owned();
+    let path = request.uri().path().strip_prefix(&prefix).unwrap_or_default().to_owned();
     let query = request.uri().query().unwrap_or_default().to_owned();
     let method = request.method().as_str().to_owned();
     let ticket = shared.log.request(source, &method, &path, &query);
@@ -164,16 +156,10 @@ fn refuse(source: Source, fault: Option<Fault>) -> Reply {
 
 async fn read_call(request: Request, prefix: &str) -> Result<Call, Reply> {
     let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| {
-        Reply::json(r#"{"message":"request body too large or cut off"}"#.to_owned())
-            .with_status(413)
-    })?;
-    let path = parts
-        .uri
-        .path()
-        .strip_prefix(prefix)
-        .unwrap_or_default()
-        .to_owned();
+    let body = axum::body::to_bytes(body, MAX_BODY)
+        .await
+        .map_err(|_| Reply::json(r#"{"message":"request body too large or cut off"}"#.to_owned()).with_status(413))?;
+    let path = parts.uri.path().strip_prefix(prefix).unwrap_or_default().to_owned();
     let headers: Vec<(String, String)> = parts
         .headers
         .iter()
@@ -182,10 +168,7 @@ async fn read_call(request: Request, prefix: &str) -> Result<Call, Reply> {
             (name.as_str().to_owned(), value)
         })
         .collect();
-    let host = headers
-        .iter()
-        .find(|(name, _)| name == "host")
-        .map_or("127.0.0.1", |(_, value)| value.as_str());
+    let host = headers.iter().find(|(name, _)| name == "host").map_or("127.0.0.1", |(_, value)| value.as_str());
     Ok(Call {
         method: parts.method.as_str().to_owned(),
         segments: Call::split(&path),
@@ -199,13 +182,9 @@ async fn read_call(request: Request, prefix: &str) -> Result<Call, Reply> {
 
 fn build(reply: &Reply, body: Body) -> Response {
     let mut response = Response::new(body);
-    *response.status_mut() =
-        StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static(reply.content_type),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
     for (name, value) in &reply.headers {
         // A value that is no header (an odd cursor, say) is left out rather than sent broken.
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -236,8 +215,6 @@ fn send_half(reply: Reply, cutter: Cutter) -> Response {
         std::task::Poll::Ready(Some(Ok::<_, Infallible>(half.clone())))
     });
     let mut response = build(&reply, Body::from_stream(halves));
-    response
-        .headers_mut()
-        .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     response
 }

@@ -31,12 +31,7 @@ fn parse_any(text: &str) -> Option<Micros> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Some(time.timestamp_micros());
     }
-    const NAIVE: [&str; 4] = [
-        "%Y-%m-%dT%H:%M:%S%.f",
-        "%Y-%m-%d %H:%M:%S%.f",
-        "%Y-%m-%dT%H:%M",
-        "%Y-%m-%d %H:%M",
-    ];
+    const NAIVE: [&str; 4] = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"];
     for format in NAIVE {
         if let Ok(time) = NaiveDateTime::parse_from_str(text.trim_end_matches('Z'), format) {
             return Some(time.and_utc().timestamp_micros());
@@ -62,10 +57,7 @@ pub(crate) fn from_epoch_seconds(text: &str) -> Option<Micros> {
     }
     let micros: i64 = format!("{fraction:0<6}").get(..6)?.parse().ok()?;
     let micros = if seconds < 0 { -micros } else { micros };
-    seconds
-        .checked_mul(SECOND)?
-        .checked_add(micros)
-        .filter(|at| SANE.contains(at))
+    seconds.checked_mul(SECOND)?.checked_add(micros).filter(|at| SANE.contains(at))
 }
 
 /// The time as chrono has it; far out of range becomes the epoch.
@@ -109,12 +101,7 @@ mod tests {
         ] {
             assert_eq!(parse(text), Some(expected), "{text}");
         }
-        for text in [
-            "yesterday",
-            "",
-            "+262142-01-01T00:00:00",
-            "-9999-01-01 00:00:00",
-        ] {
+        for text in ["yesterday", "", "+262142-01-01T00:00:00", "-9999-01-01 00:00:00"] {
             assert_eq!(parse(text), None, "{text}");
         }
     }
@@ -124,10 +111,7 @@ mod tests {
         for text in ["1748160000.000100", "1748160000.999999", "0.000001"] {
             assert_eq!(slack_ts(from_epoch_seconds(text).unwrap()), text);
         }
-        assert_eq!(
-            from_epoch_seconds("1748160000"),
-            Some(1_748_160_000 * SECOND)
-        );
+        assert_eq!(from_epoch_seconds("1748160000"), Some(1_748_160_000 * SECOND));
         for text in ["1e9", "", "9223372036854.775807", "-9223372036854775808"] {
             assert_eq!(from_epoch_seconds(text), None, "{text}");
         }

@@ -46,29 +46,16 @@ impl<T: Timed> Timeline<T> {
     }
 
     /// The items with `from <= time < to`, and `time <= horizon`.
-    pub(crate) fn between(
-        &self,
-        from: Option<Micros>,
-        to: Option<Micros>,
-        horizon: Option<Micros>,
-    ) -> &[Arc<T>] {
+    pub(crate) fn between(&self, from: Option<Micros>, to: Option<Micros>, horizon: Option<Micros>) -> &[Arc<T>] {
         let start = from.map_or(0, |from| self.items.partition_point(|i| i.order().0 < from));
-        let before_to = to.map_or(self.items.len(), |to| {
-            self.items.partition_point(|i| i.order().0 < to)
-        });
-        let visible = horizon.map_or(self.items.len(), |now| {
-            self.items.partition_point(|i| i.order().0 <= now)
-        });
-        self.items
-            .get(start..before_to.min(visible))
-            .unwrap_or_default()
+        let before_to = to.map_or(self.items.len(), |to| self.items.partition_point(|i| i.order().0 < to));
+        let visible = horizon.map_or(self.items.len(), |now| self.items.partition_point(|i| i.order().0 <= now));
+        self.items.get(start..before_to.min(visible)).unwrap_or_default()
     }
 
     /// Puts an item in its place.
     pub(crate) fn insert(&mut self, item: Arc<T>) {
-        let at = self
-            .items
-            .partition_point(|other| other.order() <= item.order());
+        let at = self.items.partition_point(|other| other.order() <= item.order());
         self.items.insert(at, item);
     }
 

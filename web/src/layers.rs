@@ -14,6 +14,7 @@ use futures::FutureExt;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use crate::api::sql::LONGEST_QUERY;
 use crate::auth::CallerName;
 use crate::error::ApiError;
 use crate::state::WebState;
@@ -40,16 +41,13 @@ const SECURITY: [(HeaderName, HeaderValue); 7] = [
     ),
 ];
 
-/// Says how long a handler may take when that is not what the server's options say.
-#[derive(Debug, Clone, Copy)]
-struct Patience(Option<Duration>);
-
-fn patience(state: &WebState, route: &str) -> Patience {
+/// How long a handler may take until it answers; what streams after that has limits of its own.
+fn patience(state: &WebState, route: &str) -> Duration {
+    let options = state.options();
     match route {
-        // They have limits of their own.
-        "/api/v1/sql" | "/api/v1/stream" => Patience(None),
-        "/api/v1/jobs/{name}/run" => Patience(Some(state.options().job_timeout)),
-        _ => Patience(Some(state.options().request_timeout)),
+        "/api/v1/sql" => options.request_timeout + options.query_patience + LONGEST_QUERY,
+        "/api/v1/jobs/{name}/run" => options.job_timeout,
+        _ => options.request_timeout,
     }
 }
 
@@ -60,15 +58,9 @@ pub(crate) async fn observe(State(state): State<WebState>, request: Request, nex
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("(none)", |path| path.as_str()).to_owned();
     let span = tracing::info_span!("request", request_id = %id, %method, %route);
-    let Patience(limit) = patience(&state, &route);
+    let limit = patience(&state, &route);
 
-    let answered = async {
-        let answer = next.run(request);
-        match limit {
-            Some(limit) => tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| too_slow(limit)),
-            None => answer.await,
-        }
-    };
+    let answered = async { tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_| too_slow(limit)) };
     let mut response = answered.instrument(span.clone()).await;
 
     let took = started.elapsed();

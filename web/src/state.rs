@@ -25,6 +25,8 @@ pub struct WebOptions {
     pub max_connections: usize,
     /// SQL queries at once.
     pub max_queries: usize,
+    /// How long a query waits for a place before it is told to come back.
+    pub query_patience: Duration,
     /// Live streams at once.
     pub max_streams: usize,
     /// How long a live stream lasts before its page must ask anew, with a key that is still good.
@@ -45,6 +47,7 @@ impl Default for WebOptions {
             header_timeout: Duration::from_secs(15),
             max_connections: 1024,
             max_queries: 4,
+            query_patience: Duration::from_secs(2),
             max_streams: 64,
             stream_lifetime: Duration::from_secs(600),
             stream_poll: Duration::from_secs(1),

@@ -23,6 +23,7 @@ use super::schedule;
 
 /// The version of the REST API the requests are written for.
 const API_VERSION: &str = "2022-11-28";
+const A_MINUTE: std::time::Duration = std::time::Duration::from_secs(60);
 const PER_PAGE: usize = 100;
 /// More than ten thousand issues within some hours are not ours to search through.
 const MAX_PAGES: usize = 100;
@@ -168,7 +169,8 @@ fn rate_limited(answer: &Answer) -> Option<Option<std::time::Duration>> {
     if !(answer.status == StatusCode::TOO_MANY_REQUESTS || after.is_some() || spent || says_so) {
         return None;
     }
-    Some(after.or_else(|| spent.then(|| until_reset(answer)).flatten()))
+    // GitHub asks for a minute where it names no time (its documentation on secondary limits).
+    Some(after.or_else(|| if spent { until_reset(answer) } else { Some(A_MINUTE) }))
 }
 
 /// The time until the primary limit's reset, by the vendor's own clock.

@@ -1,11 +1,10 @@
 //! The worker of the outbox: leases what is due, does it, and writes down what came of it.
 //!
-//! Owns the order of looking and sending, the reading of outcomes into transitions, and the worker's life. Does not own
-//! the transitions themselves (store), a vendor's requests, or texts.
+//! Owns the reading of outcomes into transitions, what is told of them, and the worker's life. Does not own an attempt
+//! ([`super::perform`]), the transitions themselves (store), or texts.
 //!
 //! Must hold
 //! - a lease outlives every attempt made under it, so nobody else takes an action that is being sent;
-//! - what was interrupted, or ended without a plain answer, is looked for before it is sent again;
 //! - notifications are sent one after the other, in order, so that a message never goes back to an older state.
 
 use std::collections::BTreeMap;
@@ -13,26 +12,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use tripline_engine::SharedClock;
-use tripline_store::{
-    Action, ActionFilter, ActionKind, Approval, ApprovalFilter, IncidentId, KillState, LeaseRequest, LeasedAction,
-    NewKill, PageRequest, Retry, Scope, Store, StoreError,
-};
+use tripline_store::{Action, ActionKind, LeaseRequest, LeasedAction, Retry, Scope, Store, StoreError};
 
 use super::destinations::Destinations;
 use super::http::Http;
-use super::kinds::{
-    ActionType, KillLoop, OpenIssue, PostMessage, RecordOnly, Remediation, Respond, Response, ThreadReply,
-    UpdateMessage, read,
-};
+use super::kinds::{ActionType, Remediation};
 use super::notices::Notices;
-use super::outcome::{Look, Sent};
-use super::{github, repair, schedule, slack};
+use super::perform::Verdict;
+use super::{repair, schedule};
 use crate::govern::GovernError;
-use crate::messages::{Content, IncidentView, Links, incident_message};
 use crate::settings::SettingsHandle;
 
 /// How the worker works.
@@ -129,68 +121,15 @@ impl Ended {
 /// How many attempts ended how, per type of action, since the process began.
 pub type Counts = BTreeMap<(&'static str, &'static str), u64>;
 
-/// What an attempt came to.
-enum Verdict {
-    Done(Value),
-    Requested(Value),
-    Retry {
-        why: String,
-        retry_after: Option<Duration>,
-    },
-    Fail(String),
-    /// Leave it in *sending*: whoever leases it next looks first.
-    Leave(String),
-    /// The vendor cannot tell.
-    Unknown(String),
-}
-
-/// An action, read.
-enum Plan {
-    Issue(OpenIssue),
-    Kill(KillLoop),
-    Record,
-    Post(PostMessage),
-    Update(UpdateMessage),
-    Reply(ThreadReply),
-    Respond(Respond),
-}
-
-impl Plan {
-    fn read(action: &Action) -> Result<Self, String> {
-        let payload = &action.payload;
-        Ok(match action.action_type.parse::<ActionType>()? {
-            ActionType::Remediate(Remediation::OpenGithubIssue) => Self::Issue(read(payload)?),
-            ActionType::Remediate(Remediation::KillLoop) => Self::Kill(read(payload)?),
-            ActionType::Remediate(Remediation::Record) => {
-                read::<RecordOnly>(payload)?;
-                Self::Record
-            }
-            ActionType::SlackPostMessage => Self::Post(read(payload)?),
-            ActionType::SlackUpdateMessage => Self::Update(read(payload)?),
-            ActionType::SlackThreadReply => Self::Reply(read(payload)?),
-            ActionType::SlackRespond => Self::Respond(read(payload)?),
-        })
-    }
-
-    /// Whether doing it twice would be noticed outside.
-    fn must_not_repeat(&self) -> bool {
-        match self {
-            Self::Issue(_) | Self::Post(_) | Self::Reply(_) => true,
-            Self::Respond(respond) => matches!(respond.response, Response::Ephemeral { .. }),
-            Self::Kill(_) | Self::Record | Self::Update(_) => false,
-        }
-    }
-}
-
 /// The worker. Cheap to clone.
 #[derive(Clone)]
 pub struct Outbox {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    parts: OutboxParts,
-    http: Http,
+pub(super) struct Inner {
+    pub(super) parts: OutboxParts,
+    pub(super) http: Http,
     counts: Mutex<Counts>,
 }
 
@@ -300,176 +239,6 @@ impl Inner {
         Ok(Some(ended))
     }
 
-    /// Looks where it must, sends where it may.
-    async fn attempt(&self, leased: &LeasedAction, now: DateTime<Utc>) -> Result<Verdict, GovernError> {
-        let action = &leased.action;
-        let plan = match Plan::read(action) {
-            Ok(plan) => plan,
-            Err(why) => return Ok(Verdict::Fail(why)),
-        };
-        let guarded = plan.must_not_repeat();
-        if leased.resumed && guarded {
-            match self.look(action, &plan).await? {
-                Look::Found(result) => return Ok(Verdict::Done(result)),
-                Look::Absent if leased.lease.attempt > action.max_attempts => {
-                    return Ok(Verdict::Fail("given up: it did not happen in any attempt".to_owned()));
-                }
-                Look::Absent => {}
-                Look::NotNow(why) => return Ok(Verdict::Leave(why)),
-                Look::CannotTell(why) => return Ok(Verdict::Unknown(why)),
-            }
-        }
-        let (why, in_flight) = match self.send(action, &plan, now).await? {
-            Sent::Done(result) => return Ok(Verdict::Done(result)),
-            Sent::Requested(result) => return Ok(Verdict::Requested(result)),
-            Sent::NotNow { why, retry_after } => return Ok(Verdict::Retry { why, retry_after }),
-            Sent::Never(why) => return Ok(Verdict::Fail(why)),
-            Sent::Unclear { why, .. } if !guarded => return Ok(Verdict::Retry { why, retry_after: None }),
-            Sent::Unclear { why, in_flight } => (why, in_flight),
-        };
-        tokio::time::sleep(self.parts.options.settle_pause).await;
-        Ok(match self.look(action, &plan).await? {
-            Look::Found(result) => Verdict::Done(result),
-            // The vendor answered, so it is not at it any more.
-            Look::Absent if !in_flight => Verdict::Retry { why, retry_after: None },
-            Look::Absent => Verdict::Leave(why),
-            Look::NotNow(look) => Verdict::Leave(format!("{why}; {look}")),
-            Look::CannotTell(look) => Verdict::Unknown(format!("{why}; {look}")),
-        })
-    }
-
-    async fn send(&self, action: &Action, plan: &Plan, now: DateTime<Utc>) -> Result<Sent, GovernError> {
-        let (http, destinations) = (&self.http, &self.parts.destinations);
-        Ok(match plan {
-            Plan::Issue(issue) => github::open_issue(http, &destinations.github, issue).await,
-            Plan::Kill(kill) => self.request_kill(action, kill, now).await?,
-            Plan::Record => Sent::Done(json!({"recorded": true})),
-            Plan::Post(post) => match self.render(&post.incident_id).await? {
-                Some(content) => {
-                    let key = &action.idempotency_key;
-                    slack::post(http, &destinations.slack, &post.channel, None, &content, key).await
-                }
-                None => gone(),
-            },
-            Plan::Update(update) => self.update_message(&update.incident_id).await?,
-            Plan::Reply(reply) => match self.message_place(&reply.incident_id).await? {
-                Some((channel, ts)) => {
-                    let content = Content { text: reply.text.clone(), blocks: None };
-                    let key = &action.idempotency_key;
-                    slack::post(http, &destinations.slack, &channel, Some(&ts), &content, key).await
-                }
-                None => gone(),
-            },
-            Plan::Respond(respond) => self.respond(respond).await?,
-        })
-    }
-
-    async fn look(&self, action: &Action, plan: &Plan) -> Result<Look, GovernError> {
-        let (http, destinations) = (&self.http, &self.parts.destinations);
-        // A vendor stamps by its own clock. Ours may have been set to another time, so the earlier one is taken.
-        let since = action.created_at.min(self.parts.system_clock.now()) - TimeDelta::hours(1);
-        let key = action.idempotency_key.as_str();
-        Ok(match plan {
-            Plan::Issue(issue) => github::find_issue(http, &destinations.github, issue, since).await,
-            Plan::Post(post) => {
-                let search = slack::Search { channel: &post.channel, thread: None, since, key };
-                slack::find(http, &destinations.slack, search).await
-            }
-            Plan::Reply(reply) => match self.message_place(&reply.incident_id).await? {
-                Some((channel, ts)) => {
-                    let search = slack::Search { channel: &channel, thread: Some(&ts), since, key };
-                    slack::find(http, &destinations.slack, search).await
-                }
-                None => Look::Absent,
-            },
-            Plan::Respond(_) => Look::CannotTell("Slack cannot tell whether an answer to a click arrived".to_owned()),
-            Plan::Kill(_) | Plan::Record | Plan::Update(_) => Look::Absent,
-        })
-    }
-
-    async fn request_kill(&self, action: &Action, kill: &KillLoop, now: DateTime<Utc>) -> Result<Sent, GovernError> {
-        let (store, scope) = (&self.parts.store, &self.parts.scope);
-        let requested_by = match &action.approval_id {
-            Some(id) => store.approvals.get(scope, id).await?.and_then(|approval| approval.resolved_by),
-            None => None,
-        };
-        let new = NewKill {
-            id: kill.trace_id.clone(),
-            incident_id: action.incident_id.clone(),
-            action_id: Some(action.id.clone()),
-            requested_by: requested_by.unwrap_or_else(|| "policy".to_owned()),
-        };
-        let record = match store.kills.request(scope, new, now).await {
-            Ok(record) => record,
-            Err(StoreError::Invalid { reason, .. }) => {
-                return Ok(Sent::Never(format!("the trace id is none: {reason}")));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let result = json!({"trace_id": kill.trace_id, "state": record.state});
-        if record.action_id.as_ref() == Some(&action.id) && record.state == KillState::Requested {
-            return Ok(Sent::Requested(result));
-        }
-        // It has stopped already, or an earlier action asked the same run: there is nothing to wait for.
-        Ok(Sent::Done(json!({"trace_id": kill.trace_id, "state": record.state, "asked_by_action": record.action_id})))
-    }
-
-    async fn update_message(&self, id: &IncidentId) -> Result<Sent, GovernError> {
-        let (Some((channel, ts)), Some(content)) = (self.message_place(id).await?, self.render(id).await?) else {
-            return Ok(gone());
-        };
-        let place = slack::Place { channel: &channel, ts: &ts };
-        Ok(slack::update(&self.http, &self.parts.destinations.slack, place, &content).await)
-    }
-
-    async fn respond(&self, respond: &Respond) -> Result<Sent, GovernError> {
-        // Checked when it came in, and again: settings and rows may have changed since.
-        if !self.parts.destinations.accepts_response_url(&respond.response_url) {
-            return Ok(Sent::Never("the response address is not Slack's".to_owned()));
-        }
-        let (body, may_repeat) = match &respond.response {
-            Response::Replace { incident_id } => {
-                let Some(content) = self.render(incident_id).await? else { return Ok(gone()) };
-                (json!({"replace_original": true, "text": content.text, "blocks": content.blocks}), true)
-            }
-            Response::Ephemeral { text } => {
-                (json!({"response_type": "ephemeral", "replace_original": false, "text": text}), false)
-            }
-        };
-        Ok(slack::respond(&self.http, &respond.response_url, &body, may_repeat).await)
-    }
-
-    /// Where an incident's message is.
-    async fn message_place(&self, id: &IncidentId) -> Result<Option<(String, String)>, GovernError> {
-        let incident = self.parts.store.incidents.get(&self.parts.scope, id).await?;
-        Ok(incident.and_then(|incident| incident.slack_channel.zip(incident.slack_ts)))
-    }
-
-    /// The incident's message, as things stand.
-    async fn render(&self, id: &IncidentId) -> Result<Option<Content>, GovernError> {
-        let (store, scope) = (&self.parts.store, &self.parts.scope);
-        let Some(incident) = store.incidents.get(scope, id).await? else { return Ok(None) };
-        let approvals = self.approvals(id).await?;
-        let filter = ActionFilter {
-            kind: Some(ActionKind::Remediation),
-            incident_id: Some(id.clone()),
-            ..ActionFilter::default()
-        };
-        let actions = store.actions.list(scope, &filter, &PageRequest::first(10)).await?.items;
-        let base = self.parts.settings.get().governance.public_base();
-        let links = Links {
-            page: base.map(|base| super::incident_page(&base, id)),
-            commit: incident.culprit_sha.as_deref().and_then(|sha| self.parts.destinations.commit_page(sha)),
-        };
-        let view = IncidentView { incident: &incident, approvals: &approvals, actions: &actions, links: &links };
-        Ok(Some(incident_message(&view)))
-    }
-
-    async fn approvals(&self, id: &IncidentId) -> Result<Vec<Approval>, StoreError> {
-        let filter = ApprovalFilter { incident_id: Some(id.clone()), ..ApprovalFilter::default() };
-        Ok(self.parts.store.approvals.list(&self.parts.scope, &filter, &PageRequest::first(10)).await?.items)
-    }
-
     /// Turns a verdict into a transition, and tells of it.
     async fn write_down(
         &self,
@@ -559,9 +328,4 @@ impl Inner {
             }
         }
     }
-}
-
-/// The incident, or its message, is not there (any more).
-fn gone() -> Sent {
-    Sent::Never("the incident's message is not known".to_owned())
 }

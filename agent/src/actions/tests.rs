@@ -208,6 +208,17 @@ async fn a_rate_limit_is_waited_for_as_long_as_the_vendor_says() {
 }
 
 #[tokio::test]
+async fn a_rate_limit_that_names_no_time_is_given_a_minute() {
+    let house = House::new().await;
+    approved(&house).await;
+    house.vendors.fault("/issues", Fault::SecondaryLimit);
+    house.drain().await;
+    let action = issue_action(&house).await;
+    let pause = (action.next_attempt_at - house.now()).num_seconds();
+    assert!(action.status == ActionStatus::Pending && (60..=66).contains(&pause), "{pause}");
+}
+
+#[tokio::test]
 async fn a_refusal_is_final_and_says_why_without_a_secret() {
     for status in [401, 404, 410, 422] {
         let house = House::new().await;

@@ -216,6 +216,8 @@ pub(crate) enum Fault {
     Drop,
     /// 429 with `Retry-After: 7`.
     Throttle,
+    /// GitHub: 403 that only says in words that it is a rate limit.
+    SecondaryLimit,
     /// Slack: `ok: false` with this error.
     SlackError(&'static str),
 }
@@ -334,6 +336,9 @@ async fn serve(State(vendors): State<Vendors>, request: Request) -> Response<Bod
             let mut response = answer(429, &json!({"ok": false, "error": "ratelimited"}));
             response.headers_mut().insert("retry-after", "7".parse().unwrap());
             return response;
+        }
+        Some(Fault::SecondaryLimit) => {
+            return answer(403, &json!({"message": "You have exceeded a secondary rate limit"}));
         }
         Some(Fault::SlackError(error)) => return answer(200, &json!({"ok": false, "error": error})),
         // Ends the connection's task without a message on stderr.

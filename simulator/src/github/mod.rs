@@ -51,10 +51,7 @@ enum Caller {
 
 impl Github {
     pub(crate) fn new(store: Store) -> Self {
-        Self {
-            store: RwLock::new(store),
-            ..Self::default()
-        }
+        Self { store: RwLock::new(store), ..Self::default() }
     }
 
     pub(crate) fn handle(&self, call: &Call, auth: &Auth, clock: &Clock) -> Reply {
@@ -64,11 +61,7 @@ impl Github {
         };
         let reply = self.answer(call, caller, clock);
         let is_read = call.method == "GET" && reply.status == 200;
-        let reply = if is_read {
-            conditional(call, reply)
-        } else {
-            reply
-        };
+        let reply = if is_read { conditional(call, reply) } else { reply };
         let costs = reply.status != 304;
         self.with_limits(reply, caller, costs)
     }
@@ -128,11 +121,7 @@ impl Github {
 
     fn named(&self, id: &str) -> Option<(String, String)> {
         let id = id.parse().ok()?;
-        self.names
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&id)
-            .cloned()
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
     fn with_limits(&self, reply: Reply, caller: Caller, costs: bool) -> Reply {
@@ -180,17 +169,9 @@ impl Scope {
     fn link_base(&self, call: &Call, rest: &[&str]) -> String {
         let path: Vec<String> = rest
             .iter()
-            .map(|part| {
-                percent_encoding::utf8_percent_encode(part, percent_encoding::NON_ALPHANUMERIC)
-                    .to_string()
-            })
+            .map(|part| percent_encoding::utf8_percent_encode(part, percent_encoding::NON_ALPHANUMERIC).to_string())
             .collect();
-        format!(
-            "{}/github/repositories/{}/{}",
-            call.origin,
-            self.id,
-            path.join("/")
-        )
+        format!("{}/github/repositories/{}/{}", call.origin, self.id, path.join("/"))
     }
 }
 
@@ -201,9 +182,7 @@ fn caller(call: &Call, auth: &Auth) -> Result<Caller, Reply> {
     if call.header("authorization").is_none() {
         return Ok(Caller::Anonymous);
     }
-    let token = call
-        .credential("bearer")
-        .or_else(|| call.credential("token"));
+    let token = call.credential("bearer").or_else(|| call.credential("token"));
     match token {
         Some(token) if auth.accepts_github(token) => Ok(Caller::Known),
         _ => Err(error(401, "Bad credentials")),
@@ -220,9 +199,7 @@ fn conditional(call: &Call, reply: Reply) -> Reply {
             one == "*" || one.trim_start_matches("W/") == etag.trim_start_matches("W/")
         })
     });
-    let mut reply = reply
-        .header("etag", etag)
-        .header("cache-control", "private, max-age=60, s-maxage=60");
+    let mut reply = reply.header("etag", etag).header("cache-control", "private, max-age=60, s-maxage=60");
     if matches {
         reply.status = 304;
         reply.body.clear();
@@ -231,10 +208,7 @@ fn conditional(call: &Call, reply: Reply) -> Reply {
 }
 
 fn error(status: u16, message: &str) -> Reply {
-    Reply::value(
-        status,
-        &json!({"message": message, "documentation_url": DOCS, "status": status.to_string()}),
-    )
+    Reply::value(status, &json!({"message": message, "documentation_url": DOCS, "status": status.to_string()}))
 }
 
 fn not_found() -> Reply {
@@ -255,12 +229,8 @@ fn rate_limit(used: u64) -> Reply {
     let used = used % (LIMIT / 2);
     let reset = (Utc::now().timestamp() / 3600 + 1) * 3600;
     let core = json!({"limit": LIMIT, "used": used, "remaining": LIMIT - used, "reset": reset});
-    let search =
-        json!({"limit": 30, "used": 0, "remaining": 30, "reset": Utc::now().timestamp() + 60});
-    Reply::value(
-        200,
-        &json!({"resources": {"core": core, "search": search}, "rate": core}),
-    )
+    let search = json!({"limit": 30, "used": 0, "remaining": 30, "reset": Utc::now().timestamp() + 60});
+    Reply::value(200, &json!({"resources": {"core": core, "search": search}, "rate": core}))
 }
 
 /// GitHub's "too fast": the secondary limit, or the primary one with its reset.
@@ -274,15 +244,12 @@ pub(crate) fn throttled(primary: bool) -> Reply {
             .header("x-ratelimit-reset", reset.to_string())
             .header("x-ratelimit-resource", "core")
     } else {
-        error(
-            403,
-            "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.",
-        )
-        .header("retry-after", "1")
-        .header("x-ratelimit-limit", LIMIT.to_string())
-        .header("x-ratelimit-remaining", (LIMIT - 100).to_string())
-        .header("x-ratelimit-reset", (reset + 1800).to_string())
-        .header("x-ratelimit-resource", "core")
+        error(403, "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.")
+            .header("retry-after", "1")
+            .header("x-ratelimit-limit", LIMIT.to_string())
+            .header("x-ratelimit-remaining", (LIMIT - 100).to_string())
+            .header("x-ratelimit-reset", (reset + 1800).to_string())
+            .header("x-ratelimit-resource", "core")
     }
 }
 

@@ -24,10 +24,7 @@ impl Page {
         let number = |name: &str| query.filled(name).and_then(|v| v.parse::<usize>().ok());
         Self {
             number: number("page").unwrap_or(1).max(1),
-            size: number("per_page")
-                .filter(|n| *n > 0)
-                .unwrap_or(default)
-                .min(max),
+            size: number("per_page").filter(|n| *n > 0).unwrap_or(default).min(max),
         }
     }
 
@@ -56,10 +53,6 @@ impl Page {
         if self.number > 1 {
             part("first", 1);
         }
-        if parts.is_empty() {
-            reply
-        } else {
-            reply.header("link", parts.join(", "))
-        }
+        if parts.is_empty() { reply } else { reply.header("link", parts.join(", ")) }
     }
 }

@@ -21,20 +21,11 @@ const MAX_FILES: usize = 3000;
 
 /// Answers a GET below `/repos/{owner}/{repo}`.
 pub(crate) fn answer(store: &Store, scope: &Scope, rest: &[&str], call: &Call) -> Reply {
-    let read = Read {
-        store,
-        scope,
-        rest,
-        call,
-        query: &call.query,
-        horizon: scope.horizon,
-    };
+    let read = Read { store, scope, rest, call, query: &call.query, horizon: scope.horizon };
     match rest {
         [] => read.repository(),
         ["commits"] => read.commits(),
-        ["commits", reference @ .., "pulls"] if !reference.is_empty() => {
-            read.commit_pulls(&reference.join("/"))
-        }
+        ["commits", reference @ .., "pulls"] if !reference.is_empty() => read.commit_pulls(&reference.join("/")),
         ["commits", reference @ ..] => read.commit(&reference.join("/")),
         ["pulls"] => read.pulls(),
         ["pulls", number] => read.pull(number),
@@ -86,10 +77,7 @@ impl Read<'_> {
 
     fn repository(&self) -> Reply {
         let scope = self.scope;
-        Reply::value(
-            200,
-            &shapes::repository(&scope.owner, &scope.repo, scope.id),
-        )
+        Reply::value(200, &shapes::repository(&scope.owner, &scope.repo, scope.id))
     }
 
     fn commits(&self) -> Reply {
@@ -132,16 +120,12 @@ impl Read<'_> {
             .iter()
             .filter_map(|file| file.get("filename")?.as_str())
             .any(|name| {
-                name.strip_prefix(path)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || path.is_empty())
+                name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || path.is_empty())
             })
     }
 
     fn commit(&self, reference: &str) -> Reply {
-        let Some(commit) = self
-            .store
-            .commit(&self.scope.place, reference, self.horizon)
-        else {
+        let Some(commit) = self.store.commit(&self.scope.place, reference, self.horizon) else {
             return error(422, &format!("No commit found for SHA: {reference}"));
         };
         let mut files = self.store.files_of(commit, &self.scope.place, self.horizon);
@@ -150,12 +134,7 @@ impl Read<'_> {
         let shown = page.slice(&files);
         let mut whole = commit.item.clone();
         if whole.present("stats").is_none() {
-            let sum = |key: &str| {
-                files
-                    .iter()
-                    .filter_map(|f| f.get(key)?.as_u64())
-                    .fold(0_u64, u64::saturating_add)
-            };
+            let sum = |key: &str| files.iter().filter_map(|f| f.get(key)?.as_u64()).fold(0_u64, u64::saturating_add);
             let (additions, deletions) = (sum("additions"), sum("deletions"));
             whole.set_value(
                 "stats",
@@ -167,10 +146,7 @@ impl Read<'_> {
     }
 
     fn commit_pulls(&self, reference: &str) -> Reply {
-        let Some(commit) = self
-            .store
-            .commit(&self.scope.place, reference, self.horizon)
-        else {
+        let Some(commit) = self.store.commit(&self.scope.place, reference, self.horizon) else {
             return error(422, &format!("No commit found for SHA: {reference}"));
         };
         let found: Vec<&Arc<Numbered>> = self
@@ -179,8 +155,7 @@ impl Read<'_> {
             .visible(self.horizon)
             .iter()
             .filter(|pull| {
-                pull.place.fits(&self.scope.place)
-                    && pull.merged_as(self.horizon).as_deref() == Some(&*commit.sha)
+                pull.place.fits(&self.scope.place) && pull.merged_as(self.horizon).as_deref() == Some(&*commit.sha)
             })
             .collect();
         self.list(&found, |pull| pull.seen_at(self.horizon))
@@ -193,10 +168,7 @@ impl Read<'_> {
         }
         let reference = |pull: &Numbered, side: &str, key: &str| -> String {
             let side = pull.item.value(side);
-            side.get(key)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
+            side.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
         };
         let base = self.query.filled("base");
         let head = self.query.filled("head");
@@ -210,8 +182,7 @@ impl Read<'_> {
                     && (state == "all" || pull.state_at(self.horizon) == state)
                     && base.is_none_or(|base| reference(pull, "base", "ref") == base)
                     && head.is_none_or(|head| {
-                        reference(pull, "head", "label") == head
-                            || reference(pull, "head", "ref") == head
+                        reference(pull, "head", "label") == head || reference(pull, "head", "ref") == head
                     })
             })
             .collect();
@@ -219,9 +190,7 @@ impl Read<'_> {
         match sort {
             "created" | "long-running" => {}
             "updated" => found.sort_by_key(|pull| (pull.updated_at(self.horizon), pull.number)),
-            "popularity" => {
-                found.sort_by_key(|pull| pull.item.number("comments").map_or(0, |n| n as u64))
-            }
+            "popularity" => found.sort_by_key(|pull| pull.item.number("comments").map_or(0, |n| n as u64)),
             _ => return invalid("PullRequest", "sort", "invalid"),
         }
         let default = if sort == "created" { "desc" } else { "asc" };
@@ -232,8 +201,7 @@ impl Read<'_> {
     }
 
     fn pull_named(&self, number: &str) -> Option<&Arc<Numbered>> {
-        self.store
-            .pull(&self.scope.place, number_of(number)?, self.horizon)
+        self.store.pull(&self.scope.place, number_of(number)?, self.horizon)
     }
 
     fn pull(&self, number: &str) -> Reply {
@@ -241,29 +209,16 @@ impl Read<'_> {
             return not_found();
         };
         let mut whole = pull.seen_at(self.horizon).into_owned();
-        let files: Vec<&Item> = self
-            .store
-            .files_of_pull(&self.scope.place, pull.number)
-            .map(|file| &file.item)
-            .collect();
+        let files: Vec<&Item> =
+            self.store.files_of_pull(&self.scope.place, pull.number).map(|file| &file.item).collect();
         let sum = |key: &str| files.iter().filter_map(|f| f.number(key)).sum::<f64>() as u64;
         let merged = whole.present("merged_at").is_some();
         for (key, value) in [
             ("merged", json!(merged)),
             ("mergeable", if merged { Value::Null } else { json!(true) }),
             ("rebaseable", Value::Null),
-            (
-                "mergeable_state",
-                json!(if merged { "unknown" } else { "clean" }),
-            ),
-            (
-                "merged_by",
-                if merged {
-                    whole.value("user")
-                } else {
-                    Value::Null
-                },
-            ),
+            ("mergeable_state", json!(if merged { "unknown" } else { "clean" })),
+            ("merged_by", if merged { whole.value("user") } else { Value::Null }),
             ("comments", json!(0)),
             ("review_comments", json!(0)),
             ("maintainer_can_modify", json!(false)),
@@ -283,11 +238,7 @@ impl Read<'_> {
         let Some(pull) = self.pull_named(number) else {
             return not_found();
         };
-        let files: Vec<_> = self
-            .store
-            .files_of_pull(&self.scope.place, pull.number)
-            .take(MAX_FILES)
-            .collect();
+        let files: Vec<_> = self.store.files_of_pull(&self.scope.place, pull.number).take(MAX_FILES).collect();
         self.list(&files, |file| Cow::Borrowed(&file.item))
     }
 
@@ -297,17 +248,12 @@ impl Read<'_> {
         if !["open", "closed", "all"].contains(&state) {
             return invalid("Issue", "state", "invalid");
         }
-        let labels: Vec<&str> = query
-            .filled("labels")
-            .map(|labels| labels.split(',').map(str::trim).collect())
-            .unwrap_or_default();
+        let labels: Vec<&str> =
+            query.filled("labels").map(|labels| labels.split(',').map(str::trim).collect()).unwrap_or_default();
         let since = query.time("since");
         let login = |issue: &Numbered, key: &str| -> String {
             let user = issue.item.value(key);
-            user.get("login")
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
+            user.get("login").and_then(Value::as_str).unwrap_or_default().to_owned()
         };
         let assignee = query.filled("assignee");
         let creator = query.filled("creator");
@@ -322,8 +268,7 @@ impl Read<'_> {
                     && (state == "all" || issue.state_at(self.horizon) == state)
                     && since.is_none_or(|since| issue.updated_at(self.horizon) >= since)
                     && (labels.is_empty() || has_labels(issue, &labels))
-                    && creator
-                        .is_none_or(|wanted| login(issue, "user").eq_ignore_ascii_case(wanted))
+                    && creator.is_none_or(|wanted| login(issue, "user").eq_ignore_ascii_case(wanted))
                     && match assignee {
                         None => true,
                         Some("*") => issue.item.present("assignee").is_some(),
@@ -335,13 +280,7 @@ impl Read<'_> {
                         Some("*") => issue.item.present("milestone").is_some(),
                         Some("none") => issue.item.present("milestone").is_none(),
                         Some(wanted) => {
-                            issue
-                                .item
-                                .value("milestone")
-                                .get("number")
-                                .map(Value::to_string)
-                                .as_deref()
-                                == Some(wanted)
+                            issue.item.value("milestone").get("number").map(Value::to_string).as_deref() == Some(wanted)
                         }
                     }
             })
@@ -349,9 +288,7 @@ impl Read<'_> {
         match query.filled("sort").unwrap_or("created") {
             "created" => {}
             "updated" => found.sort_by_key(|issue| (issue.updated_at(self.horizon), issue.number)),
-            "comments" => {
-                found.sort_by_key(|issue| issue.item.number("comments").map_or(0, |n| n as u64))
-            }
+            "comments" => found.sort_by_key(|issue| issue.item.number("comments").map_or(0, |n| n as u64)),
             _ => return invalid("Issue", "sort", "invalid"),
         }
         if query.filled("direction").unwrap_or("desc") == "desc" {
@@ -369,9 +306,7 @@ impl Read<'_> {
     fn issue(&self, number: &str) -> Reply {
         number_of(number)
             .and_then(|number| self.store.issue(&self.scope.place, number, self.horizon))
-            .map_or_else(not_found, |issue| {
-                Reply::json(issue.seen_at(self.horizon).json())
-            })
+            .map_or_else(not_found, |issue| Reply::json(issue.seen_at(self.horizon).json()))
     }
 
     /// Comments or reviews, oldest first.
@@ -394,11 +329,7 @@ impl Read<'_> {
         self.store
             .comments
             .iter()
-            .find(|c| {
-                Some(c.id) == id
-                    && c.place.fits(&self.scope.place)
-                    && self.horizon.is_none_or(|now| c.at <= now)
-            })
+            .find(|c| Some(c.id) == id && c.place.fits(&self.scope.place) && self.horizon.is_none_or(|now| c.at <= now))
             .map_or_else(not_found, |comment| Reply::json(comment.item.json()))
     }
 }
@@ -412,7 +343,5 @@ pub(crate) fn has_labels(issue: &Numbered, wanted: &[&str]) -> bool {
         .flatten()
         .filter_map(|label| label.as_str().or_else(|| label.get("name")?.as_str()))
         .collect();
-    wanted
-        .iter()
-        .all(|wanted| names.iter().any(|name| name.eq_ignore_ascii_case(wanted)))
+    wanted.iter().all(|wanted| names.iter().any(|name| name.eq_ignore_ascii_case(wanted)))
 }

@@ -23,11 +23,8 @@ fn fits(wanted: Option<&str>, found: &str) -> bool {
 impl Read<'_> {
     /// Records of this repository, newest first.
     pub(super) fn records(&self, records: &[Arc<Record>], keep: impl Fn(&Record) -> bool) -> Reply {
-        let found: Vec<&Arc<Record>> = records
-            .iter()
-            .rev()
-            .filter(|record| record.place.fits(&self.scope.place) && keep(record))
-            .collect();
+        let found: Vec<&Arc<Record>> =
+            records.iter().rev().filter(|record| record.place.fits(&self.scope.place) && keep(record)).collect();
         self.list(&found, |record| record.seen_at(self.horizon))
     }
 
@@ -35,9 +32,7 @@ impl Read<'_> {
         records
             .iter()
             .find(|record| &*record.id == id && record.place.fits(&self.scope.place))
-            .map_or_else(not_found, |record| {
-                Reply::json(record.seen_at(self.horizon).json())
-            })
+            .map_or_else(not_found, |record| Reply::json(record.seen_at(self.horizon).json()))
     }
 
     pub(super) fn latest_release(&self) -> Reply {
@@ -111,17 +106,9 @@ impl Read<'_> {
             Some(Some(window)) => window,
             Some(None) => return invalid("WorkflowRun", "created", "invalid"),
         };
-        let filtered = [
-            "actor",
-            "branch",
-            "event",
-            "status",
-            "created",
-            "head_sha",
-            "check_suite_id",
-        ]
-        .iter()
-        .any(|name| query.filled(name).is_some());
+        let filtered = ["actor", "branch", "event", "status", "created", "head_sha", "check_suite_id"]
+            .iter()
+            .any(|name| query.filled(name).is_some());
         let actor = query.filled("actor");
         let status = query.filled("status");
         let mut found: Vec<&Arc<Record>> = self
@@ -137,11 +124,8 @@ impl Read<'_> {
                     && fits(query.filled("event"), &item.key("event"))
                     && fits(query.filled("head_sha"), &item.key("head_sha"))
                     && fits(query.filled("check_suite_id"), &item.key("check_suite_id"))
-                    && status
-                        .is_none_or(|s| *item.key("status") == *s || *item.key("conclusion") == *s)
-                    && actor.is_none_or(|actor| {
-                        item.value("actor").get("login").and_then(Value::as_str) == Some(actor)
-                    })
+                    && status.is_none_or(|s| *item.key("status") == *s || *item.key("conclusion") == *s)
+                    && actor.is_none_or(|actor| item.value("actor").get("login").and_then(Value::as_str) == Some(actor))
             })
             .collect();
         let total = found.len();
@@ -171,18 +155,10 @@ pub(crate) fn created_window(text: &str) -> Option<(Option<Micros>, Option<Micro
     // A bare date as an upper bound means the whole day.
     let end_of = |text: &str| {
         let at = time::parse(text)?;
-        Some(if text.len() == 10 {
-            at + time::DAY
-        } else {
-            at + 1
-        })
+        Some(if text.len() == 10 { at + time::DAY } else { at + 1 })
     };
     if let Some((from, to)) = text.split_once("..") {
-        let from = if from == "*" {
-            None
-        } else {
-            Some(time::parse(from)?)
-        };
+        let from = if from == "*" { None } else { Some(time::parse(from)?) };
         let to = if to == "*" { None } else { Some(end_of(to)?) };
         return Some((from, to));
     }

@@ -61,31 +61,21 @@ pub(crate) fn issues(store: &Store, call: &Call, horizon: Option<Micros>) -> Rep
         .iter()
         .rev()
         .filter(|issue| {
-            let here =
-                repositories.is_empty() || repositories.iter().any(|place| issue.place.fits(place));
+            let here = repositories.is_empty() || repositories.iter().any(|place| issue.place.fits(place));
             let is_pull = issue.item.present("pull_request").is_some();
-            here && state
-                .as_deref()
-                .is_none_or(|state| issue.state_at(horizon) == state)
+            here && state.as_deref().is_none_or(|state| issue.state_at(horizon) == state)
                 && wants_pulls.is_none_or(|wanted| wanted == is_pull)
                 && (labels.is_empty() || has_labels(issue, &labels))
-                && author.as_deref().is_none_or(|author| {
-                    issue
-                        .item
-                        .value("user")
-                        .get("login")
-                        .and_then(Value::as_str)
-                        == Some(author)
-                })
+                && author
+                    .as_deref()
+                    .is_none_or(|author| issue.item.value("user").get("login").and_then(Value::as_str) == Some(author))
                 && words.iter().all(|word| says(store, issue, word, horizon))
         })
         .take(MAX_RESULTS)
         .collect();
     let page = Page::parse(&call.query);
-    let mut body = format!(
-        r#"{{"total_count":{},"incomplete_results":false,"search_type":"lexical","items":"#,
-        found.len()
-    );
+    let mut body =
+        format!(r#"{{"total_count":{},"incomplete_results":false,"search_type":"lexical","items":"#, found.len());
     item::write_array(
         &mut body,
         page.slice(&found).iter().map(|issue| {
@@ -101,8 +91,7 @@ pub(crate) fn issues(store: &Store, call: &Call, horizon: Option<Micros>) -> Rep
 
 /// Whether an issue's title, body or one of its comments has a word.
 fn says(store: &Store, issue: &Numbered, word: &str, horizon: Option<Micros>) -> bool {
-    let has =
-        |text: Option<Cow<'_, str>>| text.is_some_and(|text| text.to_lowercase().contains(word));
+    let has = |text: Option<Cow<'_, str>>| text.is_some_and(|text| text.to_lowercase().contains(word));
     has(issue.item.text("title"))
         || has(issue.item.text("body"))
         || store.comments.iter().any(|comment| {

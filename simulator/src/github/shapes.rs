@@ -53,10 +53,7 @@ pub(crate) fn repository(owner: &str, repo: &str, id: u64) -> Value {
         ("languages_url", "/languages"),
         ("merges_url", "/merges"),
         ("milestones_url", "/milestones{/number}"),
-        (
-            "notifications_url",
-            "/notifications{?since,all,participating}",
-        ),
+        ("notifications_url", "/notifications{?since,all,participating}"),
         ("pulls_url", "/pulls{/number}"),
         ("releases_url", "/releases{/id}"),
         ("stargazers_url", "/stargazers"),

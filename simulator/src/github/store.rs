@@ -23,10 +23,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new(owner: &str, repo: &str) -> Self {
-        Self {
-            owner: owner.to_lowercase().into(),
-            repo: repo.to_lowercase().into(),
-        }
+        Self { owner: owner.to_lowercase().into(), repo: repo.to_lowercase().into() }
     }
 
     fn of(parents: &Item) -> Self {
@@ -62,16 +59,11 @@ impl Commit {
         let parents = item.split_parents();
         let commit = item.value("commit");
         let date = |who: &str| {
-            commit
-                .get(who)
-                .and_then(|person| person.get("date"))
-                .and_then(Value::as_str)
-                .and_then(time::parse)
+            commit.get(who).and_then(|person| person.get("date")).and_then(Value::as_str).and_then(time::parse)
         };
         let person = |who: &str| -> [Box<str>; 3] {
             let account = item.value(who);
-            let text =
-                |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().into();
+            let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().into();
             let signature = commit.get(who);
             [
                 text(account.get("login")),
@@ -79,21 +71,17 @@ impl Commit {
                 text(signature.and_then(|s| s.get("name"))),
             ]
         };
-        let files = [parents.value("_files"), item.value("files")]
-            .into_iter()
-            .find_map(|files| match files {
-                Value::Array(files) => Some(files),
-                _ => None,
-            });
+        let files = [parents.value("_files"), item.value("files")].into_iter().find_map(|files| match files {
+            Value::Array(files) => Some(files),
+            _ => None,
+        });
         Self {
             place: Place::of(&parents),
             sha: item.key("sha"),
             files,
             author: person("author"),
             committer: person("committer"),
-            at: date("committer")
-                .or_else(|| date("author"))
-                .unwrap_or(TIMELESS),
+            at: date("committer").or_else(|| date("author")).unwrap_or(TIMELESS),
             item,
         }
     }
@@ -153,11 +141,7 @@ impl Numbered {
     /// `open` or `closed` at the horizon.
     pub(crate) fn state_at(&self, horizon: Option<Micros>) -> &str {
         let later = |at: Option<Micros>| horizon.zip(at).is_some_and(|(now, at)| at > now);
-        if later(self.closed) || later(self.merged) {
-            "open"
-        } else {
-            &self.state
-        }
+        if later(self.closed) || later(self.merged) { "open" } else { &self.state }
     }
 
     /// The object as the API would have it at the horizon.
@@ -169,14 +153,7 @@ impl Numbered {
         if self.state_at(horizon) != &*self.state {
             let item = item.to_mut();
             item.set_text("state", "open");
-            for key in [
-                "closed_at",
-                "closed_by",
-                "state_reason",
-                "merged_at",
-                "merged_by",
-                "merge_commit_sha",
-            ] {
+            for key in ["closed_at", "closed_by", "state_reason", "merged_at", "merged_by", "merge_commit_sha"] {
                 item.nullify(key);
             }
             if item.raw("merged").is_some() {
@@ -197,12 +174,8 @@ impl Numbered {
 
     /// The commit it was merged as, once it is.
     pub(crate) fn merged_as(&self, horizon: Option<Micros>) -> Option<Box<str>> {
-        let is_merged = self
-            .merged
-            .is_some_and(|at| horizon.is_none_or(|now| at <= now));
-        is_merged
-            .then(|| self.item.key("merge_commit_sha"))
-            .filter(|sha| !sha.is_empty())
+        let is_merged = self.merged.is_some_and(|at| horizon.is_none_or(|now| at <= now));
+        is_merged.then(|| self.item.key("merge_commit_sha")).filter(|sha| !sha.is_empty())
     }
 }
 
@@ -227,10 +200,7 @@ impl Record {
         Self {
             place: Place::of(&parents),
             id: item.key("id"),
-            at: time_keys
-                .iter()
-                .find_map(|key| item.time(key))
-                .unwrap_or(TIMELESS),
+            at: time_keys.iter().find_map(|key| item.time(key)).unwrap_or(TIMELESS),
             item,
         }
     }
@@ -300,51 +270,24 @@ impl Store {
     /// Takes the GitHub collections out of a dataset.
     pub(crate) fn new(dataset: &mut Dataset) -> Self {
         let mut records = |collection, keys: &[&str]| {
-            Timeline::new(
-                dataset
-                    .take(collection)
-                    .into_iter()
-                    .map(|item| Record::new(item, keys)),
-            )
+            Timeline::new(dataset.take(collection).into_iter().map(|item| Record::new(item, keys)))
         };
         let releases = records(Collection::GithubReleases, &["published_at", "created_at"]);
         let deployments = records(Collection::GithubDeployments, &["created_at"]);
-        let workflow_runs = records(
-            Collection::GithubWorkflowRuns,
-            &["created_at", "run_started_at"],
-        );
+        let workflow_runs = records(Collection::GithubWorkflowRuns, &["created_at", "run_started_at"]);
         let mut store = Self {
             releases,
             deployments,
             workflow_runs,
-            commits: Timeline::new(
-                dataset
-                    .take(Collection::GithubCommits)
-                    .into_iter()
-                    .map(Commit::new),
-            ),
-            pulls: Timeline::new(
-                dataset
-                    .take(Collection::GithubPulls)
-                    .into_iter()
-                    .map(Numbered::new),
-            ),
-            issues: Timeline::new(
-                dataset
-                    .take(Collection::GithubIssues)
-                    .into_iter()
-                    .map(Numbered::new),
-            ),
+            commits: Timeline::new(dataset.take(Collection::GithubCommits).into_iter().map(Commit::new)),
+            pulls: Timeline::new(dataset.take(Collection::GithubPulls).into_iter().map(Numbered::new)),
+            issues: Timeline::new(dataset.take(Collection::GithubIssues).into_iter().map(Numbered::new)),
             pull_files: dataset
                 .take(Collection::GithubPullFiles)
                 .into_iter()
                 .map(|mut item| {
                     let parents = item.split_parents();
-                    PullFile {
-                        place: Place::of(&parents),
-                        number: parents.number("_number").map(|n| n as u64),
-                        item,
-                    }
+                    PullFile { place: Place::of(&parents), number: parents.number("_number").map(|n| n as u64), item }
                 })
                 .collect(),
             ..Self::default()
@@ -357,8 +300,7 @@ impl Store {
     /// Commits, pull requests and their files are only ever loaded, so this is done once.
     fn index(&mut self) {
         for commit in self.commits.all() {
-            self.commit_by_sha
-                .insert(commit.sha.clone(), Arc::clone(commit));
+            self.commit_by_sha.insert(commit.sha.clone(), Arc::clone(commit));
         }
         for pull in self.pulls.all() {
             let sha = pull.item.key("merge_commit_sha");
@@ -367,10 +309,7 @@ impl Store {
             }
         }
         for (position, file) in self.pull_files.iter().enumerate() {
-            self.files_by_pull
-                .entry(file.number)
-                .or_default()
-                .push(position);
+            self.files_by_pull.entry(file.number).or_default().push(position);
         }
     }
 
@@ -398,35 +337,23 @@ impl Store {
 
     /// Whether there is such a repository.
     pub(crate) fn knows(&self, repository: &Place) -> bool {
-        self.known
-            .as_ref()
-            .is_none_or(|known| known.iter().any(|place| place.fits(repository)))
+        self.known.as_ref().is_none_or(|known| known.iter().any(|place| place.fits(repository)))
     }
 
     /// A visible commit by sha, unique prefix of at least 4 characters, tag, branch or `HEAD`.
-    pub(crate) fn commit(
-        &self,
-        repository: &Place,
-        reference: &str,
-        horizon: Option<Micros>,
-    ) -> Option<&Arc<Commit>> {
+    pub(crate) fn commit(&self, repository: &Place, reference: &str, horizon: Option<Micros>) -> Option<&Arc<Commit>> {
         let visible = self.commits.visible(horizon);
         let here = || visible.iter().rev().filter(|c| c.place.fits(repository));
         let wanted = reference.to_lowercase();
         let known = self.commit_by_sha.get(wanted.as_str());
-        if let Some(found) =
-            known.filter(|c| c.place.fits(repository) && horizon.is_none_or(|now| c.at <= now))
-        {
+        if let Some(found) = known.filter(|c| c.place.fits(repository) && horizon.is_none_or(|now| c.at <= now)) {
             return Some(found);
         }
         let is_prefix = wanted.len() >= 4 && wanted.bytes().all(|b| b.is_ascii_hexdigit());
         if is_prefix && let Some(found) = here().find(|c| c.sha.starts_with(&wanted)) {
             return Some(found);
         }
-        let name = reference
-            .trim_start_matches("refs/")
-            .trim_start_matches("heads/")
-            .trim_start_matches("tags/");
+        let name = reference.trim_start_matches("refs/").trim_start_matches("heads/").trim_start_matches("tags/");
         if ["HEAD", "main", "master"].contains(&name) {
             return here().next();
         }
@@ -440,12 +367,7 @@ impl Store {
     }
 
     /// The files of a commit: its own, else those of the pull request it merged, else none.
-    pub(crate) fn files_of(
-        &self,
-        commit: &Commit,
-        repository: &Place,
-        horizon: Option<Micros>,
-    ) -> Vec<Value> {
+    pub(crate) fn files_of(&self, commit: &Commit, repository: &Place, horizon: Option<Micros>) -> Vec<Value> {
         if let Some(files) = &commit.files {
             return files.clone();
         }
@@ -454,10 +376,7 @@ impl Store {
             .get(&commit.sha)
             .filter(|pull| pull.place.fits(repository) && pull.merged_as(horizon).is_some());
         match pull {
-            Some(pull) => self
-                .files_of_pull(repository, pull.number)
-                .map(|file| file.item.to_value())
-                .collect(),
+            Some(pull) => self.files_of_pull(repository, pull.number).map(|file| file.item.to_value()).collect(),
             None => Vec::new(),
         }
     }
@@ -476,29 +395,13 @@ impl Store {
     }
 
     /// A visible issue by number.
-    pub(crate) fn issue(
-        &self,
-        repository: &Place,
-        number: u64,
-        horizon: Option<Micros>,
-    ) -> Option<&Arc<Numbered>> {
-        self.issues
-            .visible(horizon)
-            .iter()
-            .find(|issue| issue.number == number && issue.place.fits(repository))
+    pub(crate) fn issue(&self, repository: &Place, number: u64, horizon: Option<Micros>) -> Option<&Arc<Numbered>> {
+        self.issues.visible(horizon).iter().find(|issue| issue.number == number && issue.place.fits(repository))
     }
 
     /// A visible pull request by number.
-    pub(crate) fn pull(
-        &self,
-        repository: &Place,
-        number: u64,
-        horizon: Option<Micros>,
-    ) -> Option<&Arc<Numbered>> {
-        self.pulls
-            .visible(horizon)
-            .iter()
-            .find(|pull| pull.number == number && pull.place.fits(repository))
+    pub(crate) fn pull(&self, repository: &Place, number: u64, horizon: Option<Micros>) -> Option<&Arc<Numbered>> {
+        self.pulls.visible(horizon).iter().find(|pull| pull.number == number && pull.place.fits(repository))
     }
 
     /// The next free number of a repository; issues and pull requests share one sequence.

@@ -31,21 +31,13 @@ pub(crate) fn answer(store: &mut Store, scope: &Scope, rest: &[&str], call: &Cal
     }
     let reply = match (call.method.as_str(), rest) {
         ("POST", ["issues"]) => create_issue(store, scope, call, &body),
-        ("PATCH", ["issues", number]) if *number != "comments" => {
-            update_issue(store, scope, number, &body)
-        }
-        ("POST", ["issues", number, "comments"]) => {
-            create_comment(store, scope, call, number, &body)
-        }
+        ("PATCH", ["issues", number]) if *number != "comments" => update_issue(store, scope, number, &body),
+        ("POST", ["issues", number, "comments"]) => create_comment(store, scope, call, number, &body),
         ("PATCH", ["issues", "comments", id]) => update_comment(store, scope, id, &body),
         ("POST", ["pulls", number, "reviews"]) => create_review(store, scope, call, number, &body),
         _ => not_found(),
     };
-    if reply.status < 300 {
-        reply.wrote(call)
-    } else {
-        reply
-    }
+    if reply.status < 300 { reply.wrote(call) } else { reply }
 }
 
 fn labels(scope: &Scope, call: &Call, body: &Value) -> Value {
@@ -108,25 +100,18 @@ fn create_issue(store: &mut Store, scope: &Scope, call: &Call, body: &Value) -> 
         .with_text("created_at", &stamp)
         .with_text("updated_at", &stamp)
         .with_text("author_association", "MEMBER");
-    let reply = Reply::json(item.json())
-        .with_status(201)
-        .header("location", api);
+    let reply = Reply::json(item.json()).with_status(201).header("location", api);
     store.issues.insert(Arc::new(placed(item, scope)));
     reply
 }
 
 /// A numbered item of this repository.
 fn placed(item: Item, scope: &Scope) -> Numbered {
-    Numbered::new(
-        item.with_text("_owner", &scope.owner)
-            .with_text("_repo", &scope.repo),
-    )
+    Numbered::new(item.with_text("_owner", &scope.owner).with_text("_repo", &scope.repo))
 }
 
 fn update_issue(store: &mut Store, scope: &Scope, number: &str, body: &Value) -> Reply {
-    let Some(old) =
-        number_of(number).and_then(|n| store.issue(&scope.place, n, scope.horizon).cloned())
-    else {
+    let Some(old) = number_of(number).and_then(|n| store.issue(&scope.place, n, scope.horizon).cloned()) else {
         return not_found();
     };
     let mut item = old.item.clone();
@@ -148,10 +133,7 @@ fn update_issue(store: &mut Store, scope: &Scope, number: &str, body: &Value) ->
         None => {}
         Some("closed") => {
             item.set_text("state", "closed");
-            item.set_text(
-                "state_reason",
-                text_of(body, "state_reason").unwrap_or("completed"),
-            );
+            item.set_text("state_reason", text_of(body, "state_reason").unwrap_or("completed"));
             item.set_text("closed_at", &stamp);
             item.set_value("closed_by", &bot());
         }
@@ -179,13 +161,7 @@ fn remark_fields(scope: &Scope, id: u64, body: &Value) -> Item {
         .with_text("author_association", "MEMBER")
 }
 
-fn create_comment(
-    store: &mut Store,
-    scope: &Scope,
-    call: &Call,
-    number: &str,
-    body: &Value,
-) -> Reply {
+fn create_comment(store: &mut Store, scope: &Scope, call: &Call, number: &str, body: &Value) -> Reply {
     let Some(number) = number_of(number) else {
         return not_found();
     };
@@ -212,45 +188,25 @@ fn create_comment(
         store.issues.replace(&old, Arc::new(placed(counted, scope)));
     }
     let reply = Reply::json(item.json()).with_status(201);
-    store.comments.push(Remark {
-        item,
-        place: scope.place.clone(),
-        number,
-        id,
-        at: scope.now,
-    });
+    store.comments.push(Remark { item, place: scope.place.clone(), number, id, at: scope.now });
     reply
 }
 
 fn update_comment(store: &mut Store, scope: &Scope, id: &str, body: &Value) -> Reply {
     let id = number_of(id);
-    let Some(comment) = store
-        .comments
-        .iter_mut()
-        .find(|c| Some(c.id) == id && c.place.fits(&scope.place))
-    else {
+    let Some(comment) = store.comments.iter_mut().find(|c| Some(c.id) == id && c.place.fits(&scope.place)) else {
         return not_found();
     };
     let Some(text) = text_of(body, "body") else {
         return invalid("IssueComment", "body", "missing_field");
     };
     comment.item.set_text("body", text);
-    comment
-        .item
-        .set_text("updated_at", &time::seconds_z(scope.now));
+    comment.item.set_text("updated_at", &time::seconds_z(scope.now));
     Reply::json(comment.item.json())
 }
 
-fn create_review(
-    store: &mut Store,
-    scope: &Scope,
-    call: &Call,
-    number: &str,
-    body: &Value,
-) -> Reply {
-    let Some(pull) =
-        number_of(number).and_then(|n| store.pull(&scope.place, n, scope.horizon).cloned())
-    else {
+fn create_review(store: &mut Store, scope: &Scope, call: &Call, number: &str, body: &Value) -> Reply {
+    let Some(pull) = number_of(number).and_then(|n| store.pull(&scope.place, n, scope.horizon).cloned()) else {
         return not_found();
     };
     let state = match text_of(body, "event") {
@@ -277,12 +233,6 @@ fn create_review(
             &json!({"html": {"href": format!("{}/pull/{}", scope.html(), pull.number)}, "pull_request": {"href": url}}),
         );
     let reply = Reply::json(item.json());
-    store.reviews.push(Remark {
-        item,
-        place: scope.place.clone(),
-        number: pull.number,
-        id,
-        at: scope.now,
-    });
+    store.reviews.push(Remark { item, place: scope.place.clone(), number: pull.number, id, at: scope.now });
     reply
 }

@@ -36,12 +36,7 @@ pub(crate) fn accepts_observation(
     })
 }
 
-fn observation_cell<'a>(
-    store: &'a Store,
-    o: &'a Observation,
-    column: &str,
-    horizon: Option<Micros>,
-) -> Cell<'a> {
+fn observation_cell<'a>(store: &'a Store, o: &'a Observation, column: &str, horizon: Option<Micros>) -> Cell<'a> {
     // Keys that no horizon changes are answered without looking at the object: these are what
     // listings of a large project are filtered by.
     let text = |text: &'a str| Cell::Text(Cow::Borrowed(text));
@@ -69,23 +64,15 @@ fn observation_cell<'a>(
         let legacy = item.value("usage");
         let [name, old] = names;
         Cell::Number(
-            details
-                .get(name)
-                .or_else(|| legacy.get(name))
-                .and_then(Value::as_f64)
-                .or_else(|| item.number(old)),
+            details.get(name).or_else(|| legacy.get(name)).and_then(Value::as_f64).or_else(|| item.number(old)),
         )
     };
     match column {
         "endTime" => Cell::Time(item.time("endTime")),
-        "traceName" => Cell::Text(Cow::Owned(
-            trace.map(|t| t.item.key("name").into()).unwrap_or_default(),
-        )),
-        "traceEnvironment" => Cell::Text(Cow::Owned(
-            trace
-                .map(|t| t.item.key("environment").into())
-                .unwrap_or_default(),
-        )),
+        "traceName" => Cell::Text(Cow::Owned(trace.map(|t| t.item.key("name").into()).unwrap_or_default())),
+        "traceEnvironment" => {
+            Cell::Text(Cow::Owned(trace.map(|t| t.item.key("environment").into()).unwrap_or_default()))
+        }
         "traceTags" | "tags" => Cell::List(trace.map(|t| t.tags.clone()).unwrap_or_default()),
         "latency" | "timeToFirstToken" => Cell::Number(item.number(column)),
         "tokensPerSecond" => Cell::Number(
@@ -111,24 +98,14 @@ fn observation_cell<'a>(
 }
 
 /// Whether a trace fits all conditions, as it is seen at the horizon.
-pub(crate) fn accepts_trace(
-    store: &Store,
-    trace: &Trace,
-    conditions: &[Condition],
-    horizon: Option<Micros>,
-) -> bool {
+pub(crate) fn accepts_trace(store: &Store, trace: &Trace, conditions: &[Condition], horizon: Option<Micros>) -> bool {
     conditions.iter().all(|condition| {
         let cell = trace_cell(store, trace, &condition.column, horizon);
         condition.accepts(&cell)
     })
 }
 
-fn trace_cell<'a>(
-    store: &Store,
-    trace: &'a Trace,
-    column: &str,
-    horizon: Option<Micros>,
-) -> Cell<'a> {
+fn trace_cell<'a>(store: &Store, trace: &'a Trace, column: &str, horizon: Option<Micros>) -> Cell<'a> {
     match column {
         "id" => return Cell::Text(Cow::Borrowed(&trace.id)),
         "userId" => return Cell::Text(Cow::Borrowed(&trace.user_id)),
@@ -144,10 +121,7 @@ fn trace_cell<'a>(
     let item: &Item = &seen;
     let observations = || store.of_trace(&trace.id, horizon);
     let sum = |key: &str| {
-        let total = observations()
-            .iter()
-            .filter_map(|o| o.seen_at(horizon).number(key))
-            .sum();
+        let total = observations().iter().filter_map(|o| o.seen_at(horizon).number(key)).sum();
         Cell::Number(Some(total))
     };
     let levels = |level: &str| {

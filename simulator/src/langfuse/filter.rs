@@ -81,43 +81,28 @@ impl Condition {
 
     /// `column = value`.
     pub(crate) fn equals(column: &'static str, value: &str) -> Self {
-        Self {
-            column: column.into(),
-            test: Test::Text(TextOp::Equals, value.to_owned()),
-        }
+        Self { column: column.into(), test: Test::Text(TextOp::Equals, value.to_owned()) }
     }
 
     /// `column` is one of `values`.
     pub(crate) fn any_of(column: &'static str, values: Vec<String>) -> Self {
-        Self {
-            column: column.into(),
-            test: Test::Options { any: true, values },
-        }
+        Self { column: column.into(), test: Test::Options { any: true, values } }
     }
 
     /// The list `column` holds all of `values`.
     pub(crate) fn all_of(column: &'static str, values: Vec<String>) -> Self {
-        Self {
-            column: column.into(),
-            test: Test::List(ListOp::All, values),
-        }
+        Self { column: column.into(), test: Test::List(ListOp::All, values) }
     }
 
     /// `column = value` for a boolean column.
     pub(crate) fn boolean(column: &'static str, value: bool) -> Self {
-        Self {
-            column: column.into(),
-            test: Test::Bool(value),
-        }
+        Self { column: column.into(), test: Test::Bool(value) }
     }
 
     /// `column >= at` or `column < at`.
     pub(crate) fn time(column: &'static str, operator: &'static str, at: Micros) -> Self {
         let compare = Compare::parse(operator).unwrap_or(Compare::GreaterOrEqual);
-        Self {
-            column: column.into(),
-            test: Test::Time(compare, at),
-        }
+        Self { column: column.into(), test: Test::Time(compare, at) }
     }
 }
 
@@ -225,14 +210,10 @@ const TRACE_COLUMNS: [&str; 26] = [
 pub(crate) fn parse(text: &str, indexed: bool) -> Result<Vec<Condition>, String> {
     let conditions = parse_with(text, &OBSERVATION_COLUMNS)?;
     let on_io = |c: &&Condition| c.column == "input" || c.column == "output";
-    let is_indexed =
-        |c: &Condition| matches!(c.test, Test::Text(TextOp::Equals | TextOp::Matches, _));
+    let is_indexed = |c: &Condition| matches!(c.test, Test::Text(TextOp::Equals | TextOp::Matches, _));
     let mut io = conditions.iter().filter(on_io).peekable();
     if indexed && io.peek().is_some() && !io.any(is_indexed) {
-        return Err(
-            "Filters on input or output must include at least one `=` or `matches` filter"
-                .to_owned(),
-        );
+        return Err("Filters on input or output must include at least one `=` or `matches` filter".to_owned());
     }
     Ok(conditions)
 }
@@ -243,11 +224,8 @@ pub(crate) fn parse_trace(text: &str) -> Result<Vec<Condition>, String> {
 }
 
 fn parse_with(text: &str, columns: &[&str]) -> Result<Vec<Condition>, String> {
-    let parsed: Value =
-        serde_json::from_str(text).map_err(|_| "Invalid JSON in filter parameter".to_owned())?;
-    let list = parsed
-        .as_array()
-        .ok_or("Invalid filter format: expected an array of conditions")?;
+    let parsed: Value = serde_json::from_str(text).map_err(|_| "Invalid JSON in filter parameter".to_owned())?;
+    let list = parsed.as_array().ok_or("Invalid filter format: expected an array of conditions")?;
     list.iter().map(|entry| condition(entry, columns)).collect()
 }
 
@@ -260,21 +238,9 @@ fn condition(entry: &Value, columns: &[&str]) -> Result<Condition, String> {
         return Err(format!("Invalid filter column: {column}"));
     }
     let value = entry.get("value").unwrap_or(&Value::Null);
-    let wrong =
-        || format!("Invalid filter: operator {operator:?} or value does not fit type {kind:?}");
-    let texts = || -> Option<Vec<String>> {
-        value
-            .as_array()?
-            .iter()
-            .map(|v| v.as_str().map(str::to_owned))
-            .collect()
-    };
-    let text_test = || {
-        Some(Test::Text(
-            TextOp::parse(operator)?,
-            value.as_str()?.to_owned(),
-        ))
-    };
+    let wrong = || format!("Invalid filter: operator {operator:?} or value does not fit type {kind:?}");
+    let texts = || -> Option<Vec<String>> { value.as_array()?.iter().map(|v| v.as_str().map(str::to_owned)).collect() };
+    let text_test = || Some(Test::Text(TextOp::parse(operator)?, value.as_str()?.to_owned()));
     let number_test = || Some(Test::Number(Compare::parse(operator)?, value.as_f64()?));
     let options_test = || {
         let any = match operator {
@@ -282,10 +248,7 @@ fn condition(entry: &Value, columns: &[&str]) -> Result<Condition, String> {
             "none of" => false,
             _ => return None,
         };
-        Some(Test::Options {
-            any,
-            values: texts()?,
-        })
+        Some(Test::Options { any, values: texts()? })
     };
     let keyed = |test: Option<Test>| Some(Test::Keyed(field("key")?.to_owned(), Box::new(test?)));
     let test = match kind {
@@ -315,24 +278,18 @@ fn condition(entry: &Value, columns: &[&str]) -> Result<Condition, String> {
             "is not null" => Some(Test::Null(false)),
             _ => None,
         },
-        "datetime" => value
-            .as_str()
-            .and_then(time::parse)
-            .and_then(|at| Some(Test::Time(Compare::parse(operator)?, at))),
+        "datetime" => {
+            value.as_str().and_then(time::parse).and_then(|at| Some(Test::Time(Compare::parse(operator)?, at)))
+        }
         other => return Err(format!("Invalid filter type: {other}")),
     };
-    Ok(Condition {
-        column: column.to_owned().into(),
-        test: test.ok_or_else(wrong)?,
-    })
+    Ok(Condition { column: column.to_owned().into(), test: test.ok_or_else(wrong)? })
 }
 
 fn judge(test: &Test, cell: &Cell<'_>) -> bool {
     match (test, cell) {
         (Test::Text(op, value), Cell::Text(text)) => op.holds(text, value),
-        (Test::Options { any, values }, Cell::Text(text)) => {
-            values.iter().any(|value| *value == **text) == *any
-        }
+        (Test::Options { any, values }, Cell::Text(text)) => values.iter().any(|value| *value == **text) == *any,
         (Test::List(op, values), Cell::List(list)) => {
             let has = |value: &String| list.contains(value);
             match op {
@@ -341,12 +298,8 @@ fn judge(test: &Test, cell: &Cell<'_>) -> bool {
                 ListOp::All => values.iter().all(has),
             }
         }
-        (Test::Options { any, values }, Cell::List(list)) => {
-            values.iter().any(|value| list.contains(value)) == *any
-        }
-        (Test::Number(compare, value), Cell::Number(Some(number))) => {
-            compare.holds(*number, *value)
-        }
+        (Test::Options { any, values }, Cell::List(list)) => values.iter().any(|value| list.contains(value)) == *any,
+        (Test::Number(compare, value), Cell::Number(Some(number))) => compare.holds(*number, *value),
         (Test::Time(compare, value), Cell::Time(Some(at))) => compare.holds(*at, *value),
         (Test::Bool(value), Cell::Bool(cell)) => value == cell,
         (Test::Null(wanted), cell) => {

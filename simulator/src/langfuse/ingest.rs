@@ -43,26 +43,15 @@ fn apply(store: &mut Store, event: &Value, now: Micros) -> Result<(), String> {
     let text = |name: &str| event.get(name).and_then(Value::as_str);
     text("id").ok_or("id: expected string")?;
     let kind = text("type").ok_or("type: expected string")?;
-    let at = text("timestamp")
-        .and_then(time::parse)
-        .ok_or("timestamp: Invalid ISO datetime")?;
-    let body = event
-        .get("body")
-        .filter(|body| body.is_object())
-        .ok_or("body: expected object")?;
+    let at = text("timestamp").and_then(time::parse).ok_or("timestamp: Invalid ISO datetime")?;
+    let body = event.get("body").filter(|body| body.is_object()).ok_or("body: expected object")?;
     match kind {
         "trace-create" => trace(store, body, at, now),
         "span-create" | "span-update" => observation(store, body, "SPAN", at, now),
-        "generation-create" | "generation-update" => {
-            observation(store, body, "GENERATION", at, now)
-        }
+        "generation-create" | "generation-update" => observation(store, body, "GENERATION", at, now),
         "event-create" => observation(store, body, "EVENT", at, now),
         "observation-create" | "observation-update" => {
-            let kind = body
-                .get("type")
-                .and_then(Value::as_str)
-                .unwrap_or("SPAN")
-                .to_owned();
+            let kind = body.get("type").and_then(Value::as_str).unwrap_or("SPAN").to_owned();
             observation(store, body, &kind, at, now)
         }
         "score-create" => put_score(store, body, at, now).map(|_| ()),
@@ -75,11 +64,9 @@ fn apply(store: &mut Store, event: &Value, now: Micros) -> Result<(), String> {
 fn time_of(body: &Value, key: &str) -> Result<Option<Micros>, String> {
     match body.get(key) {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => value
-            .as_str()
-            .and_then(time::parse)
-            .map(Some)
-            .ok_or_else(|| format!("{key}: Invalid ISO datetime")),
+        Some(value) => {
+            value.as_str().and_then(time::parse).map(Some).ok_or_else(|| format!("{key}: Invalid ISO datetime"))
+        }
     }
 }
 
@@ -94,9 +81,7 @@ fn take(item: &mut Item, body: &Value, keys: &[&str]) {
 
 /// An id given in a body, else one made from the event.
 fn id_of(body: &Value, prefix: &str, at: Micros, count: usize) -> String {
-    body.get("id")
-        .and_then(Value::as_str)
-        .map_or_else(|| format!("{prefix}-{at}-{count}"), str::to_owned)
+    body.get("id").and_then(Value::as_str).map_or_else(|| format!("{prefix}-{at}-{count}"), str::to_owned)
 }
 
 fn trace(store: &mut Store, body: &Value, at: Micros, now: Micros) -> Result<(), String> {
@@ -162,10 +147,7 @@ fn refresh_trace(store: &mut Store, id: &str) {
     let start = known.at;
     let observations = store.of_trace(id, None);
     let cost: f64 = observations.iter().map(|o| o.cost_at(None)).sum();
-    let end = observations
-        .iter()
-        .filter_map(|o| o.item.time("endTime"))
-        .max();
+    let end = observations.iter().filter_map(|o| o.item.time("endTime")).max();
     let latency = end.map_or(0, |end| (end - start).max(0)) as f64 / time::SECOND as f64;
     let ids: Vec<&str> = observations.iter().map(|o| &*o.id).collect();
     let scores = store.scores_of_trace(id, None);
@@ -177,13 +159,7 @@ fn refresh_trace(store: &mut Store, id: &str) {
     store.put_trace(item);
 }
 
-fn observation(
-    store: &mut Store,
-    body: &Value,
-    kind: &str,
-    at: Micros,
-    now: Micros,
-) -> Result<(), String> {
+fn observation(store: &mut Store, body: &Value, kind: &str, at: Micros, now: Micros) -> Result<(), String> {
     let start = time_of(body, "startTime")?;
     let end = time_of(body, "endTime")?;
     let first_token = time_of(body, "completionStartTime")?;
@@ -194,9 +170,7 @@ fn observation(
         return Err(format!("level: Invalid option {level:?}"));
     }
     let known = store.observation(&id).map(|known| known.item.clone());
-    let mut item = known.unwrap_or_else(|| {
-        blank_observation(&id, kind, start.unwrap_or(at), now, &store.project_id())
-    });
+    let mut item = known.unwrap_or_else(|| blank_observation(&id, kind, start.unwrap_or(at), now, &store.project_id()));
     if let Some(start) = start {
         item.set_text("startTime", &time::millis_z(start));
     }
@@ -227,15 +201,9 @@ fn observation(
     );
     apply_usage(&mut item, body);
     let from = item.time("startTime").unwrap_or(at);
-    for (key, until) in [
-        ("latency", "endTime"),
-        ("timeToFirstToken", "completionStartTime"),
-    ] {
+    for (key, until) in [("latency", "endTime"), ("timeToFirstToken", "completionStartTime")] {
         if let Some(until) = item.time(until) {
-            item.set_raw(
-                key,
-                number((until - from).max(0) as f64 / time::SECOND as f64),
-            );
+            item.set_raw(key, number((until - from).max(0) as f64 / time::SECOND as f64));
         }
     }
     let trace_id = item.key("traceId");
@@ -307,41 +275,21 @@ fn apply_usage(item: &mut Item, body: &Value) {
     let usage = body.get("usage").unwrap_or(&Value::Null);
     let details = body.get("usageDetails").unwrap_or(&Value::Null);
     let costs = body.get("costDetails").unwrap_or(&Value::Null);
-    let count = |names: &[&str]| {
-        names
-            .iter()
-            .find_map(|name| details.get(name).or_else(|| usage.get(name))?.as_u64())
-    };
+    let count = |names: &[&str]| names.iter().find_map(|name| details.get(name).or_else(|| usage.get(name))?.as_u64());
     let input = count(&["input", "promptTokens", "prompt_tokens"]);
     let output = count(&["output", "completionTokens", "completion_tokens"]);
     if input.is_some() || output.is_some() {
         let (input, output) = (input.unwrap_or(0), output.unwrap_or(0));
-        let total = count(&["total", "totalTokens", "total_tokens"])
-            .unwrap_or(input.saturating_add(output));
-        item.set_raw(
-            "usage",
-            format!(r#"{{"input":{input},"output":{output},"total":{total},"unit":"TOKENS"}}"#),
-        );
-        item.set_raw(
-            "usageDetails",
-            format!(r#"{{"input":{input},"output":{output},"total":{total}}}"#),
-        );
+        let total = count(&["total", "totalTokens", "total_tokens"]).unwrap_or(input.saturating_add(output));
+        item.set_raw("usage", format!(r#"{{"input":{input},"output":{output},"total":{total},"unit":"TOKENS"}}"#));
+        item.set_raw("usageDetails", format!(r#"{{"input":{input},"output":{output},"total":{total}}}"#));
         item.set_raw("promptTokens", input.to_string());
         item.set_raw("completionTokens", output.to_string());
         item.set_raw("totalTokens", total.to_string());
         item.set_text("unit", "TOKENS");
     }
-    let cost = |name: &str, old: &str| {
-        costs
-            .get(name)
-            .or_else(|| usage.get(old))
-            .and_then(Value::as_f64)
-    };
-    let given = [
-        cost("input", "inputCost"),
-        cost("output", "outputCost"),
-        cost("total", "totalCost"),
-    ];
+    let cost = |name: &str, old: &str| costs.get(name).or_else(|| usage.get(old)).and_then(Value::as_f64);
+    let given = [cost("input", "inputCost"), cost("output", "outputCost"), cost("total", "totalCost")];
     let price = item.text("model").and_then(|model| price_of(&model));
     let (input_cost, output_cost, total_cost) = match (given, price) {
         ([None, None, None], Some((per_input, per_output))) => {
@@ -374,9 +322,7 @@ fn apply_usage(item: &mut Item, body: &Value) {
 /// `POST /api/public/scores`.
 pub(crate) fn score(store: &mut Store, call: &Call, now: Micros) -> Reply {
     let Some(body) = call.json().filter(Value::is_object) else {
-        return zod_errors(&[
-            json!({"code": "invalid_type", "path": [], "message": "Invalid input: expected object"}),
-        ]);
+        return zod_errors(&[json!({"code": "invalid_type", "path": [], "message": "Invalid input: expected object"})]);
     };
     match put_score(store, &body, now, now) {
         Ok(id) => Reply::value(200, &json!({ "id": id })).wrote(call),
@@ -388,10 +334,7 @@ pub(crate) fn score(store: &mut Store, call: &Call, now: Micros) -> Reply {
 }
 
 fn put_score(store: &mut Store, body: &Value, at: Micros, now: Micros) -> Result<String, String> {
-    let name = body
-        .get("name")
-        .and_then(Value::as_str)
-        .ok_or("name: Invalid input: expected string")?;
+    let name = body.get("name").and_then(Value::as_str).ok_or("name: Invalid input: expected string")?;
     let value = body.get("value").unwrap_or(&Value::Null);
     let kind = match (body.get("dataType").and_then(Value::as_str), value) {
         (Some(kind @ ("NUMERIC" | "BOOLEAN" | "CATEGORICAL" | "TEXT" | "CORRECTION")), _) => kind,
@@ -408,10 +351,7 @@ fn put_score(store: &mut Store, body: &Value, at: Micros, now: Micros) -> Result
         return Err(format!("value: Invalid input for dataType {kind}"));
     }
     let subject = ["traceId", "sessionId", "datasetRunId"];
-    if subject
-        .iter()
-        .all(|key| body.get(key).is_none_or(Value::is_null))
-    {
+    if subject.iter().all(|key| body.get(key).is_none_or(Value::is_null)) {
         return Err("traceId: one of traceId, sessionId, datasetRunId is required".to_owned());
     }
     let at = time_of(body, "timestamp")?.unwrap_or(at);
@@ -434,16 +374,9 @@ fn put_score(store: &mut Store, body: &Value, at: Micros, now: Micros) -> Result
         .with("stringValue", &string_value)
         .with_text("dataType", kind)
         .with_text("source", "API");
-    for key in [
-        "traceId",
-        "observationId",
-        "sessionId",
-        "datasetRunId",
-        "comment",
-        "configId",
-        "queueId",
-        "authorUserId",
-    ] {
+    for key in
+        ["traceId", "observationId", "sessionId", "datasetRunId", "comment", "configId", "queueId", "authorUserId"]
+    {
         item.set_raw(key, "null");
     }
     item = item

@@ -32,31 +32,20 @@ pub(crate) struct Page {
 
 impl Page {
     pub(crate) fn parse(query: &Params) -> Result<Self, Refusal> {
-        let number = |name: &str, default: usize| match query.filled(name).map(str::parse::<usize>)
-        {
+        let number = |name: &str, default: usize| match query.filled(name).map(str::parse::<usize>) {
             None => Ok(default),
             Some(Ok(value)) => Ok(value),
-            Some(Err(_)) => Err(Box::new(zod_error(
-                name,
-                "invalid_type",
-                "Invalid input: expected number, received NaN",
-            ))),
+            Some(Err(_)) => {
+                Err(Box::new(zod_error(name, "invalid_type", "Invalid input: expected number, received NaN")))
+            }
         };
         let page = number("page", 1)?;
         let limit = number("limit", DEFAULT_LIMIT)?;
         if page < 1 {
-            return Err(Box::new(zod_error(
-                "page",
-                "too_small",
-                "Too small: expected number to be >0",
-            )));
+            return Err(Box::new(zod_error("page", "too_small", "Too small: expected number to be >0")));
         }
         if limit > MAX_LIMIT {
-            return Err(Box::new(zod_error(
-                "limit",
-                "too_big",
-                "Too big: expected number to be <=100",
-            )));
+            return Err(Box::new(zod_error("limit", "too_big", "Too big: expected number to be <=100")));
         }
         Ok(Self { page, limit })
     }
@@ -70,18 +59,10 @@ impl Page {
     }
 
     /// `{"data":[…],"meta":{page, limit, totalItems, totalPages}}`.
-    pub(crate) fn answer<'a>(
-        self,
-        items: impl IntoIterator<Item = Cow<'a, Item>>,
-        total: usize,
-    ) -> Reply {
+    pub(crate) fn answer<'a>(self, items: impl IntoIterator<Item = Cow<'a, Item>>, total: usize) -> Reply {
         let mut body = String::from(r#"{"data":"#);
         item::write_array(&mut body, items);
-        let pages = if self.limit == 0 {
-            0
-        } else {
-            total.div_ceil(self.limit)
-        };
+        let pages = if self.limit == 0 { 0 } else { total.div_ceil(self.limit) };
         body.push_str(&format!(
             r#","meta":{{"page":{},"limit":{},"totalItems":{total},"totalPages":{pages}}}}}"#,
             self.page, self.limit
@@ -92,37 +73,22 @@ impl Page {
 
 /// Adds `column = value` conditions for the parameters that are given.
 fn plain(query: &Params, columns: &[&'static str]) -> Vec<Condition> {
-    let mut conditions: Vec<Condition> = columns
-        .iter()
-        .filter_map(|column| Some(Condition::equals(column, query.filled(column)?)))
-        .collect();
-    let environments: Vec<String> = query
-        .all("environment")
-        .filter(|value| !value.is_empty())
-        .map(str::to_owned)
-        .collect();
+    let mut conditions: Vec<Condition> =
+        columns.iter().filter_map(|column| Some(Condition::equals(column, query.filled(column)?))).collect();
+    let environments: Vec<String> =
+        query.all("environment").filter(|value| !value.is_empty()).map(str::to_owned).collect();
     if !environments.is_empty() {
         conditions.push(Condition::any_of("environment", environments));
     }
     conditions
 }
 
-fn time_conditions(
-    query: &Params,
-    column: &'static str,
-    from: &str,
-    to: &str,
-) -> Result<Vec<Condition>, Refusal> {
+fn time_conditions(query: &Params, column: &'static str, from: &str, to: &str) -> Result<Vec<Condition>, Refusal> {
     let mut conditions = Vec::new();
     for (parameter, operator) in [(from, ">="), (to, "<")] {
         if let Some(text) = query.filled(parameter) {
-            let at = time::parse(text).ok_or_else(|| {
-                Box::new(zod_error(
-                    parameter,
-                    "invalid_format",
-                    "Invalid ISO datetime",
-                ))
-            })?;
+            let at = time::parse(text)
+                .ok_or_else(|| Box::new(zod_error(parameter, "invalid_format", "Invalid ISO datetime")))?;
             conditions.push(Condition::time(column, operator, at));
         }
     }
@@ -130,33 +96,14 @@ fn time_conditions(
 }
 
 /// `GET /api/public/observations`.
-pub(crate) fn observations(
-    store: &Store,
-    query: &Params,
-    horizon: Option<Micros>,
-) -> Result<Reply, Refusal> {
+pub(crate) fn observations(store: &Store, query: &Params, horizon: Option<Micros>) -> Result<Reply, Refusal> {
     let page = Page::parse(query)?;
     let conditions = match query.filled("filter") {
         Some(text) => filter::parse(text, false).map_err(|m| Box::new(bad_request(&m)))?,
         None => {
-            let mut conditions = plain(
-                query,
-                &[
-                    "name",
-                    "userId",
-                    "type",
-                    "traceId",
-                    "level",
-                    "parentObservationId",
-                    "version",
-                ],
-            );
-            conditions.extend(time_conditions(
-                query,
-                "startTime",
-                "fromStartTime",
-                "toStartTime",
-            )?);
+            let mut conditions =
+                plain(query, &["name", "userId", "type", "traceId", "level", "parentObservationId", "version"]);
+            conditions.extend(time_conditions(query, "startTime", "fromStartTime", "toStartTime")?);
             conditions
         }
     };
@@ -171,9 +118,7 @@ pub(crate) fn observations(
 /// `GET /api/public/observations/{id}`.
 pub(crate) fn observation(store: &Store, id: &str, horizon: Option<Micros>) -> Reply {
     match store.observation(id) {
-        Some(found) if horizon.is_none_or(|now| found.start <= now) => {
-            Reply::json(found.seen_at(horizon).json())
-        }
+        Some(found) if horizon.is_none_or(|now| found.start <= now) => Reply::json(found.seen_at(horizon).json()),
         _ => not_found("Observation not found within authorized project"),
     }
 }
@@ -191,12 +136,7 @@ impl TraceGroups {
     fn parse(query: &Params) -> Self {
         let fields = query.filled("fields");
         let has = |name: &str| fields.is_none_or(|f| f.split(',').any(|part| part.trim() == name));
-        Self {
-            io: has("io"),
-            scores: has("scores"),
-            observations: has("observations"),
-            metrics: has("metrics"),
-        }
+        Self { io: has("io"), scores: has("scores"), observations: has("observations"), metrics: has("metrics") }
     }
 
     fn apply(self, mut item: Cow<'_, Item>) -> Cow<'_, Item> {
@@ -220,25 +160,13 @@ impl TraceGroups {
 }
 
 /// `GET /api/public/traces`.
-pub(crate) fn traces(
-    store: &Store,
-    query: &Params,
-    horizon: Option<Micros>,
-) -> Result<Reply, Refusal> {
+pub(crate) fn traces(store: &Store, query: &Params, horizon: Option<Micros>) -> Result<Reply, Refusal> {
     let page = Page::parse(query)?;
     let conditions = match query.filled("filter") {
         Some(text) => filter::parse_trace(text).map_err(|m| Box::new(bad_request(&m)))?,
         None => {
-            let mut conditions = plain(
-                query,
-                &["userId", "name", "sessionId", "version", "release"],
-            );
-            conditions.extend(time_conditions(
-                query,
-                "timestamp",
-                "fromTimestamp",
-                "toTimestamp",
-            )?);
+            let mut conditions = plain(query, &["userId", "name", "sessionId", "version", "release"]);
+            conditions.extend(time_conditions(query, "timestamp", "fromTimestamp", "toTimestamp")?);
             let tags: Vec<String> = query.all("tags").map(str::to_owned).collect();
             if !tags.is_empty() {
                 conditions.push(Condition::all_of("tags", tags));
@@ -257,19 +185,10 @@ pub(crate) fn traces(
         let mut all: Vec<Arc<Trace>> = items.iter().filter(|t| accepts(t)).cloned().collect();
         order.sort(&mut all);
         let total = all.len();
-        let found = all
-            .into_iter()
-            .skip(page.skip())
-            .take(page.limit())
-            .collect();
+        let found = all.into_iter().skip(page.skip()).take(page.limit()).collect();
         (found, total)
     };
-    Ok(page.answer(
-        found
-            .iter()
-            .map(|trace| groups.apply(store.trace_at(trace, horizon))),
-        total,
-    ))
+    Ok(page.answer(found.iter().map(|trace| groups.apply(store.trace_at(trace, horizon))), total))
 }
 
 /// `orderBy=<field>.<asc|desc>`.
@@ -279,27 +198,12 @@ struct Order {
 }
 
 impl Order {
-    const FIELDS: [&str; 9] = [
-        "id",
-        "timestamp",
-        "name",
-        "userId",
-        "release",
-        "version",
-        "public",
-        "bookmarked",
-        "sessionId",
-    ];
+    const FIELDS: [&str; 9] =
+        ["id", "timestamp", "name", "userId", "release", "version", "public", "bookmarked", "sessionId"];
 
     fn parse(query: &Params) -> Result<Self, Refusal> {
         let text = query.filled("orderBy").unwrap_or("timestamp.desc");
-        let refused = || {
-            Box::new(zod_error(
-                "orderBy",
-                "custom",
-                "Invalid orderBy: expected [field].[asc/desc]",
-            ))
-        };
+        let refused = || Box::new(zod_error("orderBy", "custom", "Invalid orderBy: expected [field].[asc/desc]"));
         let (field, direction) = text.split_once('.').ok_or_else(refused)?;
         let descending = match direction.to_lowercase().as_str() {
             "asc" => false,
@@ -309,10 +213,7 @@ impl Order {
         if !Self::FIELDS.contains(&field) {
             return Err(refused());
         }
-        Ok(Self {
-            field: field.to_owned(),
-            descending,
-        })
+        Ok(Self { field: field.to_owned(), descending })
     }
 
     fn is_natural(&self) -> bool {
@@ -333,11 +234,7 @@ impl Order {
 
 /// `GET /api/public/traces/{id}`: the trace with whole observations and scores.
 pub(crate) fn trace(store: &Store, id: &str, query: &Params, horizon: Option<Micros>) -> Reply {
-    let Some(trace) = store
-        .trace_by_id
-        .get(id)
-        .filter(|trace| horizon.is_none_or(|now| trace.at <= now))
-    else {
+    let Some(trace) = store.trace_by_id.get(id).filter(|trace| horizon.is_none_or(|now| trace.at <= now)) else {
         return not_found("Trace not found within authorized project");
     };
     let mut whole = store.trace_at(trace, horizon).into_owned();
@@ -353,25 +250,13 @@ pub(crate) fn trace(store: &Store, id: &str, query: &Params, horizon: Option<Mic
 }
 
 /// `GET /api/public/v2/scores` and the older `GET /api/public/scores`.
-pub(crate) fn scores(
-    store: &Store,
-    query: &Params,
-    horizon: Option<Micros>,
-) -> Result<Reply, Refusal> {
+pub(crate) fn scores(store: &Store, query: &Params, horizon: Option<Micros>) -> Result<Reply, Refusal> {
     let page = Page::parse(query)?;
-    let equal: Vec<(&str, &str)> = [
-        "name",
-        "source",
-        "configId",
-        "sessionId",
-        "datasetRunId",
-        "traceId",
-        "queueId",
-        "dataType",
-    ]
-    .into_iter()
-    .filter_map(|key| Some((key, query.filled(key)?)))
-    .collect();
+    let equal: Vec<(&str, &str)> =
+        ["name", "source", "configId", "sessionId", "datasetRunId", "traceId", "queueId", "dataType"]
+            .into_iter()
+            .filter_map(|key| Some((key, query.filled(key)?)))
+            .collect();
     let lists: Vec<(&str, Vec<&str>)> = [("scoreIds", "id"), ("observationId", "observationId")]
         .into_iter()
         .filter_map(|(parameter, key)| Some((key, query.filled(parameter)?.split(',').collect())))
@@ -388,14 +273,10 @@ pub(crate) fn scores(
         let item = &score.item;
         let trace = store.trace_by_id.get(&score.trace_id);
         equal.iter().all(|(key, value)| *item.key(key) == **value)
-            && lists
-                .iter()
-                .all(|(key, values)| values.contains(&&*item.key(key)))
+            && lists.iter().all(|(key, values)| values.contains(&&*item.key(key)))
             && (environments.is_empty() || environments.contains(&&*item.key("environment")))
             && user.is_none_or(|user| trace.is_some_and(|t| &*t.user_id == user))
-            && tags
-                .iter()
-                .all(|tag| trace.is_some_and(|t| t.tags.iter().any(|have| have == tag)))
+            && tags.iter().all(|tag| trace.is_some_and(|t| t.tags.iter().any(|have| have == tag)))
             && value.is_none_or(|wanted| {
                 item.number("value").is_some_and(|found| match operator {
                     "<" => found < wanted,
@@ -416,31 +297,21 @@ fn time_bound(query: &Params, name: &str) -> Result<Option<Micros>, Refusal> {
     query
         .filled(name)
         .map(|text| {
-            time::parse(text)
-                .ok_or_else(|| Box::new(zod_error(name, "invalid_format", "Invalid ISO datetime")))
+            time::parse(text).ok_or_else(|| Box::new(zod_error(name, "invalid_format", "Invalid ISO datetime")))
         })
         .transpose()
 }
 
 /// `GET /api/public/v2/scores/{id}`.
 pub(crate) fn score(store: &Store, id: &str, horizon: Option<Micros>) -> Reply {
-    store
-        .scores
-        .visible(horizon)
-        .iter()
-        .find(|score| &*score.id == id)
-        .map_or_else(
-            || not_found("Score not found within authorized project"),
-            |score| Reply::json(score.seen_at(horizon).json()),
-        )
+    store.scores.visible(horizon).iter().find(|score| &*score.id == id).map_or_else(
+        || not_found("Score not found within authorized project"),
+        |score| Reply::json(score.seen_at(horizon).json()),
+    )
 }
 
 /// `GET /api/public/sessions`.
-pub(crate) fn sessions(
-    store: &Store,
-    query: &Params,
-    horizon: Option<Micros>,
-) -> Result<Reply, Refusal> {
+pub(crate) fn sessions(store: &Store, query: &Params, horizon: Option<Micros>) -> Result<Reply, Refusal> {
     let page = Page::parse(query)?;
     let environments: Vec<&str> = query.all("environment").collect();
     let from = time_bound(query, "fromTimestamp")?;
@@ -454,25 +325,13 @@ pub(crate) fn sessions(
 
 /// `GET /api/public/sessions/{id}`: the session with its traces.
 pub(crate) fn session(store: &Store, id: &str, horizon: Option<Micros>) -> Reply {
-    let Some(session) = store
-        .sessions
-        .visible(horizon)
-        .iter()
-        .find(|session| &*session.id == id)
-    else {
+    let Some(session) = store.sessions.visible(horizon).iter().find(|session| &*session.id == id) else {
         return not_found("Session not found within authorized project");
     };
-    let traces = store
-        .traces
-        .visible(horizon)
-        .iter()
-        .filter(|trace| &*trace.session_id == id);
+    let traces = store.traces.visible(horizon).iter().filter(|trace| &*trace.session_id == id);
     let mut whole = session.item.clone();
     let mut text = String::new();
-    item::write_array(
-        &mut text,
-        traces.map(|trace| store.trace_at(trace, horizon)),
-    );
+    item::write_array(&mut text, traces.map(|trace| store.trace_at(trace, horizon)));
     whole.set_raw("traces", text);
     Reply::json(whole.json())
 }

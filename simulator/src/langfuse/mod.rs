@@ -46,9 +46,7 @@ impl std::str::FromStr for LangfuseGeneration {
         match text {
             "v3" => Ok(Self::V3),
             "v4" => Ok(Self::V4),
-            other => Err(format!(
-                "unknown Langfuse generation {other:?}; hint: v3 or v4"
-            )),
+            other => Err(format!("unknown Langfuse generation {other:?}; hint: v3 or v4")),
         }
     }
 }
@@ -80,10 +78,7 @@ impl Langfuse {
         match method {
             "GET" => self.read(rest, call, clock),
             "POST" => self.write(rest, call, clock),
-            _ => Reply::value(
-                405,
-                &json!({"message": "Method not allowed", "error": "MethodNotAllowedError"}),
-            ),
+            _ => Reply::value(405, &json!({"message": "Method not allowed", "error": "MethodNotAllowedError"})),
         }
     }
 
@@ -103,9 +98,7 @@ impl Langfuse {
             )),
             ["v3", "scores"] if v4 => Ok(v3::list(&store, query, horizon)),
             ["v2", "prompts"] => prompts::list(&store, query, horizon),
-            ["v2", "prompts", name @ ..] => {
-                Ok(prompts::get(&store, &name.join("/"), query, horizon))
-            }
+            ["v2", "prompts", name @ ..] => Ok(prompts::get(&store, &name.join("/"), query, horizon)),
             ["observations"] => legacy::observations(&store, query, horizon),
             ["observations", id] => Ok(legacy::observation(&store, id, horizon)),
             ["traces"] => legacy::traces(&store, query, horizon),
@@ -191,10 +184,7 @@ fn gone(rest: &[&str], replacement: &str) -> Reply {
 
 fn projects(store: &Store) -> Reply {
     let mut body = String::from(r#"{"data":"#);
-    crate::item::write_array(
-        &mut body,
-        store.projects.iter().map(std::borrow::Cow::Borrowed),
-    );
+    crate::item::write_array(&mut body, store.projects.iter().map(std::borrow::Cow::Borrowed));
     body.push('}');
     Reply::json(body)
 }
@@ -203,25 +193,17 @@ fn projects(store: &Store) -> Reply {
 fn no_such_page() -> Reply {
     let page = "<!DOCTYPE html><html><head><title>404: This page could not be found</title></head>\
                 <body><h1>404</h1><h2>This page could not be found.</h2></body></html>";
-    Reply::json(page.to_owned())
-        .with_status(404)
-        .with_type("text/html; charset=utf-8")
+    Reply::json(page.to_owned()).with_status(404).with_type("text/html; charset=utf-8")
 }
 
 /// 404 for an object that is not there.
 fn not_found(message: &str) -> Reply {
-    Reply::value(
-        404,
-        &json!({"message": message, "error": "LangfuseNotFoundError"}),
-    )
+    Reply::value(404, &json!({"message": message, "error": "LangfuseNotFoundError"}))
 }
 
 /// 400 for a request that makes no sense.
 fn bad_request(message: &str) -> Reply {
-    Reply::value(
-        400,
-        &json!({"message": message, "error": "InvalidRequestError"}),
-    )
+    Reply::value(400, &json!({"message": message, "error": "InvalidRequestError"}))
 }
 
 /// 400 for one parameter, in the shape of the server's schema errors.
@@ -230,30 +212,21 @@ fn zod_error(parameter: &str, code: &str, message: &str) -> Reply {
 }
 
 fn zod_errors(issues: &[Value]) -> Reply {
-    Reply::value(
-        400,
-        &json!({"message": "Invalid request data", "error": issues}),
-    )
+    Reply::value(400, &json!({"message": "Invalid request data", "error": issues}))
 }
 
 /// Langfuse's 429: `Retry-After` in seconds, and a reset that is a JavaScript date text.
 pub(crate) fn throttled() -> Reply {
-    let reset = (Utc::now() + TimeDelta::seconds(1))
-        .format("%a %b %d %Y %H:%M:%S GMT+0000 (Coordinated Universal Time)");
-    Reply::value(
-        429,
-        &json!({"message": "Rate limit exceeded", "error": "Rate limit exceeded"}),
-    )
-    .header("retry-after", "1")
-    .header("x-ratelimit-limit", "30")
-    .header("x-ratelimit-remaining", "0")
-    .header("x-ratelimit-reset", reset.to_string())
+    let reset =
+        (Utc::now() + TimeDelta::seconds(1)).format("%a %b %d %Y %H:%M:%S GMT+0000 (Coordinated Universal Time)");
+    Reply::value(429, &json!({"message": "Rate limit exceeded", "error": "Rate limit exceeded"}))
+        .header("retry-after", "1")
+        .header("x-ratelimit-limit", "30")
+        .header("x-ratelimit-remaining", "0")
+        .header("x-ratelimit-reset", reset.to_string())
 }
 
 /// An error of any status in Langfuse's shape.
 pub(crate) fn failed(status: u16) -> Reply {
-    Reply::value(
-        status,
-        &json!({"message": "Internal Server Error", "error": "simulated fault"}),
-    )
+    Reply::value(status, &json!({"message": "Internal Server Error", "error": "simulated fault"}))
 }

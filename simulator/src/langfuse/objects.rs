@@ -111,10 +111,7 @@ fn cut_observation(mut item: Item, now: Micros) -> Item {
         }
         if item.present("usage").is_some() {
             let unit = item.value("usage").get("unit").cloned().unwrap_or_default();
-            item.set_raw(
-                "usage",
-                format!(r#"{{"input":0,"output":0,"total":0,"unit":{unit}}}"#),
-            );
+            item.set_raw("usage", format!(r#"{{"input":0,"output":0,"total":0,"unit":{unit}}}"#));
         }
         // An error is only known when the call is over.
         if item.raw("level").is_some() {
@@ -159,10 +156,7 @@ pub(crate) struct Trace {
 impl Trace {
     pub(crate) fn new(item: Item) -> Self {
         let at = item.time("timestamp").unwrap_or(TIMELESS);
-        let latest = ["createdAt", "updatedAt"]
-            .iter()
-            .filter_map(|key| item.time(key))
-            .fold(at, Micros::max);
+        let latest = ["createdAt", "updatedAt"].iter().filter_map(|key| item.time(key)).fold(at, Micros::max);
         let tags = item
             .value("tags")
             .as_array()
@@ -199,25 +193,13 @@ pub(crate) struct Score {
 
 impl Score {
     pub(crate) fn new(item: Item) -> Self {
-        let at = item
-            .time("timestamp")
-            .or_else(|| item.time("createdAt"))
-            .unwrap_or(TIMELESS);
-        Self {
-            id: item.key("id"),
-            trace_id: item.key("traceId"),
-            at,
-            item,
-        }
+        let at = item.time("timestamp").or_else(|| item.time("createdAt")).unwrap_or(TIMELESS);
+        Self { id: item.key("id"), trace_id: item.key("traceId"), at, item }
     }
 
     /// The object as the API would have it at the horizon.
     pub(crate) fn seen_at(&self, horizon: Option<Micros>) -> Cow<'_, Item> {
-        let later = |now| {
-            ["createdAt", "updatedAt"]
-                .iter()
-                .any(|key| self.item.time(key).is_some_and(|at| at > now))
-        };
+        let later = |now| ["createdAt", "updatedAt"].iter().any(|key| self.item.time(key).is_some_and(|at| at > now));
         match horizon {
             Some(now) if later(now) => {
                 let mut item = self.item.clone();
@@ -245,11 +227,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(item: Item) -> Self {
-        Self {
-            id: item.key("id"),
-            at: item.time("createdAt").unwrap_or(TIMELESS),
-            item,
-        }
+        Self { id: item.key("id"), at: item.time("createdAt").unwrap_or(TIMELESS), item }
     }
 }
 
@@ -270,18 +248,8 @@ pub(crate) struct Prompt {
 
 impl Prompt {
     pub(crate) fn new(item: Item) -> Self {
-        let at = ["createdAt", "lastUpdatedAt", "updatedAt"]
-            .iter()
-            .find_map(|key| item.time(key))
-            .unwrap_or(TIMELESS);
-        let version = item
-            .present("prompt")
-            .and_then(|_| item.raw("version")?.parse().ok());
-        Self {
-            name: item.key("name"),
-            version,
-            at,
-            item,
-        }
+        let at = ["createdAt", "lastUpdatedAt", "updatedAt"].iter().find_map(|key| item.time(key)).unwrap_or(TIMELESS);
+        let version = item.present("prompt").and_then(|_| item.raw("version")?.parse().ok());
+        Self { name: item.key("name"), version, at, item }
     }
 }

@@ -22,20 +22,11 @@ fn visible(prompt: &Prompt, horizon: Option<Micros>) -> bool {
 }
 
 fn labels(item: &Item, key: &str) -> Vec<String> {
-    item.value(key)
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|label| label.as_str().map(str::to_owned))
-        .collect()
+    item.value(key).as_array().into_iter().flatten().filter_map(|label| label.as_str().map(str::to_owned)).collect()
 }
 
 /// The labels of each visible version of a name: a label moves to the newest version that took it.
-fn versions<'a>(
-    store: &'a Store,
-    name: &str,
-    horizon: Option<Micros>,
-) -> Vec<(u64, &'a Prompt, Vec<String>)> {
+fn versions<'a>(store: &'a Store, name: &str, horizon: Option<Micros>) -> Vec<(u64, &'a Prompt, Vec<String>)> {
     let mut found: Vec<(u64, &Prompt)> = store
         .prompts
         .iter()
@@ -55,11 +46,8 @@ fn versions<'a>(
     found
         .into_iter()
         .map(|(version, prompt)| {
-            let mut own: Vec<String> = owner
-                .iter()
-                .filter(|(_, holder)| **holder == version)
-                .map(|(label, _)| label.clone())
-                .collect();
+            let mut own: Vec<String> =
+                owner.iter().filter(|(_, holder)| **holder == version).map(|(label, _)| label.clone()).collect();
             if newest == Some(version) {
                 own.push("latest".to_owned());
             }
@@ -69,11 +57,7 @@ fn versions<'a>(
 }
 
 /// `GET /api/public/v2/prompts`.
-pub(crate) fn list(
-    store: &Store,
-    query: &Params,
-    horizon: Option<Micros>,
-) -> Result<Reply, Box<Reply>> {
+pub(crate) fn list(store: &Store, query: &Params, horizon: Option<Micros>) -> Result<Reply, Box<Reply>> {
     let page = Page::parse(query)?;
     let mut entries: BTreeMap<Box<str>, (Micros, Item)> = BTreeMap::new();
     for prompt in store.prompts.iter().filter(|p| visible(p, horizon)) {
@@ -88,9 +72,7 @@ pub(crate) fn list(
     let from = query.time("fromUpdatedAt");
     let to = query.time("toUpdatedAt");
     let has = |item: &Item, key: &str, parameter: &str| {
-        query
-            .filled(parameter)
-            .is_none_or(|wanted| labels(item, key).iter().any(|label| label == wanted))
+        query.filled(parameter).is_none_or(|wanted| labels(item, key).iter().any(|label| label == wanted))
     };
     let found: Vec<Item> = entries
         .into_iter()
@@ -130,22 +112,16 @@ pub(crate) fn get(store: &Store, name: &str, query: &Params, horizon: Option<Mic
     let versions = versions(store, name, horizon);
     let wanted_version = query.filled("version").and_then(|v| v.parse::<u64>().ok());
     if query.filled("version").is_some() && wanted_version.is_none() {
-        return zod_error(
-            "version",
-            "invalid_type",
-            "Invalid input: expected number, received NaN",
-        );
+        return zod_error("version", "invalid_type", "Invalid input: expected number, received NaN");
     }
     if wanted_version.is_some() && query.filled("label").is_some() {
         return bad_request("Cannot specify both version and label");
     }
     let label = query.filled("label").unwrap_or("production");
-    let found = versions
-        .iter()
-        .find(|(version, _, labels)| match wanted_version {
-            Some(wanted) => *version == wanted,
-            None => labels.iter().any(|have| have == label),
-        });
+    let found = versions.iter().find(|(version, _, labels)| match wanted_version {
+        Some(wanted) => *version == wanted,
+        None => labels.iter().any(|have| have == label),
+    });
     match found {
         Some((_, prompt, labels)) => {
             let mut item = prompt.item.clone();
@@ -165,16 +141,8 @@ pub(crate) fn get(store: &Store, name: &str, query: &Params, horizon: Option<Mic
 /// `POST /api/public/v2/prompts`: a new version of a name.
 pub(crate) fn create(store: &mut Store, call: &Call, now: Micros) -> Reply {
     let body = call.json().unwrap_or_default();
-    let Some(name) = body
-        .get("name")
-        .and_then(Value::as_str)
-        .filter(|n| !n.is_empty())
-    else {
-        return zod_error(
-            "name",
-            "invalid_type",
-            "Invalid input: expected string, received undefined",
-        );
+    let Some(name) = body.get("name").and_then(Value::as_str).filter(|n| !n.is_empty()) else {
+        return zod_error("name", "invalid_type", "Invalid input: expected string, received undefined");
     };
     let kind = body.get("type").and_then(Value::as_str).unwrap_or("text");
     let prompt = body.get("prompt").unwrap_or(&Value::Null);
@@ -182,11 +150,7 @@ pub(crate) fn create(store: &mut Store, call: &Call, now: Micros) -> Reply {
         "text" => prompt.is_string(),
         "chat" => prompt.is_array(),
         _ => {
-            return zod_error(
-                "type",
-                "invalid_value",
-                "Invalid option: expected one of \"chat\"|\"text\"",
-            );
+            return zod_error("type", "invalid_value", "Invalid option: expected one of \"chat\"|\"text\"");
         }
     };
     if !fits {
@@ -198,25 +162,16 @@ pub(crate) fn create(store: &mut Store, call: &Call, now: Micros) -> Reply {
         .filter(|p| &*p.name == name)
         .filter_map(|p| {
             let listed = p.item.value("versions");
-            let listed = listed
-                .as_array()
-                .and_then(|v| v.iter().filter_map(Value::as_u64).max());
+            let listed = listed.as_array().and_then(|v| v.iter().filter_map(Value::as_u64).max());
             p.version.or(listed)
         })
         .max()
         .unwrap_or(0)
         .saturating_add(1);
     // A name known only as a listing becomes a name with versions; its listing is then derived.
-    store
-        .prompts
-        .retain(|p| &*p.name != name || p.version.is_some());
+    store.prompts.retain(|p| &*p.name != name || p.version.is_some());
     let stamp = time::millis_z(now);
-    let or = |key: &str, default: Value| {
-        body.get(key)
-            .filter(|v| !v.is_null())
-            .cloned()
-            .unwrap_or(default)
-    };
+    let or = |key: &str, default: Value| body.get(key).filter(|v| !v.is_null()).cloned().unwrap_or(default);
     let item = Item::new()
         .with_text("id", &format!("prompt-{name}-{version}"))
         .with_text("createdAt", &stamp)
@@ -232,15 +187,11 @@ pub(crate) fn create(store: &mut Store, call: &Call, now: Micros) -> Reply {
         .with("labels", &or("labels", json!([])))
         .with("commitMessage", &or("commitMessage", Value::Null));
     store.prompts.push(Prompt::new(item));
-    let created = versions(store, name, None)
-        .into_iter()
-        .find(|(number, ..)| *number == version)
-        .map(|(_, prompt, labels)| {
+    let created =
+        versions(store, name, None).into_iter().find(|(number, ..)| *number == version).map(|(_, prompt, labels)| {
             let mut item = prompt.item.clone();
             item.set_value("labels", &json!(labels));
             item.json()
         });
-    Reply::json(created.unwrap_or_default())
-        .with_status(201)
-        .wrote(call)
+    Reply::json(created.unwrap_or_default()).with_status(201).wrote(call)
 }

@@ -40,45 +40,22 @@ impl Store {
         };
         let mut store = Self {
             projects: take(Collection::LangfuseProjects),
-            prompts: take(Collection::LangfusePrompts)
-                .into_iter()
-                .map(Prompt::new)
-                .collect(),
+            prompts: take(Collection::LangfusePrompts).into_iter().map(Prompt::new).collect(),
             traces: Timeline::new(take(Collection::LangfuseTraces).into_iter().map(Trace::new)),
-            observations: Timeline::new(
-                take(Collection::LangfuseObservations)
-                    .into_iter()
-                    .map(Observation::new),
-            ),
+            observations: Timeline::new(take(Collection::LangfuseObservations).into_iter().map(Observation::new)),
             scores: Timeline::new(take(Collection::LangfuseScores).into_iter().map(Score::new)),
-            sessions: Timeline::new(
-                take(Collection::LangfuseSessions)
-                    .into_iter()
-                    .map(Session::new),
-            ),
+            sessions: Timeline::new(take(Collection::LangfuseSessions).into_iter().map(Session::new)),
             ..Self::default()
         };
         for trace in store.traces.all() {
-            store
-                .trace_by_id
-                .insert(trace.id.clone(), Arc::clone(trace));
+            store.trace_by_id.insert(trace.id.clone(), Arc::clone(trace));
         }
         for observation in store.observations.all() {
-            store
-                .observation_by_id
-                .insert(observation.id.clone(), Arc::clone(observation));
-            store
-                .observations_of
-                .entry(observation.trace_id.clone())
-                .or_default()
-                .push(Arc::clone(observation));
+            store.observation_by_id.insert(observation.id.clone(), Arc::clone(observation));
+            store.observations_of.entry(observation.trace_id.clone()).or_default().push(Arc::clone(observation));
         }
         for score in store.scores.all() {
-            store
-                .scores_of
-                .entry(score.trace_id.clone())
-                .or_default()
-                .push(Arc::clone(score));
+            store.scores_of.entry(score.trace_id.clone()).or_default().push(Arc::clone(score));
         }
         store
     }
@@ -98,11 +75,7 @@ impl Store {
     }
 
     /// The visible observations of a trace, oldest first.
-    pub(crate) fn of_trace(
-        &self,
-        trace_id: &str,
-        horizon: Option<Micros>,
-    ) -> Vec<Arc<Observation>> {
+    pub(crate) fn of_trace(&self, trace_id: &str, horizon: Option<Micros>) -> Vec<Arc<Observation>> {
         let mut found: Vec<_> = self
             .observations_of
             .get(trace_id)
@@ -116,11 +89,7 @@ impl Store {
     }
 
     /// The visible scores of a trace.
-    pub(crate) fn scores_of_trace(
-        &self,
-        trace_id: &str,
-        horizon: Option<Micros>,
-    ) -> Vec<Arc<Score>> {
+    pub(crate) fn scores_of_trace(&self, trace_id: &str, horizon: Option<Micros>) -> Vec<Arc<Score>> {
         self.scores_of
             .get(trace_id)
             .into_iter()
@@ -137,9 +106,7 @@ impl Store {
 
     /// The session of an observation: its own, else its trace's.
     pub(crate) fn session_of<'a>(&'a self, observation: &'a Observation) -> &'a str {
-        self.inherited(observation, &observation.session_id, |trace| {
-            &trace.session_id
-        })
+        self.inherited(observation, &observation.session_id, |trace| &trace.session_id)
     }
 
     fn inherited<'a>(
@@ -151,9 +118,7 @@ impl Store {
         if !own.is_empty() {
             return own;
         }
-        self.trace_by_id
-            .get(&observation.trace_id)
-            .map_or("", |trace| of_trace(trace))
+        self.trace_by_id.get(&observation.trace_id).map_or("", |trace| of_trace(trace))
     }
 
     /// A legacy trace as the list endpoint has it at the horizon.
@@ -163,9 +128,8 @@ impl Store {
         };
         let observations = self.of_trace(&trace.id, None);
         let scores = self.scores_of_trace(&trace.id, None);
-        let later = trace.latest > now
-            || observations.iter().any(|o| o.latest > now)
-            || scores.iter().any(|s| s.at > now);
+        let later =
+            trace.latest > now || observations.iter().any(|o| o.latest > now) || scores.iter().any(|s| s.at > now);
         if !later {
             return Cow::Borrowed(&trace.item);
         }
@@ -177,10 +141,7 @@ impl Store {
                 let cost: f64 = seen.iter().map(|o| o.cost_at(horizon)).sum();
                 item.set_raw("totalCost", number(cost));
             }
-            let end = seen
-                .iter()
-                .filter_map(|o| o.seen_at(horizon).time("endTime"))
-                .max();
+            let end = seen.iter().filter_map(|o| o.seen_at(horizon).time("endTime")).max();
             if item.raw("latency").is_some() {
                 let latency = end.map_or(0, |end| (end - trace.at).max(0));
                 item.set_raw("latency", number(latency as f64 / time::SECOND as f64));
@@ -189,16 +150,10 @@ impl Store {
                 item.nullify("output");
             }
         }
-        if item
-            .present("observations")
-            .is_some_and(|raw| raw.starts_with("[\""))
-        {
+        if item.present("observations").is_some_and(|raw| raw.starts_with("[\"")) {
             item.set_raw("observations", id_list(seen.iter().map(|o| &*o.id)));
         }
-        if item
-            .present("scores")
-            .is_some_and(|raw| raw.starts_with("[\""))
-        {
+        if item.present("scores").is_some_and(|raw| raw.starts_with("[\"")) {
             let seen = scores.iter().filter(|s| s.at <= now);
             item.set_raw("scores", id_list(seen.map(|s| &*s.id)));
         }
@@ -208,10 +163,7 @@ impl Store {
     /// Adds or replaces an observation.
     pub(crate) fn put_observation(&mut self, item: Item) {
         let new = Arc::new(Observation::new(item));
-        if let Some(old) = self
-            .observation_by_id
-            .insert(new.id.clone(), Arc::clone(&new))
-        {
+        if let Some(old) = self.observation_by_id.insert(new.id.clone(), Arc::clone(&new)) {
             self.observations.replace(&old, Arc::clone(&new));
             if let Some(siblings) = self.observations_of.get_mut(&old.trace_id) {
                 siblings.retain(|other| !Arc::ptr_eq(other, &old));
@@ -219,17 +171,13 @@ impl Store {
         } else {
             self.observations.insert(Arc::clone(&new));
         }
-        self.observations_of
-            .entry(new.trace_id.clone())
-            .or_default()
-            .push(new);
+        self.observations_of.entry(new.trace_id.clone()).or_default().push(new);
     }
 
     /// Adds or replaces a trace, and its session when that is new.
     pub(crate) fn put_trace(&mut self, item: Item) {
         let new = Arc::new(Trace::new(item));
-        if !new.session_id.is_empty() && !self.sessions.all().iter().any(|s| s.id == new.session_id)
-        {
+        if !new.session_id.is_empty() && !self.sessions.all().iter().any(|s| s.id == new.session_id) {
             let session = Item::new()
                 .with_text("id", &new.session_id)
                 .with_text("createdAt", &time::millis_z(new.at))
@@ -256,10 +204,7 @@ impl Store {
             }
             None => self.scores.insert(Arc::clone(&new)),
         }
-        self.scores_of
-            .entry(new.trace_id.clone())
-            .or_default()
-            .push(new);
+        self.scores_of.entry(new.trace_id.clone()).or_default().push(new);
     }
 }
 

@@ -67,9 +67,7 @@ impl Groups {
 /// Answers the list.
 pub(crate) fn list(store: &Store, query: &Params, horizon: Option<Micros>) -> Reply {
     if query.flag("parseIoAsJson") {
-        return bad_request(
-            "parseIoAsJson is no longer supported; input and output are raw strings",
-        );
+        return bad_request("parseIoAsJson is no longer supported; input and output are raw strings");
     }
     let limit = match query.filled("limit").map(str::parse::<i64>) {
         None => DEFAULT_LIMIT,
@@ -81,11 +79,7 @@ pub(crate) fn list(store: &Store, query: &Params, horizon: Option<Micros>) -> Re
         }
         Some(Ok(limit)) => usize::try_from(limit).unwrap_or(DEFAULT_LIMIT),
         Some(Err(_)) => {
-            return zod_error(
-                "limit",
-                "invalid_type",
-                "Invalid input: expected number, received NaN",
-            );
+            return zod_error("limit", "invalid_type", "Invalid input: expected number, received NaN");
         }
     };
     let conditions = match conditions(query) {
@@ -113,10 +107,8 @@ pub(crate) fn list(store: &Store, query: &Params, horizon: Option<Micros>) -> Re
     page.truncate(limit);
 
     let groups = Groups::parse(query.filled("fields"));
-    let expanded: Vec<&str> = query
-        .filled("expandMetadata")
-        .map(|keys| keys.split(',').map(str::trim).collect())
-        .unwrap_or_default();
+    let expanded: Vec<&str> =
+        query.filled("expandMetadata").map(|keys| keys.split(',').map(str::trim).collect()).unwrap_or_default();
     let mut body = String::with_capacity(page.len() * 512 + 64);
     body.push_str(r#"{"data":["#);
     for (index, observation) in page.iter().enumerate() {
@@ -154,11 +146,7 @@ fn conditions(query: &Params) -> Result<Vec<Condition>, Box<Reply>> {
     }
     if let Some(level) = query.filled("level") {
         if !["DEBUG", "DEFAULT", "WARNING", "ERROR"].contains(&level) {
-            return Err(Box::new(zod_error(
-                "level",
-                "invalid_value",
-                "Invalid option",
-            )));
+            return Err(Box::new(zod_error("level", "invalid_value", "Invalid option")));
         }
         conditions.push(Condition::equals("level", level));
     }
@@ -167,16 +155,10 @@ fn conditions(query: &Params) -> Result<Vec<Condition>, Box<Reply>> {
         conditions.push(Condition::equals("parentObservationId", parent));
     }
     if let Some(root) = query.filled("isRootObservation") {
-        conditions.push(Condition::boolean(
-            "isRootObservation",
-            root == "true" || root == "1",
-        ));
+        conditions.push(Condition::boolean("isRootObservation", root == "true" || root == "1"));
     }
-    let environments: Vec<String> = query
-        .all("environment")
-        .flat_map(|value| value.split(','))
-        .map(str::to_owned)
-        .collect();
+    let environments: Vec<String> =
+        query.all("environment").flat_map(|value| value.split(',')).map(str::to_owned).collect();
     if !environments.is_empty() {
         conditions.push(Condition::any_of("environment", environments));
     }
@@ -185,11 +167,7 @@ fn conditions(query: &Params) -> Result<Vec<Condition>, Box<Reply>> {
             match time::parse(text) {
                 Some(at) => conditions.push(Condition::time("startTime", operator, at)),
                 None => {
-                    return Err(Box::new(zod_error(
-                        parameter,
-                        "invalid_format",
-                        "Invalid ISO datetime",
-                    )));
+                    return Err(Box::new(zod_error(parameter, "invalid_format", "Invalid ISO datetime")));
                 }
             }
         }
@@ -207,10 +185,7 @@ fn cursor_after(last: &Observation) -> String {
 }
 
 /// The items before a cursor's position; `None` when the cursor is not one of ours.
-fn before_cursor<'a>(
-    items: &'a [Arc<Observation>],
-    cursor: &str,
-) -> Option<&'a [Arc<Observation>]> {
+fn before_cursor<'a>(items: &'a [Arc<Observation>], cursor: &str) -> Option<&'a [Arc<Observation>]> {
     let text = STANDARD.decode(cursor).ok()?;
     let cursor: Value = serde_json::from_slice(&text).ok()?;
     let at = time::parse(cursor.get("lastStartTimeTo")?.as_str()?)?;
@@ -250,22 +225,12 @@ fn write(
         object.raw("level", item.present("level").unwrap_or(r#""DEFAULT""#));
         object.unset_is_empty("statusMessage", item, "statusMessage");
         object.unset_is_empty("version", item, "version");
-        object.raw(
-            "environment",
-            item.present("environment").unwrap_or(r#""default""#),
-        );
+        object.raw("environment", item.present("environment").unwrap_or(r#""default""#));
         object.raw("bookmarked", item.present("bookmarked").unwrap_or("false"));
         object.raw("public", item.present("public").unwrap_or("false"));
         object.text("userId", store.user_of(observation));
         object.text("sessionId", store.session_of(observation));
-        object.raw(
-            "isRootObservation",
-            if observation.parent.is_empty() {
-                "true"
-            } else {
-                "false"
-            },
-        );
+        object.raw("isRootObservation", if observation.parent.is_empty() { "true" } else { "false" });
     }
     if groups.time {
         object.nullable("completionStartTime", item, "completionStartTime");
@@ -289,18 +254,12 @@ fn write(
     if groups.model {
         object.unset_is_empty("model", item, "model");
         object.unset_is_empty("internalModelId", item, "modelId");
-        object.raw(
-            "modelParameters",
-            item.present("modelParameters").unwrap_or("null"),
-        );
+        object.raw("modelParameters", item.present("modelParameters").unwrap_or("null"));
     }
     if groups.usage {
         object.raw("usageDetails", &usage_details(item));
         object.raw("costDetails", &cost_details(item));
-        object.raw(
-            "totalCost",
-            &total_cost(item).map_or_else(|| "null".to_owned(), number),
-        );
+        object.raw("totalCost", &total_cost(item).map_or_else(|| "null".to_owned(), number));
         object.nullable("usagePricingTierName", item, "usagePricingTierName");
     }
     if groups.prompt {
@@ -322,15 +281,9 @@ fn write(
 
     // Present whatever was asked for.
     let model = groups.model;
-    object.raw(
-        "modelId",
-        item.present("modelId").filter(|_| model).unwrap_or("null"),
-    );
+    object.raw("modelId", item.present("modelId").filter(|_| model).unwrap_or("null"));
     for key in ["inputPrice", "outputPrice", "totalPrice"] {
-        let price = item
-            .number(key)
-            .filter(|_| model)
-            .map(|price| quote(&decimal_text(price)));
+        let price = item.number(key).filter(|_| model).map(|price| quote(&decimal_text(price)));
         object.raw(key, price.as_deref().unwrap_or("null"));
     }
     object.close();
@@ -338,11 +291,7 @@ fn write(
 
 /// A price as the server's decimal type writes it: with an exponent below one millionth.
 fn decimal_text(price: f64) -> String {
-    if price != 0.0 && price.abs() < 1e-6 {
-        format!("{price:e}")
-    } else {
-        price.to_string()
-    }
+    if price != 0.0 && price.abs() < 1e-6 { format!("{price:e}") } else { price.to_string() }
 }
 
 /// `"input":…,"output":…` as raw strings: text as it is, anything else as its JSON.
@@ -401,12 +350,7 @@ fn usage_details(item: &Item) -> String {
     let usage = item.value("usage");
     let parts: serde_json::Map<String, Value> = ["input", "output", "total"]
         .iter()
-        .filter_map(|key| {
-            Some((
-                (*key).to_owned(),
-                usage.get(key).filter(|v| v.is_number())?.clone(),
-            ))
-        })
+        .filter_map(|key| Some(((*key).to_owned(), usage.get(key).filter(|v| v.is_number())?.clone())))
         .collect();
     Value::Object(parts).to_string()
 }
@@ -415,14 +359,11 @@ fn cost_details(item: &Item) -> String {
     if let Some(raw) = item.present("costDetails") {
         return raw.to_owned();
     }
-    let parts: Vec<String> = [
-        ("input", "calculatedInputCost"),
-        ("output", "calculatedOutputCost"),
-        ("total", "calculatedTotalCost"),
-    ]
-    .iter()
-    .filter_map(|(name, key)| Some(format!(r#""{name}":{}"#, item.present(key)?)))
-    .collect();
+    let parts: Vec<String> =
+        [("input", "calculatedInputCost"), ("output", "calculatedOutputCost"), ("total", "calculatedTotalCost")]
+            .iter()
+            .filter_map(|(name, key)| Some(format!(r#""{name}":{}"#, item.present(key)?)))
+            .collect();
     format!("{{{}}}", parts.join(","))
 }
 

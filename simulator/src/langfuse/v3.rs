@@ -35,14 +35,10 @@ fn page(store: &Store, query: &Params, horizon: Option<Micros>) -> Result<Reply,
         Some(Ok(limit)) if (1..=MAX_LIMIT).contains(&limit) => limit,
         Some(_) => return Err("limit must be between 1 and 100".to_owned()),
     };
-    let groups: Vec<&str> = query
-        .filled("fields")
-        .map(|fields| fields.split(',').map(str::trim).collect())
-        .unwrap_or_default();
+    let groups: Vec<&str> =
+        query.filled("fields").map(|fields| fields.split(',').map(str::trim).collect()).unwrap_or_default();
     if let Some(unknown) = groups.iter().find(|group| !GROUPS.contains(group)) {
-        return Err(format!(
-            "Unknown field group: {unknown}. Allowed: details, subject, annotation"
-        ));
+        return Err(format!("Unknown field group: {unknown}. Allowed: details, subject, annotation"));
     }
     let filters = Filters::parse(query)?;
     let times = [bound(query, "fromTimestamp")?, bound(query, "toTimestamp")?];
@@ -53,12 +49,8 @@ fn page(store: &Store, query: &Params, horizon: Option<Micros>) -> Result<Reply,
         None => items,
         Some(cursor) => before_cursor(items, cursor).ok_or("Invalid cursor")?,
     };
-    let mut found: Vec<&Arc<Score>> = items
-        .iter()
-        .rev()
-        .filter(|score| filters.accept(score))
-        .take(limit + 1)
-        .collect();
+    let mut found: Vec<&Arc<Score>> =
+        items.iter().rev().filter(|score| filters.accept(score)).take(limit + 1).collect();
     let more = found.len() > limit;
     found.truncate(limit);
 
@@ -80,10 +72,7 @@ fn page(store: &Store, query: &Params, horizon: Option<Micros>) -> Result<Reply,
 }
 
 fn bound(query: &Params, name: &str) -> Result<Option<Micros>, String> {
-    query
-        .filled(name)
-        .map(|text| time::parse(text).ok_or_else(|| format!("{name}: Invalid ISO datetime")))
-        .transpose()
+    query.filled(name).map(|text| time::parse(text).ok_or_else(|| format!("{name}: Invalid ISO datetime"))).transpose()
 }
 
 fn before_cursor<'a>(items: &'a [Arc<Score>], cursor: &str) -> Option<&'a [Arc<Score>]> {
@@ -107,42 +96,22 @@ fn typed_value(item: &Item) -> String {
         "CORRECTION" => raw("longStringValue").or_else(|| raw("stringValue")),
         _ => raw("value"),
     };
-    value
-        .or_else(|| raw("stringValue"))
-        .unwrap_or_else(|| "null".to_owned())
+    value.or_else(|| raw("stringValue")).unwrap_or_else(|| "null".to_owned())
 }
 
 fn convert(store: &Store, item: &Item, groups: &[&str]) -> Item {
     let field = |key: &str| item.raw(key).unwrap_or("null").to_owned();
     let mut score = Item::new()
         .with_raw("id", field("id"))
-        .with_raw(
-            "projectId",
-            item.present("projectId")
-                .map_or_else(|| quote(&store.project_id()), str::to_owned),
-        )
+        .with_raw("projectId", item.present("projectId").map_or_else(|| quote(&store.project_id()), str::to_owned))
         .with_raw("name", field("name"))
-        .with_raw(
-            "dataType",
-            item.present("dataType").unwrap_or(r#""NUMERIC""#),
-        )
+        .with_raw("dataType", item.present("dataType").unwrap_or(r#""NUMERIC""#))
         .with_raw("value", typed_value(item))
         .with_raw("source", field("source"))
         .with_raw("timestamp", field("timestamp"))
-        .with_raw(
-            "environment",
-            item.present("environment").unwrap_or(r#""default""#),
-        )
-        .with_raw(
-            "createdAt",
-            item.raw("createdAt")
-                .unwrap_or(item.raw("timestamp").unwrap_or("null")),
-        )
-        .with_raw(
-            "updatedAt",
-            item.raw("updatedAt")
-                .unwrap_or(item.raw("timestamp").unwrap_or("null")),
-        );
+        .with_raw("environment", item.present("environment").unwrap_or(r#""default""#))
+        .with_raw("createdAt", item.raw("createdAt").unwrap_or(item.raw("timestamp").unwrap_or("null")))
+        .with_raw("updatedAt", item.raw("updatedAt").unwrap_or(item.raw("timestamp").unwrap_or("null")));
     if groups.contains(&"details") {
         let details = Item::new()
             .with_raw("comment", field("comment"))
@@ -154,19 +123,15 @@ fn convert(store: &Store, item: &Item, groups: &[&str]) -> Item {
         score = score.with_raw("subject", subject(item).json());
     }
     if groups.contains(&"annotation") {
-        let annotation = Item::new()
-            .with_raw("authorUserId", field("authorUserId"))
-            .with_raw("queueId", field("queueId"));
+        let annotation =
+            Item::new().with_raw("authorUserId", field("authorUserId")).with_raw("queueId", field("queueId"));
         score = score.with_raw("annotation", annotation.json());
     }
     score
 }
 
 fn subject(item: &Item) -> Item {
-    let of = |kind: &str, key: &str| {
-        item.present(key)
-            .map(|id| Item::new().with_text("kind", kind).with_raw("id", id))
-    };
+    let of = |kind: &str, key: &str| item.present(key).map(|id| Item::new().with_text("kind", kind).with_raw("id", id));
     if let Some(subject) = of("experiment", "datasetRunId") {
         return subject;
     }
@@ -192,9 +157,7 @@ struct Filters {
 impl Filters {
     fn parse(query: &Params) -> Result<Self, String> {
         let list = |name: &str| -> Option<Vec<String>> {
-            query
-                .filled(name)
-                .map(|text| text.split(',').map(|v| v.trim().to_owned()).collect())
+            query.filled(name).map(|text| text.split(',').map(|v| v.trim().to_owned()).collect())
         };
         let given = |name: &str| query.filled(name).is_some();
         let scopes = ["traceId", "sessionId", "experimentId"];
@@ -203,9 +166,7 @@ impl Filters {
         }
         if given("observationId") {
             if given("sessionId") || given("experimentId") {
-                return Err(
-                    "observationId cannot be combined with sessionId or experimentId".to_owned(),
-                );
+                return Err("observationId cannot be combined with sessionId or experimentId".to_owned());
             }
             if !given("traceId") {
                 return Err("observationId requires traceId".to_owned());
@@ -260,22 +221,14 @@ impl Filters {
                 Some("BOOLEAN") => |v| v == "true" || v == "false",
                 Some("CATEGORICAL") => |_| true,
                 _ => {
-                    return Err(
-                        "value requires a single dataType of NUMERIC, BOOLEAN or CATEGORICAL"
-                            .to_owned(),
-                    );
+                    return Err("value requires a single dataType of NUMERIC, BOOLEAN or CATEGORICAL".to_owned());
                 }
             };
             if !values.iter().all(fits) {
                 return Err("value does not fit dataType".to_owned());
             }
         }
-        Ok(Self {
-            texts,
-            values,
-            min,
-            max,
-        })
+        Ok(Self { texts, values, min, max })
     }
 
     fn accept(&self, score: &Score) -> bool {
@@ -297,9 +250,7 @@ impl Filters {
             values.iter().any(|value| {
                 found == *value
                     || found == quote(value)
-                    || value
-                        .parse::<f64>()
-                        .is_ok_and(|v| Some(v) == found.parse().ok())
+                    || value.parse::<f64>().is_ok_and(|v| Some(v) == found.parse().ok())
             })
         });
         texts && in_range && exact

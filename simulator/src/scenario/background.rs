@@ -44,11 +44,7 @@ fn season(plan: &Plan, at: Micros) -> f64 {
         18..=21 => 1.1,
         _ => 0.9,
     };
-    if is_weekend(plan, at) {
-        of_day * 0.88
-    } else {
-        of_day
-    }
+    if is_weekend(plan, at) { of_day * 0.88 } else { of_day }
 }
 
 /// Requests of a feature per hour at a time.
@@ -70,9 +66,7 @@ pub(crate) fn plan(plan: &mut Plan) {
         for slot in 0..LENGTH / SLOT {
             let from = plan.start() + slot * SLOT;
             let mut rng = random::part(plan.seed, &format!("{} {slot}", feature.name));
-            due += rate(plan, feature, from)
-                * (SLOT as f64 / HOUR as f64)
-                * around(&mut rng, 1.0, 0.08);
+            due += rate(plan, feature, from) * (SLOT as f64 / HOUR as f64) * around(&mut rng, 1.0, 0.08);
             let count = due.floor();
             due -= count;
             let count = count as usize;
@@ -99,19 +93,8 @@ pub(crate) fn one(plan: &mut Plan, feature: &'static Feature, at: Micros, rng: &
         if !used || !plan.effects.runs(*tool, clock) {
             continue;
         }
-        let output = if plan.effects.is_broken(*tool, clock) {
-            broken_output(&hex(rng, 1))
-        } else {
-            output
-        };
-        spans.push(Span {
-            id: hex(rng, 16),
-            name: tool.name(),
-            start: clock,
-            end: clock + length,
-            input,
-            output,
-        });
+        let output = if plan.effects.is_broken(*tool, clock) { broken_output(&hex(rng, 1)) } else { output };
+        spans.push(Span { id: hex(rng, 16), name: tool.name(), start: clock, end: clock + length, input, output });
         clock += length + 30_000;
     }
     let count = match change {
@@ -125,10 +108,7 @@ pub(crate) fn one(plan: &mut Plan, feature: &'static Feature, at: Micros, rng: &
         let mut max_tokens = feature.max_tokens;
         let mut prompt = feature.prompt;
         match change {
-            Some(FeatureChange::Longer {
-                factor,
-                max_tokens: raised,
-            }) => {
+            Some(FeatureChange::Longer { factor, max_tokens: raised }) => {
                 output_tokens = (output_tokens as f64 * factor) as u64;
                 max_tokens = raised;
                 let product = pick(rng, &company::PRODUCTS).unwrap_or(&"Lamp");
@@ -136,15 +116,11 @@ pub(crate) fn one(plan: &mut Plan, feature: &'static Feature, at: Micros, rng: &
             }
             Some(FeatureChange::Reshaped { prompt_version }) => {
                 prompt = prompt.map(|(name, _)| (name, prompt_version));
-                output = format!(
-                    r#"{{"answer":"We will look into it.","score":{:.2}}}"#,
-                    rng.random_range(0.5..0.99)
-                );
+                output = format!(r#"{{"answer":"We will look into it.","score":{:.2}}}"#, rng.random_range(0.5..0.99));
             }
             Some(FeatureChange::Retried { .. }) | None => {}
         }
-        let length =
-            (output_tokens as f64 / around(rng, 75.0, 0.2) * SECOND as f64) as Micros + 400_000;
+        let length = (output_tokens as f64 / around(rng, 75.0, 0.2) * SECOND as f64) as Micros + 400_000;
         let length = length - length.rem_euclid(1000);
         let warned = rng.random_bool(1.0 / 70.0);
         generations.push(Generation {
@@ -166,19 +142,7 @@ pub(crate) fn one(plan: &mut Plan, feature: &'static Feature, at: Micros, rng: &
     let score = scored.then(|| around(rng, 0.86, 0.06));
     let user = rng.random_range(0..48);
     let trace_id = hex(rng, 32);
-    request(
-        plan,
-        &Request {
-            feature,
-            trace_id,
-            at,
-            user,
-            spans,
-            generations,
-            score,
-            noted: rng.random_bool(0.05),
-        },
-    );
+    request(plan, &Request { feature, trace_id, at, user, spans, generations, score, noted: rng.random_bool(0.05) });
 }
 
 /// What a tool that fails silently returns: hardly anything, and never an error.

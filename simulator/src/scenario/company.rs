@@ -159,8 +159,7 @@ impl Tool {
             Tool::LookupOrder => format!(
                 r#"{{"order_id":"ORD-{}","status":"{}","items":[{{"sku":"{}","quantity":{}}}],"total":{:.2},"currency":"EUR","shipping":{{"carrier":"{}","eta_days":{}}}}}"#,
                 rng.random_range(100_000..999_999),
-                pick(rng, &["delivered", "in_transit", "preparing", "returned"])
-                    .unwrap_or(&"delivered"),
+                pick(rng, &["delivered", "in_transit", "preparing", "returned"]).unwrap_or(&"delivered"),
                 sku(rng),
                 rng.random_range(1..4),
                 rng.random_range(9.0..240.0),
@@ -179,11 +178,7 @@ impl Tool {
                         )
                     })
                     .collect();
-                format!(
-                    r#"{{"hits":[{}],"total":{}}}"#,
-                    hits.join(","),
-                    rng.random_range(4..60)
-                )
+                format!(r#"{{"hits":[{}],"total":{}}}"#, hits.join(","), rng.random_range(4..60))
             }
             Tool::ShippingRates => format!(
                 r#"{{"rates":[{{"carrier":"DHL","service":"standard","price":{:.2},"days":{}}},{{"carrier":"UPS","service":"express","price":{:.2},"days":1}}],"currency":"EUR"}}"#,
@@ -202,11 +197,7 @@ impl Tool {
                         )
                     })
                     .collect();
-                format!(
-                    r#"{{"as_of":"feed-{}","items":[{}]}}"#,
-                    rng.random_range(1000..9999),
-                    rows.join(",")
-                )
+                format!(r#"{{"as_of":"feed-{}","items":[{}]}}"#, rng.random_range(1000..9999), rows.join(","))
             }
             Tool::LoadReviews => quote(&format!(
                 "{} reviews loaded for {}: mostly {} about {}.",
@@ -268,11 +259,7 @@ impl Feature {
             // This feature stores its JSON as text, as many do.
             Answer::Checkout => quote(&format!(
                 r#"{{"intent":"{}","reply":"The {product} fits your basket.","products":["{product}"],"quote_eur":{:.2}}}"#,
-                pick(
-                    rng,
-                    &["add_item", "quote", "apply_voucher", "delivery_question"]
-                )
-                .unwrap_or(&"quote"),
+                pick(rng, &["add_item", "quote", "apply_voucher", "delivery_question"]).unwrap_or(&"quote"),
                 rng.random_range(12.0..320.0)
             )),
             Answer::Catalog => format!(
@@ -282,23 +269,14 @@ impl Feature {
             Answer::Digest => quote(&format!(
                 "Customers like the {product} for its {} and ask for {}.",
                 pick(rng, &["finish", "weight", "colour", "price"]).unwrap_or(&"price"),
-                pick(
-                    rng,
-                    &[
-                        "faster delivery",
-                        "more sizes",
-                        "better packaging",
-                        "spare parts"
-                    ]
-                )
-                .unwrap_or(&"more sizes")
+                pick(rng, &["faster delivery", "more sizes", "better packaging", "spare parts"])
+                    .unwrap_or(&"more sizes")
             )),
             Answer::Fraud => format!(
                 r#"{{"risk":{:.2},"decision":"{}","reasons":["{}"]}}"#,
                 rng.random_range(0.01..0.4),
                 pick(rng, &["allow", "review"]).unwrap_or(&"allow"),
-                pick(rng, &["known customer", "usual basket", "new address"])
-                    .unwrap_or(&"usual basket")
+                pick(rng, &["known customer", "usual basket", "new address"]).unwrap_or(&"usual basket")
             ),
         }
     }
@@ -326,32 +304,11 @@ pub(crate) fn copy(rng: &mut SmallRng, product: &str, sentences: usize) -> Strin
     let mut text = format!("The {product}:");
     for _ in 0..sentences {
         let (quality, place) = (
-            pick(
-                rng,
-                &[
-                    "A quiet favourite",
-                    "Made to last",
-                    "Soft to the touch",
-                    "Honest materials",
-                ],
-            ),
-            pick(
-                rng,
-                &[
-                    "in every room.",
-                    "for long evenings.",
-                    "for small flats.",
-                    "for a lifetime.",
-                ],
-            ),
+            pick(rng, &["A quiet favourite", "Made to last", "Soft to the touch", "Honest materials"]),
+            pick(rng, &["in every room.", "for long evenings.", "for small flats.", "for a lifetime."]),
         );
         // Writing to a String cannot fail.
-        let _written = write!(
-            text,
-            " {} {}",
-            quality.unwrap_or(&"Made"),
-            place.unwrap_or(&"well.")
-        );
+        let _written = write!(text, " {} {}", quality.unwrap_or(&"Made"), place.unwrap_or(&"well."));
     }
     text
 }
@@ -366,54 +323,14 @@ pub(crate) struct Person {
 }
 
 pub(crate) static PEOPLE: [Person; 8] = [
-    Person {
-        login: "mira-okafor",
-        name: "Mira Okafor",
-        slack: "U01MIRAOKA",
-        id: 1101,
-    },
-    Person {
-        login: "jonas-lind",
-        name: "Jonas Lind",
-        slack: "U02JONASLI",
-        id: 1102,
-    },
-    Person {
-        login: "priya-raman",
-        name: "Priya Raman",
-        slack: "U03PRIYARA",
-        id: 1103,
-    },
-    Person {
-        login: "tomasz-wolak",
-        name: "Tomasz Wolak",
-        slack: "U04TOMASZW",
-        id: 1104,
-    },
-    Person {
-        login: "lea-fontaine",
-        name: "Léa Fontaine",
-        slack: "U05LEAFONT",
-        id: 1105,
-    },
-    Person {
-        login: "daniel-cho",
-        name: "Daniel Cho",
-        slack: "U06DANIELC",
-        id: 1106,
-    },
-    Person {
-        login: "sofia-marin",
-        name: "Sofia Marín",
-        slack: "U07SOFIAMA",
-        id: 1107,
-    },
-    Person {
-        login: "henrik-aas",
-        name: "Henrik Aas",
-        slack: "U08HENRIKA",
-        id: 1108,
-    },
+    Person { login: "mira-okafor", name: "Mira Okafor", slack: "U01MIRAOKA", id: 1101 },
+    Person { login: "jonas-lind", name: "Jonas Lind", slack: "U02JONASLI", id: 1102 },
+    Person { login: "priya-raman", name: "Priya Raman", slack: "U03PRIYARA", id: 1103 },
+    Person { login: "tomasz-wolak", name: "Tomasz Wolak", slack: "U04TOMASZW", id: 1104 },
+    Person { login: "lea-fontaine", name: "Léa Fontaine", slack: "U05LEAFONT", id: 1105 },
+    Person { login: "daniel-cho", name: "Daniel Cho", slack: "U06DANIELC", id: 1106 },
+    Person { login: "sofia-marin", name: "Sofia Marín", slack: "U07SOFIAMA", id: 1107 },
+    Person { login: "henrik-aas", name: "Henrik Aas", slack: "U08HENRIKA", id: 1108 },
 ];
 
 /// A person by number, any number.
@@ -433,10 +350,7 @@ pub(crate) const CHANNELS: [(&str, &str, &str, bool); 6] = [
 
 /// A channel's id by name.
 pub(crate) fn channel(name: &str) -> &'static str {
-    CHANNELS
-        .iter()
-        .find(|(_, known, ..)| *known == name)
-        .map_or("C0RANDOM01", |(id, ..)| id)
+    CHANNELS.iter().find(|(_, known, ..)| *known == name).map_or("C0RANDOM01", |(id, ..)| id)
 }
 
 /// Sentry projects: id, slug, platform.

@@ -43,24 +43,16 @@ pub(crate) struct Effects {
 impl Effects {
     /// The change of a feature at a time.
     pub(crate) fn of(&self, feature: &str, at: Micros) -> Option<FeatureChange> {
-        self.features
-            .iter()
-            .find(|(name, window, _)| *name == feature && window.holds(at))
-            .map(|(.., change)| *change)
+        self.features.iter().find(|(name, window, _)| *name == feature && window.holds(at)).map(|(.., change)| *change)
     }
 
     /// Whether a tool is broken at a time.
     pub(crate) fn is_broken(&self, tool: Tool, at: Micros) -> bool {
-        self.broken_tools
-            .iter()
-            .any(|(broken, window)| *broken == tool && window.holds(at))
+        self.broken_tools.iter().any(|(broken, window)| *broken == tool && window.holds(at))
     }
 
     /// Whether a tool is called at a time.
     pub(crate) fn runs(&self, tool: Tool, at: Micros) -> bool {
-        !self
-            .quiet_tools
-            .iter()
-            .any(|(window, spared)| window.holds(at) && *spared != Some(tool))
+        !self.quiet_tools.iter().any(|(window, spared)| window.holds(at) && *spared != Some(tool))
     }
 }

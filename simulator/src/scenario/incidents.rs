@@ -32,10 +32,7 @@ pub(crate) fn plan(plan: &mut Plan, scenarios: &[Scenario]) {
             Scenario::SilentToolFailure => silent_tool_failure(plan),
             Scenario::PromptDrift => prompt_drift(plan, "Shorten support answers and score them"),
             Scenario::PromptDriftWorded => {
-                prompt_drift(
-                    plan,
-                    "Rewrite the support prompt template: shorter answers, one score",
-                );
+                prompt_drift(plan, "Rewrite the support prompt template: shorter answers, one score");
             }
             Scenario::AgentLoop => agent_loop(plan),
             Scenario::CostSpike => cost_spike(plan),
@@ -47,10 +44,7 @@ pub(crate) fn plan(plan: &mut Plan, scenarios: &[Scenario]) {
 
 impl Plan {
     fn window(&self, from: i64, to: i64) -> Window {
-        Window {
-            from: self.ago(from),
-            to: self.ago(to),
-        }
+        Window { from: self.ago(from), to: self.ago(to) }
     }
 }
 
@@ -71,15 +65,11 @@ fn silent_tool_failure(plan: &mut Plan) {
     );
     let deployed = plan.ago(590);
     plan.deploy(&sha, deployed, 1);
-    plan.effects
-        .broken_tools
-        .push((Tool::FetchInventory, window));
+    plan.effects.broken_tools.push((Tool::FetchInventory, window));
     // A few errors downstream, minutes after a call of the tool that reported success, and of no
     // other tool.
     let trouble = plan.window(580, 570);
-    plan.effects
-        .quiet_tools
-        .push((trouble, Some(Tool::FetchInventory)));
+    plan.effects.quiet_tools.push((trouble, Some(Tool::FetchInventory)));
     if let Some(feature) = company::feature(CATALOG) {
         let mut rng = random::part(plan.seed, "the call before the errors");
         background::one(plan, feature, plan.ago(573), &mut rng);
@@ -96,19 +86,14 @@ fn silent_tool_failure(plan: &mut Plan) {
         seen: vec![plan.ago(571), plan.ago(568), plan.ago(564)],
         status: "unresolved",
     });
+    plan.say(plan.ago(560), "support", 6, "Listings say \"stock unknown\" for nearly everything, is that on purpose?");
     plan.say(
-        plan.ago(560),
-        "support",
-        6,
-        "Listings say \"stock unknown\" for nearly everything, is that on purpose?",
+        plan.ago(541),
+        "incidents",
+        0,
+        "Catalog shows no stock levels since this morning. No alarms at all, the agent says everything succeeded.",
     );
-    plan.say(plan.ago(541), "incidents", 0, "Catalog shows no stock levels since this morning. No alarms at all, the agent says everything succeeded.");
-    plan.say(
-        plan.ago(533),
-        "backend",
-        1,
-        "Could be the inventory side, I changed how we read that feed. Checking.",
-    );
+    plan.say(plan.ago(533), "backend", 1, "Could be the inventory side, I changed how we read that feed. Checking.");
     let fix = plan.commit(
         "inventory fix",
         plan.ago(520),
@@ -147,25 +132,9 @@ fn prompt_drift(plan: &mut Plan, message: &str) {
     );
     let deployed = plan.ago(484);
     plan.deploy(&sha, deployed, 2);
-    plan.effects.features.push((
-        SUPPORT,
-        window,
-        FeatureChange::Reshaped { prompt_version: 7 },
-    ));
-    prompt(
-        plan,
-        SUPPORT,
-        7,
-        plan.ago(484),
-        &json!(["production"]),
-        "Answer as JSON: answer and score.",
-    );
-    plan.say(
-        plan.ago(447),
-        "support",
-        7,
-        "Ticket routing puts everything into \"other\" since an hour",
-    );
+    plan.effects.features.push((SUPPORT, window, FeatureChange::Reshaped { prompt_version: 7 }));
+    prompt(plan, SUPPORT, 7, plan.ago(484), &json!(["production"]), "Answer as JSON: answer and score.");
+    plan.say(plan.ago(447), "support", 7, "Ticket routing puts everything into \"other\" since an hour");
     plan.say(plan.ago(431), "incidents", 4, "Helpdesk integration drops categories. No exceptions anywhere, only empty fields. Anyone touched support replies?");
     plan.say(plan.ago(425), "engineering", 2, "That might be us, looking");
     let fix = plan.commit(
@@ -173,16 +142,13 @@ fn prompt_drift(plan: &mut Plan, message: &str) {
         plan.ago(385),
         2,
         "Support answers: keep the agreed keys",
-        vec![File::patched("prompts/support_reply.md", "+Answer as JSON with the keys response, confidence and category.\n-Answer as JSON: answer and score.")],
+        vec![File::patched(
+            "prompts/support_reply.md",
+            "+Answer as JSON with the keys response, confidence and category.\n-Answer as JSON: answer and score.",
+        )],
     );
     plan.deploy(&fix, plan.ago(377), 2);
-    plan.incident(
-        FailureClass::PromptDrift,
-        SUPPORT,
-        (window.from, window.to),
-        &sha,
-        deployed,
-    );
+    plan.incident(FailureClass::PromptDrift, SUPPORT, (window.from, window.to), &sha, deployed);
 }
 
 fn agent_loop(plan: &mut Plan) {
@@ -258,12 +224,7 @@ fn agent_loop(plan: &mut Plan) {
         5,
         "One of the catalog jobs searches for the same table over and over. Can someone stop it?",
     );
-    plan.say(
-        end + 9 * MINUTE,
-        "backend",
-        3,
-        "I see it in the traces, two dozen model calls for one product",
-    );
+    plan.say(end + 9 * MINUTE, "backend", 3, "I see it in the traces, two dozen model calls for one product");
     let fix = plan.commit(
         "loop fix",
         plan.ago(305),
@@ -275,13 +236,7 @@ fn agent_loop(plan: &mut Plan) {
         )],
     );
     plan.deploy(&fix, plan.ago(298), 5);
-    plan.incident(
-        FailureClass::AgentLoop,
-        &trace_id,
-        (start, end),
-        &sha,
-        deployed,
-    );
+    plan.incident(FailureClass::AgentLoop, &trace_id, (start, end), &sha, deployed);
 }
 
 fn cost_spike(plan: &mut Plan) {
@@ -292,10 +247,7 @@ fn cost_spike(plan: &mut Plan) {
         3,
         "Longer product texts: raise max_tokens to 8192",
         vec![
-            File::patched(
-                "services/copywriter/config.yaml",
-                "-  max_tokens: 900\n+  max_tokens: 8192",
-            ),
+            File::patched("services/copywriter/config.yaml", "-  max_tokens: 900\n+  max_tokens: 8192"),
             File::patched(
                 "services/copywriter/generate.py",
                 "-    style = \"three sentences\"\n+    style = \"as long as it takes\"",
@@ -304,45 +256,24 @@ fn cost_spike(plan: &mut Plan) {
     );
     let deployed = plan.ago(260);
     plan.deploy(&sha, deployed, 3);
-    plan.effects.features.push((
-        COPYWRITER,
-        window,
-        FeatureChange::Longer {
-            factor: 7.2,
-            max_tokens: 8192,
-        },
-    ));
+    plan.effects.features.push((COPYWRITER, window, FeatureChange::Longer { factor: 7.2, max_tokens: 8192 }));
+    plan.say(plan.ago(207), "alerts", 3, "[WARN] model spend today is ahead of plan");
     plan.say(
-        plan.ago(207),
-        "alerts",
-        3,
-        "[WARN] model spend today is ahead of plan",
+        plan.ago(196),
+        "incidents",
+        6,
+        "Product texts have become novels. And finance asks what we are doing with the model budget.",
     );
-    plan.say(plan.ago(196), "incidents", 6, "Product texts have become novels. And finance asks what we are doing with the model budget.");
-    plan.say(
-        plan.ago(190),
-        "engineering",
-        0,
-        "Spend per hour went up a lot around noon, traffic did not",
-    );
+    plan.say(plan.ago(190), "engineering", 0, "Spend per hour went up a lot around noon, traffic did not");
     let fix = plan.commit(
         "copywriter fix",
         plan.ago(130),
         3,
         "Product texts: back to three sentences",
-        vec![File::patched(
-            "services/copywriter/config.yaml",
-            "+  max_tokens: 900\n-  max_tokens: 8192",
-        )],
+        vec![File::patched("services/copywriter/config.yaml", "+  max_tokens: 900\n-  max_tokens: 8192")],
     );
     plan.deploy(&fix, plan.ago(121), 3);
-    plan.incident(
-        FailureClass::CostSpike,
-        COPYWRITER,
-        (window.from, window.to),
-        &sha,
-        deployed,
-    );
+    plan.incident(FailureClass::CostSpike, COPYWRITER, (window.from, window.to), &sha, deployed);
 }
 
 fn error_cascade(plan: &mut Plan) {
@@ -362,20 +293,10 @@ fn error_cascade(plan: &mut Plan) {
     );
     let deployed = plan.ago(94);
     plan.deploy(&sha, deployed, 7);
-    plan.effects.features.push((
-        CHECKOUT,
-        window,
-        FeatureChange::Retried {
-            requests: 9.6,
-            generations: 2,
-        },
-    ));
+    plan.effects.features.push((CHECKOUT, window, FeatureChange::Retried { requests: 9.6, generations: 2 }));
     let first = window.from + 2 * MINUTE;
     // The new errors follow no tool call: only the retries are to blame.
-    let before = Window {
-        from: first - 8 * MINUTE,
-        to: first + MINUTE,
-    };
+    let before = Window { from: first - 8 * MINUTE, to: first + MINUTE };
     plan.effects.quiet_tools.push((before, None));
     let mut rng = random::part(plan.seed, "cascade");
     let mut seen = |every: Micros, from: Micros| -> Vec<Micros> {
@@ -407,52 +328,33 @@ fn error_cascade(plan: &mut Plan) {
         "call_with_retry",
         rate_limited,
     );
-    let timeout = trouble(
-        "TimeoutError",
-        "quote took longer than 30s",
-        "quote",
-        timed_out,
-    );
+    let timeout = trouble("TimeoutError", "quote took longer than 30s", "quote", timed_out);
     plan.troubles.push(limited);
     plan.troubles.push(timeout);
+    plan.say(plan.ago(81), "alerts", 7, "[FIRING] checkout error rate above 5 %");
     plan.say(
-        plan.ago(81),
-        "alerts",
-        7,
-        "[FIRING] checkout error rate above 5 %",
+        plan.ago(76),
+        "incidents",
+        0,
+        "Checkout quotes fail for many customers, pricing answers 429. Model calls for quotes have doubled as well.",
     );
-    plan.say(plan.ago(76), "incidents", 0, "Checkout quotes fail for many customers, pricing answers 429. Model calls for quotes have doubled as well.");
     plan.say(
         plan.ago(70),
         "backend",
         7,
         "Pricing says we hammer them. The assistant asks again for every failed quote.",
     );
-    plan.say(
-        plan.ago(52),
-        "engineering",
-        4,
-        "Looks like something in how checkout retries",
-    );
+    plan.say(plan.ago(52), "engineering", 4, "Looks like something in how checkout retries");
     let fix = plan.commit(
         "checkout fix",
         plan.ago(24),
         7,
         "Checkout client: wait between attempts again",
-        vec![File::patched(
-            "services/checkout/retry.py",
-            "+        sleep(2 ** attempt)\n-    for _ in range(5):",
-        )],
+        vec![File::patched("services/checkout/retry.py", "+        sleep(2 ** attempt)\n-    for _ in range(5):")],
     );
     plan.deploy(&fix, plan.ago(16), 7);
     plan.say(plan.ago(9), "incidents", 0, "Checkout is recovering.");
-    plan.incident(
-        FailureClass::ErrorCascade,
-        CHECKOUT,
-        (window.from, window.to),
-        &sha,
-        deployed,
-    );
+    plan.incident(FailureClass::ErrorCascade, CHECKOUT, (window.from, window.to), &sha, deployed);
 }
 
 /// Everything in Langfuse that is not traffic; called once the traffic is there.

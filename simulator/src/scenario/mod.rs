@@ -134,9 +134,7 @@ impl FromStr for Scenario {
         ];
         all.into_iter()
             .find(|scenario| scenario.name() == text)
-            .ok_or_else(|| UnknownScenario {
-                name: text.to_owned(),
-            })
+            .ok_or_else(|| UnknownScenario { name: text.to_owned() })
     }
 }
 

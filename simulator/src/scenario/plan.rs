@@ -139,14 +139,7 @@ impl Plan {
     }
 
     /// Lands a commit; it was written some hours before.
-    pub(crate) fn commit(
-        &mut self,
-        name: &str,
-        at: Micros,
-        author: usize,
-        message: &str,
-        files: Vec<File>,
-    ) -> String {
+    pub(crate) fn commit(&mut self, name: &str, at: Micros, author: usize, message: &str, files: Vec<File>) -> String {
         let sha = self.sha(name);
         let written = 1 + sha.bytes().map(i64::from).sum::<i64>() % 5;
         self.commits.push(Commit {
@@ -163,22 +156,12 @@ impl Plan {
 
     /// Deploys a commit.
     pub(crate) fn deploy(&mut self, sha: &str, at: Micros, by: usize) {
-        self.deploys.push(Deploy {
-            sha: sha.to_owned(),
-            at,
-            by,
-        });
+        self.deploys.push(Deploy { sha: sha.to_owned(), at, by });
     }
 
     /// Someone says something.
     pub(crate) fn say(&mut self, at: Micros, channel: &'static str, person: usize, text: &str) {
-        self.says.push(Say {
-            at,
-            channel,
-            person,
-            text: text.to_owned(),
-            replies: Vec::new(),
-        });
+        self.says.push(Say { at, channel, person, text: text.to_owned(), replies: Vec::new() });
     }
 
     /// Notes what really happened.
@@ -190,8 +173,7 @@ impl Plan {
         culprit: &str,
         deployed_at: Micros,
     ) {
-        self.calm
-            .push((window.0 - 90 * MINUTE, window.1 + 90 * MINUTE));
+        self.calm.push((window.0 - 90 * MINUTE, window.1 + 90 * MINUTE));
         self.incidents.push(Incident {
             class,
             entity: entity.to_owned(),
@@ -204,12 +186,9 @@ impl Plan {
 
     /// Puts everything into the vendors' forms.
     pub(crate) fn finish(mut self) -> (Dataset, Truth) {
-        self.commits
-            .sort_by(|a, b| (a.at, &a.sha).cmp(&(b.at, &b.sha)));
-        self.deploys
-            .sort_by(|a, b| (a.at, &a.sha).cmp(&(b.at, &b.sha)));
-        self.troubles
-            .sort_by(|a, b| (a.seen.first(), &a.kind).cmp(&(b.seen.first(), &b.kind)));
+        self.commits.sort_by(|a, b| (a.at, &a.sha).cmp(&(b.at, &b.sha)));
+        self.deploys.sort_by(|a, b| (a.at, &a.sha).cmp(&(b.at, &b.sha)));
+        self.troubles.sort_by(|a, b| (a.seen.first(), &a.kind).cmp(&(b.seen.first(), &b.kind)));
         self.incidents.sort_by_key(|incident| incident.starts_at);
         emit::github(&mut self);
         emit::sentry(&mut self);
@@ -220,20 +199,13 @@ impl Plan {
             owner: company::OWNER.to_owned(),
             repo: company::REPO.to_owned(),
             sentry_org: company::ORG.to_owned(),
-            sentry_projects: company::PROJECTS
-                .iter()
-                .map(|(_, slug, _)| (*slug).to_owned())
-                .collect(),
+            sentry_projects: company::PROJECTS.iter().map(|(_, slug, _)| (*slug).to_owned()).collect(),
             slack_channels: company::CHANNELS
                 .iter()
                 .filter(|(.., of_interest)| *of_interest)
                 .map(|(_, name, ..)| (*name).to_owned())
                 .collect(),
-            approvers: company::PEOPLE
-                .iter()
-                .take(2)
-                .map(|p| p.slack.to_owned())
-                .collect(),
+            approvers: company::PEOPLE.iter().take(2).map(|p| p.slack.to_owned()).collect(),
             incidents: self.incidents,
         };
         (self.dataset, truth)

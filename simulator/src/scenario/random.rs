@@ -9,17 +9,15 @@ use rand::{Rng, SeedableRng};
 /// A generator of its own for a named part.
 pub(crate) fn part(seed: u64, name: &str) -> SmallRng {
     // FNV-1a: stable between Rust releases, unlike the standard hasher.
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     SmallRng::seed_from_u64(seed ^ hash)
 }
 
 /// Hexadecimal digits.
 pub(crate) fn hex(rng: &mut SmallRng, digits: usize) -> String {
-    (0..digits)
-        .map(|_| char::from_digit(rng.random_range(0..16), 16).unwrap_or('0'))
-        .collect()
+    (0..digits).map(|_| char::from_digit(rng.random_range(0..16), 16).unwrap_or('0')).collect()
 }
 
 /// A value around `mean`, at most `spread` (a fraction of it) away.

@@ -61,10 +61,7 @@ impl History {
         observations.sort_by_key(|o| o.at);
         let mut by_issue: HashMap<String, Vec<Micros>> = HashMap::new();
         for event in dataset.items(Collection::SentryIssueEvents) {
-            by_issue
-                .entry(text(&event, "_issue_id"))
-                .or_default()
-                .push(time_of(&event, "dateCreated"));
+            by_issue.entry(text(&event, "_issue_id")).or_default().push(time_of(&event, "dateCreated"));
         }
         let mut issues: Vec<Vec<Micros>> = by_issue.into_values().collect();
         for seen in &mut issues {
@@ -86,9 +83,7 @@ impl History {
         let end = self.anchor - 2 * DAY;
         let mut contracts: BTreeMap<String, Option<BTreeSet<String>>> = BTreeMap::new();
         for g in self.generations(end - 7 * DAY, end) {
-            let known = contracts
-                .entry(g.name.clone())
-                .or_insert_with(|| g.keys.clone());
+            let known = contracts.entry(g.name.clone()).or_insert_with(|| g.keys.clone());
             *known = match (known.take(), &g.keys) {
                 (Some(a), Some(b)) => Some(&a & b),
                 _ => None,
@@ -105,10 +100,7 @@ impl History {
             .into_iter()
             .filter_map(|(name, keys)| Some((name, keys.filter(|keys| !keys.is_empty())?)))
             .collect();
-        self.lengths = sums
-            .into_iter()
-            .map(|(name, (sum, count, json))| (name, (sum / count, json)))
-            .collect();
+        self.lengths = sums.into_iter().map(|(name, (sum, count, json))| (name, (sum / count, json))).collect();
     }
 
     fn between(&self, from: Micros, to: Micros) -> &[Observation] {
@@ -118,9 +110,7 @@ impl History {
     }
 
     fn generations(&self, from: Micros, to: Micros) -> impl Iterator<Item = &Observation> {
-        self.between(from, to)
-            .iter()
-            .filter(|o| o.kind == "GENERATION")
+        self.between(from, to).iter().filter(|o| o.kind == "GENERATION")
     }
 
     fn spans(&self, from: Micros, to: Micros) -> impl Iterator<Item = &Observation> {
@@ -153,21 +143,9 @@ impl History {
                 .into_iter()
                 .map(|entity| ("cost_spike", entity))
                 .chain(self.cascades(now).map(|entity| ("error_cascade", entity)))
-                .chain(
-                    self.drifts(now)
-                        .into_iter()
-                        .map(|entity| ("prompt_drift", entity)),
-                )
-                .chain(
-                    self.loops(now)
-                        .into_iter()
-                        .map(|entity| ("agent_loop", entity)),
-                )
-                .chain(
-                    self.tool_failures(now)
-                        .into_iter()
-                        .map(|entity| ("silent_tool_failure", entity)),
-                );
+                .chain(self.drifts(now).into_iter().map(|entity| ("prompt_drift", entity)))
+                .chain(self.loops(now).into_iter().map(|entity| ("agent_loop", entity)))
+                .chain(self.tool_failures(now).into_iter().map(|entity| ("silent_tool_failure", entity)));
             for finding in found {
                 findings.entry(finding).or_default().insert(now);
             }
@@ -188,12 +166,7 @@ impl History {
     /// Errors of an hour times the cost of its generations above 10, the cost above a dollar,
     /// generations above their mean: of the whole shop, which is cruder than any real rule.
     fn cascades(&self, now: Micros) -> Option<String> {
-        let errors = self
-            .issues
-            .iter()
-            .flatten()
-            .filter(|at| (now - HOUR..now).contains(*at))
-            .count() as f64;
+        let errors = self.issues.iter().flatten().filter(|at| (now - HOUR..now).contains(*at)).count() as f64;
         let hour = self.by_feature(now - HOUR, now);
         let mean = self.by_feature(now - HOUR - 7 * DAY, now - HOUR);
         let cost: f64 = hour.values().map(|(cost, _)| cost).sum();
@@ -201,12 +174,7 @@ impl History {
         let usual: f64 = mean.values().map(|(_, count)| count / 168.0).sum();
         let fires = errors * cost > 10.0 && cost > 1.0 && count > usual;
         let excess = |name: &str| hour[name].1 - mean[name].1 / 168.0;
-        fires.then(|| {
-            hour.keys()
-                .max_by(|a, b| excess(a).total_cmp(&excess(b)))
-                .unwrap()
-                .to_string()
-        })
+        fires.then(|| hour.keys().max_by(|a, b| excess(a).total_cmp(&excess(b))).unwrap().to_string())
     }
 
     /// More than 15 % of the newest twenty answers lack a key that all of the week before had.
@@ -214,13 +182,9 @@ impl History {
         self.contracts
             .iter()
             .filter(|(name, keys)| {
-                let newest: Vec<_> = self
-                    .generations(now - DAY, now)
-                    .filter(|g| g.name == **name)
-                    .collect();
+                let newest: Vec<_> = self.generations(now - DAY, now).filter(|g| g.name == **name).collect();
                 let newest = &newest[newest.len().saturating_sub(20)..];
-                let fails =
-                    |g: &Observation| g.keys.as_ref().is_none_or(|have| !keys.is_subset(have));
+                let fails = |g: &Observation| g.keys.as_ref().is_none_or(|have| !keys.is_subset(have));
                 let failed = newest.iter().filter(|g| fails(g)).count();
                 failed as f64 > 0.15 * newest.len() as f64
             })
@@ -234,11 +198,7 @@ impl History {
         for generation in self.generations(now - 2 * HOUR, now) {
             *counts.entry(&generation.trace).or_default() += 1;
         }
-        counts
-            .into_iter()
-            .filter(|(_, count)| *count > 10)
-            .map(|(trace, _)| trace.to_owned())
-            .collect()
+        counts.into_iter().filter(|(_, count)| *count > 10).map(|(trace, _)| trace.to_owned()).collect()
     }
 
     /// The three strategies over six hours.
@@ -294,10 +254,7 @@ fn each_incident_is_found_by_its_own_rule_and_by_no_other() {
         let found: Vec<_> = findings.keys().collect();
         assert_eq!(found, [&expected], "{scenario}");
         for moment in &findings[&expected] {
-            assert!(
-                *moment > incident.starts_at.timestamp_micros(),
-                "{scenario} is found before it began"
-            );
+            assert!(*moment > incident.starts_at.timestamp_micros(), "{scenario} is found before it began");
         }
     }
 }
@@ -346,10 +303,7 @@ fn the_cost_spike_is_about_six_times_the_mean_and_shows_in_the_total() {
         assert!((5.2..7.5).contains(&ratio), "{ratio}");
         let total = |sums: &BTreeMap<&str, (f64, f64)>| sums.values().map(|v| v.0).sum::<f64>();
         assert!(total(&hour) > 2.6 * total(&mean) / 168.0);
-        assert!(
-            hour[incident.entity.as_str()].0 < 10.0,
-            "below automatic action"
-        );
+        assert!(hour[incident.entity.as_str()].0 < 10.0, "below automatic action");
     }
     assert!(incident.ends_at - incident.starts_at >= chrono::TimeDelta::minutes(121));
 }
@@ -365,17 +319,8 @@ fn the_cascade_doubles_generations_without_becoming_a_spike() {
     let (cost_ratio, count_ratio) = (hour.0 * 168.0 / mean.0, hour.1 * 168.0 / mean.1);
     assert!((1.7..2.3).contains(&count_ratio), "{count_ratio}");
     assert!((1.6..2.4).contains(&cost_ratio), "{cost_ratio}");
-    assert!(
-        hour.0 > 1.2,
-        "the feature alone costs more than a dollar: {}",
-        hour.0
-    );
-    let errors = history
-        .issues
-        .iter()
-        .flatten()
-        .filter(|at| (start..start + HOUR).contains(*at))
-        .count();
+    assert!(hour.0 > 1.2, "the feature alone costs more than a dollar: {}", hour.0);
+    let errors = history.issues.iter().flatten().filter(|at| (start..start + HOUR).contains(*at)).count();
     assert!(errors >= 40, "{errors}");
 }
 
@@ -383,11 +328,8 @@ fn the_cascade_doubles_generations_without_becoming_a_spike() {
 fn the_loop_has_more_than_twenty_generations_of_one_name() {
     let history = History::of(&[Scenario::AgentLoop]);
     let incident = incident(&history.truth);
-    let of_trace: Vec<_> = history
-        .observations
-        .iter()
-        .filter(|o| o.trace == incident.entity && o.kind == "GENERATION")
-        .collect();
+    let of_trace: Vec<_> =
+        history.observations.iter().filter(|o| o.trace == incident.entity && o.kind == "GENERATION").collect();
     assert_eq!(of_trace.len(), LOOP_GENERATIONS);
     assert!(of_trace.iter().all(|o| o.name == of_trace[0].name));
     assert!(of_trace.last().unwrap().at - of_trace[0].at < 10 * MINUTE);
@@ -398,42 +340,27 @@ fn drift_takes_most_of_the_newest_twenty_answers() {
     let history = History::of(&[Scenario::PromptDrift]);
     let incident = incident(&history.truth);
     let end = incident.ends_at.timestamp_micros();
-    let newest: Vec<_> = history
-        .generations(end - DAY, end)
-        .filter(|g| g.name == incident.entity)
-        .collect();
-    let failed = newest[newest.len() - 20..]
-        .iter()
-        .filter(|g| !g.keys.as_ref().unwrap().contains("response"))
-        .count();
+    let newest: Vec<_> = history.generations(end - DAY, end).filter(|g| g.name == incident.entity).collect();
+    let failed = newest[newest.len() - 20..].iter().filter(|g| !g.keys.as_ref().unwrap().contains("response")).count();
     assert!(failed > 10, "{failed} of 20");
 }
 
 #[test]
 fn silent_failures_are_short_and_carry_no_error() {
-    let (dataset, truth) = Scenario::generate(
-        &[Scenario::SilentToolFailure],
-        default_anchor(),
-        DEFAULT_SEED,
-    );
+    let (dataset, truth) = Scenario::generate(&[Scenario::SilentToolFailure], default_anchor(), DEFAULT_SEED);
     let incident = incident(&truth);
     let during: Vec<Value> = dataset
         .items(Collection::LangfuseObservations)
         .filter(|o| o["name"] == incident.entity.as_str())
         .filter(|o| {
             let at = time_of(o, "startTime");
-            (incident.starts_at.timestamp_micros()..incident.ends_at.timestamp_micros())
-                .contains(&at)
+            (incident.starts_at.timestamp_micros()..incident.ends_at.timestamp_micros()).contains(&at)
         })
         .collect();
     assert!(during.len() >= 5, "{}", during.len());
     for call in during {
         assert_eq!(call["level"], "DEFAULT");
-        assert!(
-            call["output"].as_str().unwrap().len() <= 8,
-            "{}",
-            call["output"]
-        );
+        assert!(call["output"].as_str().unwrap().len() <= 8, "{}", call["output"]);
     }
 }
 
@@ -447,10 +374,7 @@ fn a_culprit_is_the_last_deploy_before_its_incident_and_its_files_can_be_read() 
     let (dataset, truth) = Scenario::generate(&Scenario::ALL, default_anchor(), DEFAULT_SEED);
     for incident in &truth.incidents {
         let sha = incident.culprit_sha.as_deref().unwrap();
-        let commit = dataset
-            .items(Collection::GithubCommits)
-            .find(|commit| commit["sha"] == sha)
-            .unwrap();
+        let commit = dataset.items(Collection::GithubCommits).find(|commit| commit["sha"] == sha).unwrap();
         let deployed = incident.deployed_at.unwrap().timestamp_micros();
         let start = incident.starts_at.timestamp_micros();
         let class = incident.class;
@@ -462,14 +386,8 @@ fn a_culprit_is_the_last_deploy_before_its_incident_and_its_files_can_be_read() 
             .max_by_key(|deploy| time_of(deploy, "created_at"))
             .unwrap();
         assert_eq!(last_deploy["sha"], sha, "{class:?}");
-        let pull = dataset
-            .items(Collection::GithubPulls)
-            .find(|pull| pull["merge_commit_sha"] == sha)
-            .unwrap();
-        let files = dataset
-            .items(Collection::GithubPullFiles)
-            .filter(|file| file["_number"] == pull["number"])
-            .count();
+        let pull = dataset.items(Collection::GithubPulls).find(|pull| pull["merge_commit_sha"] == sha).unwrap();
+        let files = dataset.items(Collection::GithubPullFiles).filter(|file| file["_number"] == pull["number"]).count();
         assert!(files > 0, "{class:?}");
     }
 }
@@ -480,10 +398,8 @@ fn every_incident_has_decoys_before_and_after_its_cause() {
     let (dataset, truth) = Scenario::generate(&Scenario::ALL, default_anchor(), DEFAULT_SEED);
     // Other incidents' commits are no decoys of this one: they are there only in this history.
     let quiet = Scenario::generate(&[Scenario::Quiet], default_anchor(), DEFAULT_SEED).0;
-    let ordinary: BTreeSet<String> = quiet
-        .items(Collection::GithubCommits)
-        .map(|commit| commit["sha"].as_str().unwrap().to_owned())
-        .collect();
+    let ordinary: BTreeSet<String> =
+        quiet.items(Collection::GithubCommits).map(|commit| commit["sha"].as_str().unwrap().to_owned()).collect();
     for incident in &truth.incidents {
         let start = incident.starts_at.timestamp_micros();
         let (mut before, mut after, mut worded) = (0, 0, 0);
@@ -507,10 +423,7 @@ fn the_worded_variant_says_prompt_and_the_plain_one_does_not() {
     let message = |scenario| {
         let (dataset, truth) = Scenario::generate(&[scenario], default_anchor(), DEFAULT_SEED);
         let sha = incident(&truth).culprit_sha.clone().unwrap();
-        let commit = dataset
-            .items(Collection::GithubCommits)
-            .find(|commit| commit["sha"] == sha.as_str())
-            .unwrap();
+        let commit = dataset.items(Collection::GithubCommits).find(|commit| commit["sha"] == sha.as_str()).unwrap();
         commit["commit"]["message"].as_str().unwrap().to_lowercase()
     };
     let words = ["prompt", "system", "template", "llm", "model"];
@@ -525,11 +438,7 @@ fn the_same_options_give_the_same_bytes_and_another_anchor_the_same_story() {
     let (once, truth) = Scenario::generate(&Scenario::ALL, anchor, 7);
     let (again, _) = Scenario::generate(&Scenario::ALL, anchor, 7);
     for collection in Collection::ALL {
-        assert!(
-            once.raw(collection) == again.raw(collection),
-            "{}",
-            collection.path()
-        );
+        assert!(once.raw(collection) == again.raw(collection), "{}", collection.path());
     }
     let later = anchor + chrono::TimeDelta::minutes(4567);
     let (_, moved) = Scenario::generate(&Scenario::ALL, later, 7);
@@ -541,24 +450,10 @@ fn the_same_options_give_the_same_bytes_and_another_anchor_the_same_story() {
 
 #[test]
 fn an_odd_anchor_changes_no_finding() {
-    let anchor =
-        default_anchor() + chrono::TimeDelta::seconds(3 * 86_400 + 7 * 3600 + 37 * 60 + 11);
+    let anchor = default_anchor() + chrono::TimeDelta::seconds(3 * 86_400 + 7 * 3600 + 37 * 60 + 11);
     let history = History::at(&Scenario::ALL, anchor);
-    let classes: Vec<&str> = history
-        .findings()
-        .into_keys()
-        .map(|(class, _)| class)
-        .collect();
-    assert_eq!(
-        classes,
-        [
-            "agent_loop",
-            "cost_spike",
-            "error_cascade",
-            "prompt_drift",
-            "silent_tool_failure"
-        ]
-    );
+    let classes: Vec<&str> = history.findings().into_keys().map(|(class, _)| class).collect();
+    assert_eq!(classes, ["agent_loop", "cost_spike", "error_cascade", "prompt_drift", "silent_tool_failure"]);
 }
 
 #[test]

@@ -17,13 +17,7 @@ pub(crate) fn public_key(project_id: &str) -> String {
 }
 
 /// `POST /api/{project}/store/` and `/envelope/`.
-pub(crate) fn receive(
-    store: &mut Store,
-    call: &Call,
-    project: &str,
-    kind: &str,
-    now: Micros,
-) -> Reply {
+pub(crate) fn receive(store: &mut Store, call: &Call, project: &str, kind: &str, now: Micros) -> Reply {
     let Some(found) = store.project(project) else {
         return refused("bad sentry DSN: unknown project");
     };
@@ -58,9 +52,7 @@ fn key_of(call: &Call) -> Option<String> {
     if let Some(key) = call.query.filled("sentry_key") {
         return Some(key.to_owned());
     }
-    let header = call
-        .header("x-sentry-auth")
-        .or(call.header("authorization"))?;
+    let header = call.header("x-sentry-auth").or(call.header("authorization"))?;
     header
         .trim_start_matches("Sentry")
         .split(',')
@@ -86,13 +78,7 @@ fn envelope(text: &str) -> Option<Vec<Value>> {
     Some(events)
 }
 
-fn take_apart(
-    event: &Value,
-    slug: &str,
-    project_id: &str,
-    now: Micros,
-    count: usize,
-) -> (Arrival, String) {
+fn take_apart(event: &Value, slug: &str, project_id: &str, now: Micros, count: usize) -> (Arrival, String) {
     let text = |key: &str| event.get(key).and_then(Value::as_str);
     let exception = event
         .pointer("/exception/values")
@@ -116,12 +102,8 @@ fn take_apart(
         .and_then(|e| e.pointer("/stacktrace/frames"))
         .and_then(Value::as_array)
         .and_then(|frames| frames.last());
-    let filename = frame
-        .and_then(|f| f.get("filename"))
-        .and_then(Value::as_str);
-    let function = frame
-        .and_then(|f| f.get("function"))
-        .and_then(Value::as_str);
+    let filename = frame.and_then(|f| f.get("filename")).and_then(Value::as_str);
+    let function = frame.and_then(|f| f.get("function")).and_then(Value::as_str);
     let culprit = text("transaction")
         .map(str::to_owned)
         .or_else(|| Some(format!("{} in {}", filename?, function?)))
@@ -132,10 +114,7 @@ fn take_apart(
         _ => None,
     }
     .unwrap_or(now);
-    let id = text("event_id").map_or_else(
-        || format!("{:032x}", 0xe0_0000 + count),
-        |id| id.replace('-', ""),
-    );
+    let id = text("event_id").map_or_else(|| format!("{:032x}", 0xe0_0000 + count), |id| id.replace('-', ""));
     let level = text("level").unwrap_or("error");
     let platform = text("platform").unwrap_or("other");
     let grouping = match event.get("fingerprint") {
@@ -143,13 +122,7 @@ fn take_apart(
             format!("{slug}|{}", Value::Array(parts.clone()))
         }
         // Numbers differ between events of the same trouble ("attempt 7").
-        _ => format!(
-            "{slug}|{}",
-            title
-                .chars()
-                .filter(|c| !c.is_ascii_digit())
-                .collect::<String>()
-        ),
+        _ => format!("{slug}|{}", title.chars().filter(|c| !c.is_ascii_digit()).collect::<String>()),
     };
     let metadata = match exception {
         Some(_) => json!({"type": of_exception("type"), "value": of_exception("value"),
@@ -173,19 +146,12 @@ fn take_apart(
         }
     }
     tags.push(json!({"key": "level", "value": level}));
-    let kind = if exception.is_some() {
-        "error"
-    } else {
-        "default"
-    };
+    let kind = if exception.is_some() { "error" } else { "default" };
     let issue = Item::new()
         .with_raw("shareId", "null")
         .with_text("title", &title)
         .with_text("culprit", &culprit)
-        .with_text(
-            "permalink",
-            &format!("https://sentry.io/organizations/simulated/issues/?project={project_id}"),
-        )
+        .with_text("permalink", &format!("https://sentry.io/organizations/simulated/issues/?project={project_id}"))
         .with_raw("logger", "null")
         .with_text("level", level)
         .with_text("status", "unresolved")
@@ -198,10 +164,7 @@ fn take_apart(
         .with_raw("seerFixabilityScore", "null")
         .with_raw("seerAutofixLastTriggered", "null")
         .with_raw("seerExplorerAutofixLastTriggered", "null")
-        .with(
-            "project",
-            &json!({"id": project_id, "name": slug, "slug": slug, "platform": platform}),
-        )
+        .with("project", &json!({"id": project_id, "name": slug, "slug": slug, "platform": platform}))
         .with_text("type", kind)
         .with_text("issueType", "error")
         .with_text("issueCategory", "error")
@@ -214,8 +177,7 @@ fn take_apart(
         .with_raw("hasSeen", "false")
         .with_raw("annotations", "[]")
         .with_raw("isUnhandled", "false");
-    let entries =
-        json!([{"type": "exception", "data": event.get("exception").cloned().unwrap_or_default()}]);
+    let entries = json!([{"type": "exception", "data": event.get("exception").cloned().unwrap_or_default()}]);
     let shown = Item::new()
         .with_text("id", &id)
         .with_text("event.type", kind)
@@ -231,25 +193,14 @@ fn take_apart(
         .with_text("dateCreated", &time::micros_z(at))
         .with_raw("crashFile", "null")
         .with("metadata", &metadata);
-    let arrival = Arrival {
-        project: slug.to_owned(),
-        grouping,
-        at,
-        issue,
-        event: shown,
-        entries,
-    };
+    let arrival = Arrival { project: slug.to_owned(), grouping, at, issue, event: shown, entries };
     (arrival, id)
 }
 
 /// `POST /api/0/organizations/{org}/releases/`.
 pub(crate) fn release(store: &mut Store, call: &Call, now: Micros) -> Reply {
     let body = call.json().unwrap_or_default();
-    let Some(version) = body
-        .get("version")
-        .and_then(Value::as_str)
-        .filter(|v| !v.is_empty())
-    else {
+    let Some(version) = body.get("version").and_then(Value::as_str).filter(|v| !v.is_empty()) else {
         return Reply::value(400, &json!({"version": ["This field is required."]}));
     };
     let slugs: Vec<&str> = body
@@ -268,10 +219,7 @@ pub(crate) fn release(store: &mut Store, call: &Call, now: Micros) -> Reply {
                    "platform": p.item.value("platform"), "platforms": [], "hasHealthData": false, "newGroups": 0})
         })
         .collect();
-    let at = body
-        .get("dateReleased")
-        .and_then(Value::as_str)
-        .and_then(time::parse);
+    let at = body.get("dateReleased").and_then(Value::as_str).and_then(time::parse);
     let released = at.map_or(Value::Null, |at| json!(time::micros_z(at)));
     let commit = body
         .pointer("/refs/0/commit")
@@ -288,7 +236,10 @@ pub(crate) fn release(store: &mut Store, call: &Call, now: Micros) -> Reply {
         .with("url", body.get("url").unwrap_or(&Value::Null))
         .with("dateReleased", &released)
         .with_text("dateCreated", &time::micros_z(at.unwrap_or(now)))
-        .with("versionInfo", &json!({"description": version, "package": null, "version": {"raw": version}, "buildHash": null}))
+        .with(
+            "versionInfo",
+            &json!({"description": version, "package": null, "version": {"raw": version}, "buildHash": null}),
+        )
         .with_raw("data", "{}")
         .with_raw("newGroups", "0")
         .with_raw("commitCount", if commit.is_null() { "0" } else { "1" })
@@ -300,18 +251,11 @@ pub(crate) fn release(store: &mut Store, call: &Call, now: Micros) -> Reply {
         .with_raw("firstEvent", "null")
         .with_raw("lastEvent", "null");
     let answer = Reply::json(item.json()).with_status(201).wrote(call);
-    let known = store
-        .releases
-        .all()
-        .iter()
-        .find(|r| &*r.version == version)
-        .cloned();
+    let known = store.releases.all().iter().find(|r| &*r.version == version).cloned();
     match known {
         Some(known) => Reply::json(known.item.json()).with_status(208),
         None => {
-            store
-                .releases
-                .insert(std::sync::Arc::new(Release::new(item)));
+            store.releases.insert(std::sync::Arc::new(Release::new(item)));
             answer
         }
     }
@@ -337,8 +281,6 @@ pub(crate) fn deploy(store: &mut Store, call: &Call, version: &str, now: Micros)
         .with("name", body.get("name").unwrap_or(&Value::Null))
         .with("url", body.get("url").unwrap_or(&Value::Null));
     let answer = Reply::json(item.json()).with_status(201).wrote(call);
-    store.deploys.insert(std::sync::Arc::new(Deploy::new(
-        item.with_text("_version", version),
-    )));
+    store.deploys.insert(std::sync::Arc::new(Deploy::new(item.with_text("_version", version))));
     answer
 }

@@ -37,10 +37,7 @@ pub(crate) struct Sentry {
 
 impl Sentry {
     pub(crate) fn new(store: Store) -> Self {
-        Self {
-            store: RwLock::new(store),
-            used: AtomicU64::new(0),
-        }
+        Self { store: RwLock::new(store), used: AtomicU64::new(0) }
     }
 
     pub(crate) fn handle(&self, call: &Call, auth: &Auth, clock: &Clock) -> Reply {
@@ -71,18 +68,10 @@ impl Sentry {
             }
         }
         if method != "GET" {
-            return Reply::value(
-                405,
-                &json!({"detail": format!("Method \"{method}\" not allowed.")}),
-            );
+            return Reply::value(405, &json!({"detail": format!("Method \"{method}\" not allowed.")}));
         }
         let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
-        let view = View {
-            store: &store,
-            call,
-            horizon: clock.horizon(),
-            now: clock.now(),
-        };
+        let view = View { store: &store, call, horizon: clock.horizon(), now: clock.now() };
         let answer = match rest {
             ["organizations", org, "projects"] => view.projects(org),
             ["organizations", org, "issues"] => view.issues(org, None),
@@ -90,9 +79,7 @@ impl Sentry {
             ["issues", id] => view.issue(None, id),
             ["organizations", org, "issues", id, "events"] => view.issue_events(Some(org), id),
             ["issues", id, "events"] => view.issue_events(None, id),
-            ["organizations", org, "issues", id, "events", event] => {
-                view.issue_event(Some(org), id, event)
-            }
+            ["organizations", org, "issues", id, "events", event] => view.issue_event(Some(org), id, event),
             ["issues", id, "events", event] => view.issue_event(None, id, event),
             ["organizations", org, "releases"] => view.releases(org, None),
             ["organizations", org, "releases", version] => view.release(org, version),
@@ -111,22 +98,10 @@ impl Sentry {
         let used = self.used.fetch_add(1, Ordering::Relaxed) % (LIMIT / 2);
         reply
             .header("x-sentry-rate-limit-limit", LIMIT.to_string())
-            .header(
-                "x-sentry-rate-limit-remaining",
-                (LIMIT - 1 - used).to_string(),
-            )
-            .header(
-                "x-sentry-rate-limit-reset",
-                (Utc::now().timestamp() + 1).to_string(),
-            )
-            .header(
-                "x-sentry-rate-limit-concurrentlimit",
-                CONCURRENT.to_string(),
-            )
-            .header(
-                "x-sentry-rate-limit-concurrentremaining",
-                (CONCURRENT - 1).to_string(),
-            )
+            .header("x-sentry-rate-limit-remaining", (LIMIT - 1 - used).to_string())
+            .header("x-sentry-rate-limit-reset", (Utc::now().timestamp() + 1).to_string())
+            .header("x-sentry-rate-limit-concurrentlimit", CONCURRENT.to_string())
+            .header("x-sentry-rate-limit-concurrentremaining", (CONCURRENT - 1).to_string())
     }
 }
 
@@ -135,10 +110,7 @@ fn check(call: &Call, auth: &Auth) -> Result<(), Box<Reply>> {
         return Ok(());
     }
     let refused = |detail: &str| {
-        Box::new(
-            Reply::value(401, &json!({ "detail": detail }))
-                .header("www-authenticate", r#"Bearer realm="api""#),
-        )
+        Box::new(Reply::value(401, &json!({ "detail": detail })).header("www-authenticate", r#"Bearer realm="api""#))
     };
     if call.header("authorization").is_none() {
         return Err(refused("Authentication credentials were not provided."));
@@ -150,10 +122,7 @@ fn check(call: &Call, auth: &Auth) -> Result<(), Box<Reply>> {
 }
 
 fn not_found() -> Reply {
-    Reply::value(
-        404,
-        &json!({"detail": "The requested resource does not exist"}),
-    )
+    Reply::value(404, &json!({"detail": "The requested resource does not exist"}))
 }
 
 fn bad_request(detail: &str) -> Reply {
@@ -177,8 +146,5 @@ pub(crate) fn throttled() -> Reply {
 
 /// An error of any status in Sentry's shape.
 pub(crate) fn failed(status: u16) -> Reply {
-    Reply::value(
-        status,
-        &json!({"detail": "Internal Error", "errorId": "simulated-fault"}),
-    )
+    Reply::value(status, &json!({"detail": "Internal Error", "errorId": "simulated-fault"}))
 }

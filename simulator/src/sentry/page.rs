@@ -19,9 +19,7 @@ impl Page {
             None => MAX,
             Some(Ok(limit)) if limit < 1 => return Err(format!("Invalid {limit_name} parameter.")),
             Some(Ok(limit)) if limit > MAX as i64 => {
-                return Err(format!(
-                    "Invalid {limit_name} parameter. Must be between 1 and {MAX}."
-                ));
+                return Err(format!("Invalid {limit_name} parameter. Must be between 1 and {MAX}."));
             }
             Some(Ok(limit)) => usize::try_from(limit).unwrap_or(MAX),
             Some(Err(_)) => return Err(format!("Invalid {limit_name} parameter.")),
@@ -53,12 +51,7 @@ impl Page {
         let next = self.offset.saturating_add(self.limit);
         let link = format!(
             "{}, {}",
-            part(
-                "previous",
-                self.offset.saturating_sub(self.limit),
-                1,
-                self.offset > 0
-            ),
+            part("previous", self.offset.saturating_sub(self.limit), 1, self.offset > 0),
             part("next", next, 0, next < total)
         );
         reply.header("link", link)

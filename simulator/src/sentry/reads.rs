@@ -36,12 +36,7 @@ impl View<'_> {
         Page::parse(&self.call.query, limit_name).map_err(|detail| bad_request(&detail))
     }
 
-    fn answer<'b>(
-        &self,
-        page: &Page,
-        items: impl IntoIterator<Item = Cow<'b, Item>>,
-        total: usize,
-    ) -> Reply {
+    fn answer<'b>(&self, page: &Page, items: impl IntoIterator<Item = Cow<'b, Item>>, total: usize) -> Reply {
         let mut body = String::new();
         item::write_array(&mut body, items);
         page.link(Reply::json(body), self.call, total)
@@ -50,26 +45,17 @@ impl View<'_> {
     /// An organisation is known unless items say which ones there are.
     fn known_org(&self, org: &str) -> Result<(), Reply> {
         let store = self.store;
-        let mut owners = store
-            .projects
-            .iter()
-            .map(|p| &*p.org)
-            .chain(store.issues.all().iter().map(|i| &*i.org))
-            .peekable();
-        if owners.peek().is_none() || owners.any(|owner| of_org(owner, org)) {
-            Ok(())
-        } else {
-            Err(not_found())
-        }
+        let mut owners =
+            store.projects.iter().map(|p| &*p.org).chain(store.issues.all().iter().map(|i| &*i.org)).peekable();
+        if owners.peek().is_none() || owners.any(|owner| of_org(owner, org)) { Ok(()) } else { Err(not_found()) }
     }
 
     /// The window of `start`/`end` or `statsPeriod`.
     fn window(&self) -> Result<(Option<Micros>, Option<Micros>), Reply> {
         let query = &self.call.query;
         if let Some(period) = query.filled("statsPeriod") {
-            let span = search::duration(period).ok_or_else(|| {
-                bad_request("Invalid statsPeriod: expected a number followed by s, m, h, d or w")
-            })?;
+            let span = search::duration(period)
+                .ok_or_else(|| bad_request("Invalid statsPeriod: expected a number followed by s, m, h, d or w"))?;
             return Ok((Some(self.now.saturating_sub(span)), None));
         }
         let bound = |name: &str| -> Result<Option<Micros>, Reply> {
@@ -77,9 +63,7 @@ impl View<'_> {
                 .filled(name)
                 .map(|text| {
                     time::parse(text).ok_or_else(|| {
-                        bad_request(&format!(
-                            "Invalid {name}: {text} is not a valid ISO8601 date query"
-                        ))
+                        bad_request(&format!("Invalid {name}: {text} is not a valid ISO8601 date query"))
                     })
                 })
                 .transpose()
@@ -97,42 +81,29 @@ impl View<'_> {
     }
 
     fn visible_projects(&self, org: &str) -> impl Iterator<Item = &Project> {
-        self.store.projects.iter().filter(move |project| {
-            of_org(&project.org, org) && self.horizon.is_none_or(|now| project.created <= now)
-        })
+        self.store
+            .projects
+            .iter()
+            .filter(move |project| of_org(&project.org, org) && self.horizon.is_none_or(|now| project.created <= now))
     }
 
     pub(super) fn projects(&self, org: &str) -> Answer {
         self.known_org(org)?;
         let page = self.page("per_page")?;
-        let query = self
-            .call
-            .query
-            .filled("query")
-            .unwrap_or_default()
-            .to_lowercase();
+        let query = self.call.query.filled("query").unwrap_or_default().to_lowercase();
         let found: Vec<&Project> = self
             .visible_projects(org)
-            .filter(|p| {
-                p.slug.contains(&query) || p.item.key("name").to_lowercase().contains(&query)
-            })
+            .filter(|p| p.slug.contains(&query) || p.item.key("name").to_lowercase().contains(&query))
             .collect();
-        Ok(self.answer(
-            &page,
-            page.slice(&found).iter().map(|p| Cow::Borrowed(&p.item)),
-            found.len(),
-        ))
+        Ok(self.answer(&page, page.slice(&found).iter().map(|p| Cow::Borrowed(&p.item)), found.len()))
     }
 
     fn project_named(&self, org: &str, slug: &str) -> Result<&Project, Reply> {
-        self.visible_projects(org)
-            .find(|p| &*p.slug == slug || &*p.id == slug)
-            .ok_or_else(not_found)
+        self.visible_projects(org).find(|p| &*p.slug == slug || &*p.id == slug).ok_or_else(not_found)
     }
 
     pub(super) fn project(&self, org: &str, slug: &str) -> Answer {
-        self.project_named(org, slug)
-            .map(|p| Reply::json(p.item.json()))
+        self.project_named(org, slug).map(|p| Reply::json(p.item.json()))
     }
 
     /// A project in a path must exist, unless no projects are known at all.
@@ -179,11 +150,7 @@ impl View<'_> {
         self.sort_issues(&mut found, query.filled("sort").unwrap_or("date"))?;
         let shown = page.slice(&found).iter();
         Ok(self
-            .answer(
-                &page,
-                shown.map(|issue| self.store.issue_at(issue, self.horizon)),
-                found.len(),
-            )
+            .answer(&page, shown.map(|issue| self.store.issue_at(issue, self.horizon)), found.len())
             .header("x-hits", found.len().to_string())
             .header("x-max-hits", "1000"))
     }
@@ -191,11 +158,10 @@ impl View<'_> {
     fn in_environments(&self, issue: &Issue, environments: &[&str]) -> bool {
         environments.is_empty()
             || self.store.events_of(&issue.id).is_some_and(|events| {
-                events.visible(self.horizon).iter().any(|event| {
-                    event
-                        .tag("environment")
-                        .is_some_and(|e| environments.contains(&e.as_str()))
-                })
+                events
+                    .visible(self.horizon)
+                    .iter()
+                    .any(|event| event.tag("environment").is_some_and(|e| environments.contains(&e.as_str())))
             })
     }
 
@@ -204,15 +170,13 @@ impl View<'_> {
         let horizon = self.horizon;
         let newest_first = std::cmp::Reverse::<(u64, Micros)>;
         match sort {
-            "date" => issues
-                .sort_by_cached_key(|i| std::cmp::Reverse((store.last_seen(i, horizon), i.first))),
+            "date" => issues.sort_by_cached_key(|i| std::cmp::Reverse((store.last_seen(i, horizon), i.first))),
             "new" | "inbox" => issues.sort_by_key(|i| std::cmp::Reverse(i.first)),
             "freq" | "trends" | "recommended" => {
                 issues.sort_by_cached_key(|i| newest_first((store.count(i, horizon), i.first)));
             }
-            "user" => issues.sort_by_cached_key(|i| {
-                newest_first((i.item.number("userCount").map_or(0, |n| n as u64), i.first))
-            }),
+            "user" => issues
+                .sort_by_cached_key(|i| newest_first((i.item.number("userCount").map_or(0, |n| n as u64), i.first))),
             other => return Err(bad_request(&format!("Invalid sort parameter: {other}"))),
         }
         Ok(())
@@ -238,41 +202,21 @@ impl View<'_> {
     fn events(&self, events: &[Arc<Event>]) -> Answer {
         let page = self.page("per_page")?;
         let (start, end) = self.window()?;
-        let environments: Vec<&str> = self
-            .call
-            .query
-            .all("environment")
-            .filter(|e| !e.is_empty())
-            .collect();
-        let query = self
-            .call
-            .query
-            .filled("query")
-            .unwrap_or_default()
-            .to_lowercase();
+        let environments: Vec<&str> = self.call.query.all("environment").filter(|e| !e.is_empty()).collect();
+        let query = self.call.query.filled("query").unwrap_or_default().to_lowercase();
         let fits = |event: &Event| {
             start.is_none_or(|start| event.at >= start)
                 && end.is_none_or(|end| event.at <= end)
                 && (environments.is_empty()
-                    || event
-                        .tag("environment")
-                        .is_some_and(|e| environments.contains(&e.as_str())))
-                && query
-                    .split_whitespace()
-                    .all(|term| match term.split_once(':') {
-                        Some((key, value)) => event
-                            .tag(key)
-                            .is_some_and(|found| found.to_lowercase() == value),
-                        None => event.item.key("title").to_lowercase().contains(term),
-                    })
+                    || event.tag("environment").is_some_and(|e| environments.contains(&e.as_str())))
+                && query.split_whitespace().all(|term| match term.split_once(':') {
+                    Some((key, value)) => event.tag(key).is_some_and(|found| found.to_lowercase() == value),
+                    None => event.item.key("title").to_lowercase().contains(term),
+                })
         };
         let found: Vec<&Arc<Event>> = events.iter().rev().filter(|event| fits(event)).collect();
         let full = self.call.query.flag("full");
-        Ok(self.answer(
-            &page,
-            page.slice(&found).iter().map(|e| e.shown(full)),
-            found.len(),
-        ))
+        Ok(self.answer(&page, page.slice(&found).iter().map(|e| e.shown(full)), found.len()))
     }
 
     pub(super) fn issue_events(&self, org: Option<&str>, id: &str) -> Answer {
@@ -289,9 +233,7 @@ impl View<'_> {
             "oldest" => events.first(),
             id => events.iter().find(|e| &*e.id == id),
         };
-        found
-            .map(|event| Reply::json(event.shown(true).json()))
-            .ok_or_else(not_found)
+        found.map(|event| Reply::json(event.shown(true).json())).ok_or_else(not_found)
     }
 
     pub(super) fn project_events(&self, org: &str, slug: &str) -> Answer {
@@ -323,12 +265,7 @@ impl View<'_> {
             }
             None => self.wanted_projects(),
         };
-        let query = self
-            .call
-            .query
-            .filled("query")
-            .unwrap_or_default()
-            .to_lowercase();
+        let query = self.call.query.filled("query").unwrap_or_default().to_lowercase();
         let found: Vec<&Arc<Release>> = self
             .store
             .releases
@@ -338,21 +275,12 @@ impl View<'_> {
             .filter(|release| {
                 let in_project = projects.is_empty()
                     || release.projects.is_empty()
-                    || release
-                        .projects
-                        .iter()
-                        .any(|p| projects.contains(&p.as_str()));
-                of_org(&release.org, org)
-                    && in_project
-                    && release.version.to_lowercase().contains(&query)
+                    || release.projects.iter().any(|p| projects.contains(&p.as_str()));
+                of_org(&release.org, org) && in_project && release.version.to_lowercase().contains(&query)
             })
             .collect();
         let shown = page.slice(&found).iter();
-        Ok(self.answer(
-            &page,
-            shown.map(|r| self.store.release_at(r, self.horizon)),
-            found.len(),
-        ))
+        Ok(self.answer(&page, shown.map(|r| self.store.release_at(r, self.horizon)), found.len()))
     }
 
     fn release_named(&self, org: &str, version: &str) -> Result<&Arc<Release>, Reply> {
@@ -366,9 +294,7 @@ impl View<'_> {
 
     pub(super) fn release(&self, org: &str, version: &str) -> Answer {
         let release = self.release_named(org, version)?;
-        Ok(Reply::json(
-            self.store.release_at(release, self.horizon).json(),
-        ))
+        Ok(Reply::json(self.store.release_at(release, self.horizon).json()))
     }
 
     pub(super) fn deploys(&self, org: &str, version: &str) -> Answer {
@@ -383,11 +309,7 @@ impl View<'_> {
         if !known && found.is_empty() {
             return Err(not_found());
         }
-        Ok(self.answer(
-            &page,
-            page.slice(&found).iter().map(|d| Cow::Borrowed(&d.item)),
-            found.len(),
-        ))
+        Ok(self.answer(&page, page.slice(&found).iter().map(|d| Cow::Borrowed(&d.item)), found.len()))
     }
 
     pub(super) fn keys(&self, org: &str, slug: &str) -> Answer {
@@ -407,11 +329,7 @@ impl View<'_> {
 
 fn wanted_projects(query: &Params) -> Vec<&str> {
     let wanted: Vec<&str> = query.all("project").filter(|p| !p.is_empty()).collect();
-    if wanted.contains(&"-1") {
-        Vec::new()
-    } else {
-        wanted
-    }
+    if wanted.contains(&"-1") { Vec::new() } else { wanted }
 }
 
 fn in_projects(wanted: &[&str], slug: &str, id: &str) -> bool {

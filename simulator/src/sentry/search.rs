@@ -19,22 +19,10 @@ struct Term {
 enum Test {
     Status(&'static str),
     Assigned(bool),
-    Time {
-        first: bool,
-        window: (Option<Micros>, Option<Micros>),
-    },
-    Seen {
-        compare: Compare,
-        count: u64,
-    },
-    Field {
-        key: &'static str,
-        value: String,
-    },
-    Tag {
-        key: String,
-        value: String,
-    },
+    Time { first: bool, window: (Option<Micros>, Option<Micros>) },
+    Seen { compare: Compare, count: u64 },
+    Field { key: &'static str, value: String },
+    Tag { key: String, value: String },
     Text(String),
 }
 
@@ -45,18 +33,12 @@ pub(crate) struct Query(Vec<Term>);
 impl Query {
     /// Reads a query. `now` is what relative times (`-24h`) count from.
     pub(crate) fn parse(text: &str, now: Micros) -> Result<Self, String> {
-        tokens(text)?
-            .into_iter()
-            .map(|token| term(&token, now))
-            .collect::<Result<_, _>>()
-            .map(Self)
+        tokens(text)?.into_iter().map(|token| term(&token, now)).collect::<Result<_, _>>().map(Self)
     }
 
     /// Whether an issue fits at the horizon.
     pub(crate) fn accepts(&self, store: &Store, issue: &Issue, horizon: Option<Micros>) -> bool {
-        self.0
-            .iter()
-            .all(|term| holds(&term.test, store, issue, horizon) != term.negated)
+        self.0.iter().all(|term| holds(&term.test, store, issue, horizon) != term.negated)
     }
 }
 
@@ -94,9 +76,7 @@ fn term(token: &str, now: Micros) -> Result<Term, String> {
         _ => (false, token),
     };
     let test = match body.split_once(':') {
-        Some((key, value)) if !key.is_empty() && !key.starts_with('"') => {
-            keyed(key, value.trim_matches('"'), now)?
-        }
+        Some((key, value)) if !key.is_empty() && !key.starts_with('"') => keyed(key, value.trim_matches('"'), now)?,
         _ => Test::Text(body.trim_matches('"').to_lowercase()),
     };
     Ok(Term { negated, test })
@@ -119,10 +99,7 @@ fn keyed(key: &str, value: &str, now: Micros) -> Result<Test, String> {
         },
         "timesSeen" | "times_seen" => {
             let (compare, digits) = Compare::prefix(value);
-            Test::Seen {
-                compare,
-                count: digits.parse().map_err(|_| invalid("invalid number"))?,
-            }
+            Test::Seen { compare, count: digits.parse().map_err(|_| invalid("invalid number"))? }
         }
         "level" | "culprit" | "title" | "type" | "logger" | "platform" => Test::Field {
             key: match key {
@@ -135,19 +112,10 @@ fn keyed(key: &str, value: &str, now: Micros) -> Result<Test, String> {
             },
             value: value.to_owned(),
         },
-        "project" | "project.name" => Test::Field {
-            key: "project",
-            value: value.to_owned(),
-        },
-        "issue" | "issue.id" | "id" => Test::Field {
-            key: "issue",
-            value: value.to_owned(),
-        },
+        "project" | "project.name" => Test::Field { key: "project", value: value.to_owned() },
+        "issue" | "issue.id" | "id" => Test::Field { key: "issue", value: value.to_owned() },
         "message" => Test::Text(value.to_lowercase()),
-        _ => Test::Tag {
-            key: key.to_owned(),
-            value: value.to_owned(),
-        },
+        _ => Test::Tag { key: key.to_owned(), value: value.to_owned() },
     })
 }
 
@@ -202,36 +170,22 @@ fn holds(test: &Test, store: &Store, issue: &Issue, horizon: Option<Micros>) -> 
         },
         Test::Assigned(wanted) => issue.item.present("assignedTo").is_some() == *wanted,
         Test::Time { first, window } => {
-            let at = if *first {
-                issue.first
-            } else {
-                store.last_seen(issue, horizon)
-            };
+            let at = if *first { issue.first } else { store.last_seen(issue, horizon) };
             window.0.is_none_or(|from| at >= from) && window.1.is_none_or(|to| at < to)
         }
         Test::Seen { compare, count } => compare.holds(store.count(issue, horizon), *count),
-        Test::Field {
-            key: "project",
-            value,
-        } => *issue.project == **value || *issue.project_id == **value,
-        Test::Field {
-            key: "issue",
-            value,
-        } => *issue.id == **value || issue.short_id.eq_ignore_ascii_case(value),
+        Test::Field { key: "project", value } => *issue.project == **value || *issue.project_id == **value,
+        Test::Field { key: "issue", value } => *issue.id == **value || issue.short_id.eq_ignore_ascii_case(value),
         Test::Field { key, value } => matches_pattern(&issue.item.key(key), value),
         Test::Tag { key, value } => store.events_of(&issue.id).is_some_and(|events| {
-            events.visible(horizon).iter().any(|event| {
-                event
-                    .tag(key)
-                    .is_some_and(|found| matches_pattern(&found, value))
-            })
+            events
+                .visible(horizon)
+                .iter()
+                .any(|event| event.tag(key).is_some_and(|found| matches_pattern(&found, value)))
         }),
-        Test::Text(text) => ["title", "culprit", "metadata"].iter().any(|key| {
-            issue
-                .item
-                .raw(key)
-                .is_some_and(|raw| raw.to_lowercase().contains(text.as_str()))
-        }),
+        Test::Text(text) => ["title", "culprit", "metadata"]
+            .iter()
+            .any(|key| issue.item.raw(key).is_some_and(|raw| raw.to_lowercase().contains(text.as_str()))),
     }
 }
 
@@ -244,13 +198,7 @@ mod tests {
         for bad in ["is:nonsense", "firstSeen:soon", "timesSeen:>many", "\"open"] {
             assert!(Query::parse(bad, 0).is_err(), "{bad}");
         }
-        for good in [
-            "",
-            "is:unresolved timeout",
-            "!level:info firstSeen:-24h",
-            "release:abc*",
-            "\"two words\"",
-        ] {
+        for good in ["", "is:unresolved timeout", "!level:info firstSeen:-24h", "release:abc*", "\"two words\""] {
             assert!(Query::parse(good, 0).is_ok(), "{good}");
         }
     }

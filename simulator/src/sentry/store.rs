@@ -58,11 +58,7 @@ impl Issue {
             id: item.key("id"),
             short_id: item.key("shortId"),
             project_id: of_project("id"),
-            project: if slug.is_empty() {
-                parents.key("_project")
-            } else {
-                slug
-            },
+            project: if slug.is_empty() { parents.key("_project") } else { slug },
             org: parents.key("_org"),
             first,
             last: last.unwrap_or(first),
@@ -96,10 +92,7 @@ impl Event {
     pub(crate) fn new(mut item: Item) -> Self {
         let parents = item.split_parents();
         let full = Item::from_value(&parents.value("_full")).unwrap_or_default();
-        let at = item
-            .time("dateCreated")
-            .or_else(|| item.time("dateReceived"))
-            .unwrap_or(TIMELESS);
+        let at = item.time("dateCreated").or_else(|| item.time("dateReceived")).unwrap_or(TIMELESS);
         Self {
             id: item.first_key(&["eventID", "id"]).unwrap_or_default(),
             issue_id: parents
@@ -107,9 +100,7 @@ impl Event {
                 .or_else(|| item.first_key(&["groupID", "groupId"]))
                 .unwrap_or_default(),
             project: parents.key("_project"),
-            project_id: item
-                .first_key(&["projectID", "projectId"])
-                .unwrap_or_default(),
+            project_id: item.first_key(&["projectID", "projectId"]).unwrap_or_default(),
             org: parents.key("_org"),
             full,
             at,
@@ -121,9 +112,7 @@ impl Event {
     pub(crate) fn tag(&self, key: &str) -> Option<String> {
         self.item.value("tags").as_array()?.iter().find_map(|tag| {
             let named = tag.get("key").and_then(Value::as_str) == Some(key);
-            named
-                .then(|| tag.get("value")?.as_str().map(str::to_owned))
-                .flatten()
+            named.then(|| tag.get("value")?.as_str().map(str::to_owned)).flatten()
         })
     }
 
@@ -178,10 +167,7 @@ impl Release {
         Self {
             version: item.key("version"),
             org: parents.key("_org"),
-            at: item
-                .time("dateCreated")
-                .or_else(|| item.time("dateReleased"))
-                .unwrap_or(TIMELESS),
+            at: item.time("dateCreated").or_else(|| item.time("dateReleased")).unwrap_or(TIMELESS),
             projects,
             item,
         }
@@ -211,10 +197,7 @@ impl Deploy {
             id: item.key("id"),
             version: parents.first_key(&["_version", "_release"]),
             org: parents.key("_org"),
-            at: item
-                .time("dateFinished")
-                .or_else(|| item.time("dateStarted"))
-                .unwrap_or(TIMELESS),
+            at: item.time("dateFinished").or_else(|| item.time("dateStarted")).unwrap_or(TIMELESS),
             item,
         }
     }
@@ -256,38 +239,14 @@ impl Store {
             .collect();
         let mut store = Self {
             projects,
-            issues: Timeline::new(
-                dataset
-                    .take(Collection::SentryIssues)
-                    .into_iter()
-                    .map(Issue::new),
-            ),
-            events: Timeline::new(
-                dataset
-                    .take(Collection::SentryIssueEvents)
-                    .into_iter()
-                    .map(Event::new),
-            ),
-            releases: Timeline::new(
-                dataset
-                    .take(Collection::SentryReleases)
-                    .into_iter()
-                    .map(Release::new),
-            ),
-            deploys: Timeline::new(
-                dataset
-                    .take(Collection::SentryDeploys)
-                    .into_iter()
-                    .map(Deploy::new),
-            ),
+            issues: Timeline::new(dataset.take(Collection::SentryIssues).into_iter().map(Issue::new)),
+            events: Timeline::new(dataset.take(Collection::SentryIssueEvents).into_iter().map(Event::new)),
+            releases: Timeline::new(dataset.take(Collection::SentryReleases).into_iter().map(Release::new)),
+            deploys: Timeline::new(dataset.take(Collection::SentryDeploys).into_iter().map(Deploy::new)),
             events_of: HashMap::new(),
         };
         for event in store.events.all() {
-            store
-                .events_of
-                .entry(event.issue_id.clone())
-                .or_default()
-                .insert(Arc::clone(event));
+            store.events_of.entry(event.issue_id.clone()).or_default().insert(Arc::clone(event));
         }
         store
     }
@@ -298,15 +257,8 @@ impl Store {
     }
 
     /// The visible events of an issue, oldest first, with those of no issue in particular.
-    pub(crate) fn visible_events_of(
-        &self,
-        issue_id: &str,
-        horizon: Option<Micros>,
-    ) -> Vec<Arc<Event>> {
-        let of = |id: &str| {
-            self.events_of(id)
-                .map_or(&[][..], |events| events.visible(horizon))
-        };
+    pub(crate) fn visible_events_of(&self, issue_id: &str, horizon: Option<Micros>) -> Vec<Arc<Event>> {
+        let of = |id: &str| self.events_of(id).map_or(&[][..], |events| events.visible(horizon));
         let shared = if issue_id.is_empty() { &[] } else { of("") };
         let mut found = [of(issue_id), shared].concat();
         found.sort_by(|a, b| a.order().cmp(&b.order()));
@@ -331,11 +283,7 @@ impl Store {
             return lifetime;
         };
         let seen = events.visible(horizon).len();
-        if seen < events.all().len() {
-            seen as u64
-        } else {
-            lifetime
-        }
+        if seen < events.all().len() { seen as u64 } else { lifetime }
     }
 
     /// An issue as the API would have it at the horizon.
@@ -343,9 +291,8 @@ impl Store {
         let Some(now) = horizon else {
             return Cow::Borrowed(&issue.item);
         };
-        let later_events = self
-            .events_of(&issue.id)
-            .is_some_and(|events| events.visible(horizon).len() < events.all().len());
+        let later_events =
+            self.events_of(&issue.id).is_some_and(|events| events.visible(horizon).len() < events.all().len());
         if issue.last <= now && !later_events {
             return Cow::Borrowed(&issue.item);
         }
@@ -355,17 +302,11 @@ impl Store {
         if item.raw("count").is_some() {
             item.set_text("count", &count.to_string());
         }
-        if item
-            .number("userCount")
-            .is_some_and(|users| users > count as f64)
-        {
+        if item.number("userCount").is_some_and(|users| users > count as f64) {
             item.set_raw("userCount", count.to_string());
         }
         // It went on after now, so it cannot have been put away before.
-        if item
-            .present("status")
-            .is_some_and(|raw| raw != r#""unresolved""#)
-        {
+        if item.present("status").is_some_and(|raw| raw != r#""unresolved""#) {
             item.set_text("status", "unresolved");
             item.set_raw("statusDetails", "{}");
             if item.raw("substatus").is_some() {
@@ -387,11 +328,7 @@ impl Store {
     }
 
     /// A release as the API would have it at the horizon.
-    pub(crate) fn release_at<'a>(
-        &self,
-        release: &'a Release,
-        horizon: Option<Micros>,
-    ) -> Cow<'a, Item> {
+    pub(crate) fn release_at<'a>(&self, release: &'a Release, horizon: Option<Micros>) -> Cow<'a, Item> {
         let Some(now) = horizon else {
             return Cow::Borrowed(&release.item);
         };
@@ -405,17 +342,10 @@ impl Store {
                 }
             }
         }
-        let finished = |deploy: &Value| {
-            deploy
-                .get("dateFinished")
-                .and_then(Value::as_str)
-                .and_then(time::parse)
-        };
+        let finished = |deploy: &Value| deploy.get("dateFinished").and_then(Value::as_str).and_then(time::parse);
         if finished(&item.value("lastDeploy")).is_some_and(|at| at > now) {
             let deploys = self.deploys_of(&release.version, horizon);
-            let last = deploys
-                .first()
-                .map_or(Value::Null, |deploy| deploy.item.to_value());
+            let last = deploys.first().map_or(Value::Null, |deploy| deploy.item.to_value());
             let item = item.to_mut();
             item.set_value("lastDeploy", &last);
             if item.raw("deployCount").is_some() {
@@ -427,19 +357,13 @@ impl Store {
 
     /// A project by slug or id.
     pub(crate) fn project(&self, name: &str) -> Option<&Project> {
-        self.projects
-            .iter()
-            .find(|project| &*project.slug == name || &*project.id == name)
+        self.projects.iter().find(|project| &*project.slug == name || &*project.id == name)
     }
 
     /// Adds an event that came in, and its issue when the trouble is new. Returns the issue's id.
     pub(crate) fn put_event(&mut self, arrival: Arrival) -> String {
-        let known = self
-            .issues
-            .all()
-            .iter()
-            .find(|issue| issue.grouping.as_deref() == Some(&arrival.grouping))
-            .cloned();
+        let known =
+            self.issues.all().iter().find(|issue| issue.grouping.as_deref() == Some(&arrival.grouping)).cloned();
         let stamp = time::micros_z(arrival.at);
         let issue = match &known {
             None => {
@@ -449,10 +373,7 @@ impl Store {
                     .issue
                     .clone()
                     .with_text("id", &id)
-                    .with_text(
-                        "shortId",
-                        &format!("{}-{number}", arrival.project.to_uppercase()),
-                    )
+                    .with_text("shortId", &format!("{}-{number}", arrival.project.to_uppercase()))
                     .with_text("count", "1")
                     .with_raw("userCount", "0")
                     .with_text("firstSeen", &stamp)
@@ -485,10 +406,7 @@ impl Store {
                 .with_text("_project", &arrival.project)
                 .with("_full", &json!({"entries": arrival.entries})),
         ));
-        self.events_of
-            .entry(event.issue_id.clone())
-            .or_default()
-            .insert(Arc::clone(&event));
+        self.events_of.entry(event.issue_id.clone()).or_default().insert(Arc::clone(&event));
         self.events.insert(event);
         id
     }

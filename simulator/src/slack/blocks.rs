@@ -11,9 +11,7 @@ const MAX_BLOCKS: usize = 50;
 pub(crate) fn check(blocks: &Value) -> Result<(), String> {
     let blocks = blocks.as_array().ok_or("must be an array of blocks")?;
     if blocks.len() > MAX_BLOCKS {
-        return Err(format!(
-            "no more than {MAX_BLOCKS} items allowed [json-pointer:/blocks]"
-        ));
+        return Err(format!("no more than {MAX_BLOCKS} items allowed [json-pointer:/blocks]"));
     }
     for (index, block) in blocks.iter().enumerate() {
         check_block(block).map_err(|why| format!("{why} [json-pointer:/blocks/{index}]"))?;
@@ -22,10 +20,7 @@ pub(crate) fn check(blocks: &Value) -> Result<(), String> {
 }
 
 fn check_block(block: &Value) -> Result<(), String> {
-    let kind = block
-        .get("type")
-        .and_then(Value::as_str)
-        .ok_or("missing required field: type")?;
+    let kind = block.get("type").and_then(Value::as_str).ok_or("missing required field: type")?;
     if length(block, "block_id") > 255 {
         return Err("must be no more than 255 characters: block_id".to_owned());
     }
@@ -43,10 +38,7 @@ fn check_block(block: &Value) -> Result<(), String> {
             }
             fields.iter().try_for_each(|field| check_text(field, 2000))
         }
-        "header" => check_text(
-            block.get("text").ok_or("missing required field: text")?,
-            150,
-        ),
+        "header" => check_text(block.get("text").ok_or("missing required field: text")?, 150),
         "context" => {
             let elements = list(block, "elements");
             if elements.is_empty() || elements.len() > 10 {
@@ -61,18 +53,13 @@ fn check_block(block: &Value) -> Result<(), String> {
             }
             elements.iter().try_for_each(check_element)
         }
-        "divider" | "image" | "rich_text" | "markdown" | "input" | "file" | "video" | "table" => {
-            Ok(())
-        }
+        "divider" | "image" | "rich_text" | "markdown" | "input" | "file" | "video" | "table" => Ok(()),
         other => Err(format!("unsupported type: {other}")),
     }
 }
 
 fn check_element(element: &Value) -> Result<(), String> {
-    let kind = element
-        .get("type")
-        .and_then(Value::as_str)
-        .ok_or("missing required field: type")?;
+    let kind = element.get("type").and_then(Value::as_str).ok_or("missing required field: type")?;
     for (key, most) in [("action_id", 255), ("value", 2000), ("url", 3000)] {
         if length(element, key) > most {
             return Err(format!("must be no more than {most} characters: {key}"));
@@ -81,17 +68,11 @@ fn check_element(element: &Value) -> Result<(), String> {
     if kind != "button" {
         return Ok(());
     }
-    let style = element
-        .get("style")
-        .and_then(Value::as_str)
-        .unwrap_or("primary");
+    let style = element.get("style").and_then(Value::as_str).unwrap_or("primary");
     if !["primary", "danger"].contains(&style) {
         return Err(format!("unsupported style: {style}"));
     }
-    check_text(
-        element.get("text").ok_or("missing required field: text")?,
-        75,
-    )
+    check_text(element.get("text").ok_or("missing required field: text")?, 75)
 }
 
 fn check_text(text: &Value, most: usize) -> Result<(), String> {
@@ -107,17 +88,11 @@ fn check_text(text: &Value, most: usize) -> Result<(), String> {
 }
 
 fn length(value: &Value, key: &str) -> usize {
-    value
-        .get(key)
-        .and_then(Value::as_str)
-        .map_or(0, |text| text.chars().count())
+    value.get(key).and_then(Value::as_str).map_or(0, |text| text.chars().count())
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    value
-        .get(key)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
+    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// Gives every block an id, as Slack does.
@@ -130,9 +105,7 @@ pub(crate) fn with_ids(blocks: Value) -> Value {
         .enumerate()
         .map(|(index, mut block)| {
             if let Some(object) = block.as_object_mut() {
-                object
-                    .entry("block_id")
-                    .or_insert_with(|| json!(format!("b{index:03}")));
+                object.entry("block_id").or_insert_with(|| json!(format!("b{index:03}")));
             }
             block
         })
@@ -147,10 +120,7 @@ pub(crate) fn find_action(blocks: &Value, action_id: &str) -> Option<(Value, Str
             .iter()
             .chain(accessory)
             .find(|element| element.get("action_id").and_then(Value::as_str) == Some(action_id))?;
-        let block_id = block
-            .get("block_id")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let block_id = block.get("block_id").and_then(Value::as_str).unwrap_or_default();
         Some((element.clone(), block_id.to_owned()))
     })
 }

@@ -31,9 +31,7 @@ impl Content {
             match get(name) {
                 None | Some(Value::Null) => Ok(None),
                 Some(Value::String(text)) if text.is_empty() => Ok(None),
-                Some(Value::String(text)) => serde_json::from_str(&text)
-                    .map(Some)
-                    .map_err(|_| Refusal::new(error)),
+                Some(Value::String(text)) => serde_json::from_str(&text).map(Some).map_err(|_| Refusal::new(error)),
                 Some(value) => Ok(Some(value)),
             }
         };
@@ -41,10 +39,7 @@ impl Content {
             Some(Value::String(text)) => Some(text),
             _ => None,
         };
-        if text
-            .as_ref()
-            .is_some_and(|text| text.chars().count() > MAX_TEXT)
-        {
+        if text.as_ref().is_some_and(|text| text.chars().count() > MAX_TEXT) {
             return Err(Refusal::new("msg_too_long"));
         }
         let blocks = structured("blocks", "invalid_blocks_format")?;
@@ -58,8 +53,7 @@ impl Content {
         }
         let metadata = structured("metadata", "invalid_metadata_format")?;
         let fits = |m: &Value| {
-            m.get("event_type").is_some_and(Value::is_string)
-                && m.get("event_payload").is_some_and(Value::is_object)
+            m.get("event_type").is_some_and(Value::is_string) && m.get("event_payload").is_some_and(Value::is_object)
         };
         if metadata.as_ref().is_some_and(|m| !fits(m)) {
             return Err(Refusal::new("invalid_metadata_format"));
@@ -73,17 +67,11 @@ impl Content {
     }
 
     fn of_args(args: &Args) -> Result<Self, Refusal> {
-        Self::read(|name| {
-            args.params
-                .get(name)
-                .map(|text| Value::String(text.to_owned()))
-        })
+        Self::read(|name| args.params.get(name).map(|text| Value::String(text.to_owned())))
     }
 
     fn is_empty(&self) -> bool {
-        self.text.as_ref().is_none_or(String::is_empty)
-            && self.blocks.is_none()
-            && self.attachments.is_none()
+        self.text.as_ref().is_none_or(String::is_empty) && self.blocks.is_none() && self.attachments.is_none()
     }
 
     /// Writes the parts that were given over a message.
@@ -91,11 +79,8 @@ impl Content {
         if let Some(text) = &self.text {
             item.set_text("text", text);
         }
-        for (key, value) in [
-            ("blocks", &self.blocks),
-            ("attachments", &self.attachments),
-            ("metadata", &self.metadata),
-        ] {
+        for (key, value) in [("blocks", &self.blocks), ("attachments", &self.attachments), ("metadata", &self.metadata)]
+        {
             if let Some(value) = value {
                 item.set_value(key, value);
             }
@@ -106,9 +91,7 @@ impl Content {
 /// `chat.postMessage`.
 pub(crate) fn post(store: &mut Store, args: &Args) -> Answer {
     let wanted = args.params.filled("channel").unwrap_or_default();
-    let channel = store
-        .channel_by_any(wanted, args.horizon)
-        .ok_or_else(|| Refusal::new("channel_not_found"))?;
+    let channel = store.channel_by_any(wanted, args.horizon).ok_or_else(|| Refusal::new("channel_not_found"))?;
     if channel.item.raw("is_archived") == Some("true") {
         return Err(Refusal::new("is_archived"));
     }
@@ -161,15 +144,9 @@ fn own_message(ts: &str, now: Micros) -> Item {
 /// `chat.update`: a channel id, and a message of ours.
 pub(crate) fn update(store: &mut Store, args: &Args) -> Answer {
     let id = args.params.filled("channel").unwrap_or_default();
-    let channel = store
-        .channel(id, args.horizon)
-        .ok_or_else(|| Refusal::new("channel_not_found"))?
-        .id
-        .clone();
+    let channel = store.channel(id, args.horizon).ok_or_else(|| Refusal::new("channel_not_found"))?.id.clone();
     let ts = args.params.filled("ts").unwrap_or_default();
-    let message = store
-        .message(&channel, ts, args.horizon)
-        .ok_or_else(|| Refusal::new("message_not_found"))?;
+    let message = store.message(&channel, ts, args.horizon).ok_or_else(|| Refusal::new("message_not_found"))?;
     if !message.ours {
         return Err(Refusal::new("cant_update_message"));
     }
@@ -178,10 +155,7 @@ pub(crate) fn update(store: &mut Store, args: &Args) -> Answer {
         return Err(Refusal::new("no_text"));
     }
     store.change(&channel, ts, |item| edit(item, &content, args.now));
-    let changed = store
-        .message(&channel, ts, args.horizon)
-        .map(|m| m.item.to_value())
-        .unwrap_or_default();
+    let changed = store.message(&channel, ts, args.horizon).map(|m| m.item.to_value()).unwrap_or_default();
     let text = changed.get("text").cloned().unwrap_or_default();
     Ok(json!({"ok": true, "channel": &*channel, "ts": ts, "text": text, "message": changed}))
 }
@@ -194,13 +168,9 @@ fn edit(item: &mut Item, content: &Content, now: Micros) {
 /// `chat.getPermalink`.
 pub(crate) fn permalink(store: &Store, args: &Args) -> Answer {
     let id = args.params.filled("channel").unwrap_or_default();
-    let channel = store
-        .channel(id, args.horizon)
-        .ok_or_else(|| Refusal::new("channel_not_found"))?;
+    let channel = store.channel(id, args.horizon).ok_or_else(|| Refusal::new("channel_not_found"))?;
     let ts = args.params.filled("message_ts").unwrap_or_default();
-    store
-        .message(&channel.id, ts, args.horizon)
-        .ok_or_else(|| Refusal::new("message_not_found"))?;
+    store.message(&channel.id, ts, args.horizon).ok_or_else(|| Refusal::new("message_not_found"))?;
     let digits = ts.replace('.', "");
     Ok(json!({
         "ok": true, "channel": &*channel.id,
@@ -210,8 +180,7 @@ pub(crate) fn permalink(store: &Store, args: &Args) -> Answer {
 
 /// `POST /slack/response/{id}`: replace, delete or follow up on the message a button was in.
 pub(crate) fn respond(store: &mut Store, call: &Call, id: &str, now: Micros) -> Reply {
-    let refused =
-        |status: u16, why: &str| Reply::value(status, &json!({"ok": false, "error": why}));
+    let refused = |status: u16, why: &str| Reply::value(status, &json!({"ok": false, "error": why}));
     let Some(handle) = store.handles.get_mut(id) else {
         return refused(404, "no_service");
     };

@@ -34,11 +34,7 @@ fn cursor(args: &Args, kind: &str) -> Result<Option<String>, Refusal> {
         .decode(text)
         .ok()
         .and_then(|bytes| String::from_utf8(bytes).ok())
-        .and_then(|text| {
-            text.strip_prefix(kind)?
-                .strip_prefix(':')
-                .map(str::to_owned)
-        })
+        .and_then(|text| text.strip_prefix(kind)?.strip_prefix(':').map(str::to_owned))
         .map(Some)
         .ok_or_else(|| Refusal::new("invalid_cursor"))
 }
@@ -48,25 +44,14 @@ fn make_cursor(kind: &str, rest: &str) -> String {
 }
 
 /// One page of a list by offset, and the cursor of the next.
-fn page<T: Clone>(
-    args: &Args,
-    items: &[T],
-    kind: &str,
-    size: usize,
-) -> Result<(Vec<T>, String), Refusal> {
+fn page<T: Clone>(args: &Args, items: &[T], kind: &str, size: usize) -> Result<(Vec<T>, String), Refusal> {
     let start = match cursor(args, kind)? {
         None => 0,
-        Some(text) => text
-            .parse::<usize>()
-            .map_err(|_| Refusal::new("invalid_cursor"))?,
+        Some(text) => text.parse::<usize>().map_err(|_| Refusal::new("invalid_cursor"))?,
     };
     let end = start.saturating_add(size).min(items.len());
     let shown = items.get(start..end).unwrap_or_default().to_vec();
-    let next = if end < items.len() {
-        make_cursor(kind, &end.to_string())
-    } else {
-        String::new()
-    };
+    let next = if end < items.len() { make_cursor(kind, &end.to_string()) } else { String::new() };
     Ok((shown, next))
 }
 
@@ -74,10 +59,7 @@ fn page<T: Clone>(
 pub(crate) fn list(store: &Store, args: &Args) -> Answer {
     let types = args.params.filled("types").unwrap_or("public_channel");
     let wanted: Vec<&str> = types.split(',').map(str::trim).collect();
-    if wanted
-        .iter()
-        .any(|kind| !["public_channel", "private_channel", "mpim", "im"].contains(kind))
-    {
+    if wanted.iter().any(|kind| !["public_channel", "private_channel", "mpim", "im"].contains(kind)) {
         return Err(Refusal::new("invalid_types"));
     }
     let hide_archived = args.params.flag("exclude_archived");
@@ -101,21 +83,14 @@ pub(crate) fn list(store: &Store, args: &Args) -> Answer {
         })
         .map(|channel| channel.item.to_value())
         .collect();
-    let (channels, next) = page(
-        args,
-        &found,
-        "channel",
-        limit(args, DEFAULT_LIMIT, MAX_LIST)?,
-    )?;
+    let (channels, next) = page(args, &found, "channel", limit(args, DEFAULT_LIMIT, MAX_LIST)?)?;
     Ok(json!({"ok": true, "channels": channels, "response_metadata": {"next_cursor": next}}))
 }
 
 /// `conversations.info`.
 pub(crate) fn info(store: &Store, args: &Args) -> Answer {
     let id = args.params.filled("channel").unwrap_or_default();
-    let channel = store
-        .channel(id, args.horizon)
-        .ok_or_else(|| Refusal::new("channel_not_found"))?;
+    let channel = store.channel(id, args.horizon).ok_or_else(|| Refusal::new("channel_not_found"))?;
     Ok(json!({"ok": true, "channel": channel.item.to_value()}))
 }
 
@@ -126,9 +101,7 @@ fn window(args: &Args) -> Result<(Option<Micros>, Option<Micros>), Refusal> {
         args.params
             .filled(name)
             .filter(|text| *text != "now")
-            .map(|text| {
-                from_epoch_seconds(text).ok_or_else(|| Refusal::new(&format!("invalid_ts_{name}")))
-            })
+            .map(|text| from_epoch_seconds(text).ok_or_else(|| Refusal::new(&format!("invalid_ts_{name}"))))
             .transpose()
     };
     let edge = i64::from(inclusive);
@@ -151,9 +124,7 @@ fn readable(store: &Store, args: &Args) -> Result<Box<str>, Refusal> {
 
 /// A message as an answer shows it: metadata only when asked for.
 fn show(store: &Store, channel: &str, message: &Message, args: &Args) -> Value {
-    let mut item = store
-        .message_at(channel, message, args.horizon)
-        .into_owned();
+    let mut item = store.message_at(channel, message, args.horizon).into_owned();
     if message.ours && !args.params.flag("include_all_metadata") {
         item.remove("metadata");
     }
@@ -172,18 +143,9 @@ pub(crate) fn history(store: &Store, args: &Args) -> Answer {
         to = Some(to.map_or(after, |to| to.min(after)));
     }
     let all = store.messages(&channel, from, to, args.horizon);
-    let mut shown = all
-        .iter()
-        .rev()
-        .filter(|m| !is_hidden_reply(store, &channel, m, args));
-    let messages: Vec<Value> = shown
-        .by_ref()
-        .take(size)
-        .map(|m| show(store, &channel, m, args))
-        .collect();
-    let next = shown
-        .next()
-        .map_or_else(String::new, |m| make_cursor("next_ts", &m.at.to_string()));
+    let mut shown = all.iter().rev().filter(|m| !is_hidden_reply(store, &channel, m, args));
+    let messages: Vec<Value> = shown.by_ref().take(size).map(|m| show(store, &channel, m, args)).collect();
+    let next = shown.next().map_or_else(String::new, |m| make_cursor("next_ts", &m.at.to_string()));
     let has_more = !next.is_empty();
     Ok(json!({
         "ok": true, "messages": messages, "has_more": has_more, "pin_count": 0,
@@ -194,23 +156,16 @@ pub(crate) fn history(store: &Store, args: &Args) -> Answer {
 
 /// Replies are not part of the history, unless the thread they belong to is not there at all.
 fn is_hidden_reply(store: &Store, channel: &str, message: &Message, args: &Args) -> bool {
-    message
-        .thread
-        .as_deref()
-        .is_some_and(|thread| store.message(channel, thread, args.horizon).is_some())
+    message.thread.as_deref().is_some_and(|thread| store.message(channel, thread, args.horizon).is_some())
 }
 
 /// `conversations.replies`: the first message, then its replies, oldest first.
 pub(crate) fn replies(store: &Store, args: &Args) -> Answer {
     let channel = readable(store, args)?;
     let ts = args.params.filled("ts").unwrap_or_default();
-    let given = store
-        .message(&channel, ts, args.horizon)
-        .ok_or_else(|| Refusal::new("thread_not_found"))?;
+    let given = store.message(&channel, ts, args.horizon).ok_or_else(|| Refusal::new("thread_not_found"))?;
     let first = match given.thread.as_deref() {
-        Some(thread) => store
-            .message(&channel, thread, args.horizon)
-            .unwrap_or(given),
+        Some(thread) => store.message(&channel, thread, args.horizon).unwrap_or(given),
         None => given,
     };
     let (from, to) = window(args)?;
@@ -221,10 +176,7 @@ pub(crate) fn replies(store: &Store, args: &Args) -> Answer {
             .into_iter()
             .filter(|m| from.is_none_or(|from| m.at >= from) && to.is_none_or(|to| m.at < to)),
     );
-    let shown: Vec<Value> = thread
-        .iter()
-        .map(|m| show(store, &channel, m, args))
-        .collect();
+    let shown: Vec<Value> = thread.iter().map(|m| show(store, &channel, m, args)).collect();
     let (messages, next) = page(args, &shown, "thread", limit(args, MAX_LIST, MAX_LIST)?)?;
     Ok(json!({
         "ok": true, "messages": messages, "has_more": !next.is_empty(),

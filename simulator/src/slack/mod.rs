@@ -77,11 +77,7 @@ impl Slack {
                 chat::respond(&mut store, call, id, now)
             }
             ["api", method] | [method] => {
-                let args = Args {
-                    params: arguments(call),
-                    horizon: clock.horizon(),
-                    now,
-                };
+                let args = Args { params: arguments(call), horizon: clock.horizon(), now };
                 self.method(method, &args, call, auth)
             }
             _ => Reply::value(404, &json!({"ok": false, "error": "not_found"})),
@@ -89,9 +85,8 @@ impl Slack {
     }
 
     fn method(&self, method: &str, args: &Args, call: &Call, auth: &Auth) -> Reply {
-        let answer = check_token(call, args, auth)
-            .and_then(|()| self.check_scope(method))
-            .and_then(|()| self.run(method, args));
+        let answer =
+            check_token(call, args, auth).and_then(|()| self.check_scope(method)).and_then(|()| self.run(method, args));
         let is_write = matches!(method, "chat.postMessage" | "chat.update");
         let reply = match answer {
             Ok(body) if is_write => Reply::value(200, &body).wrote(call),
@@ -138,11 +133,7 @@ impl Slack {
         };
         // Private channels have scopes of their own that open the same methods.
         let private = needed.replace("channels:", "groups:");
-        if self
-            .scopes
-            .iter()
-            .any(|have| have == needed || *have == private)
-        {
+        if self.scopes.iter().any(|have| have == needed || *have == private) {
             return Ok(());
         }
         Err(Refusal(json!({
@@ -165,9 +156,7 @@ fn needed_scope(method: &str) -> Option<&'static str> {
 fn arguments(call: &Call) -> Params {
     let kind = call.header("content-type").unwrap_or_default();
     let mut params = if kind.starts_with("application/json") {
-        call.json()
-            .and_then(|body| Params::from_object(&body))
-            .unwrap_or_default()
+        call.json().and_then(|body| Params::from_object(&body)).unwrap_or_default()
     } else {
         Params::parse(&String::from_utf8_lossy(&call.body))
     };
@@ -179,10 +168,7 @@ fn check_token(call: &Call, args: &Args, auth: &Auth) -> Result<(), Refusal> {
     if auth.is_off() {
         return Ok(());
     }
-    match call
-        .credential("bearer")
-        .or_else(|| args.params.filled("token"))
-    {
+    match call.credential("bearer").or_else(|| args.params.filled("token")) {
         None => Err(Refusal::new("not_authed")),
         Some(token) if auth.accepts_slack(token) => Ok(()),
         Some(_) => Err(Refusal::new("invalid_auth")),

@@ -48,14 +48,7 @@ impl Message {
         let thread = item.key("thread_ts");
         let broadcast = &*item.key("subtype") == "thread_broadcast";
         let is_reply = !thread.is_empty() && thread != ts && !broadcast;
-        Self {
-            at,
-            since: since.unwrap_or(at),
-            thread: is_reply.then_some(thread),
-            ours: since.is_some(),
-            ts,
-            item,
-        }
+        Self { at, since: since.unwrap_or(at), thread: is_reply.then_some(thread), ours: since.is_some(), ts, item }
     }
 
     pub(crate) fn is_visible(&self, horizon: Option<Micros>) -> bool {
@@ -118,9 +111,7 @@ impl Store {
         let mut anywhere = Vec::new();
         for mut item in dataset.take(Collection::SlackMessages) {
             let parents = item.split_parents();
-            let named = parents
-                .first_key(&["_channel", "_channel_id"])
-                .or_else(|| item.first_key(&["channel"]));
+            let named = parents.first_key(&["_channel", "_channel_id"]).or_else(|| item.first_key(&["channel"]));
             let Some(named) = named else {
                 anywhere.push(Arc::new(Message::new(item, None)));
                 continue;
@@ -130,45 +121,33 @@ impl Store {
                 .iter()
                 .find(|c| &*c.id == named || &*c.name == named)
                 .map_or_else(|| named.into(), |c| c.id.clone());
-            by_channel
-                .entry(id)
-                .or_default()
-                .push(Message::new(item, None));
+            by_channel.entry(id).or_default().push(Message::new(item, None));
         }
         Self {
             channels,
             users,
             anywhere,
-            messages: by_channel
-                .into_iter()
-                .map(|(id, messages)| (id, Timeline::new(messages)))
-                .collect(),
+            messages: by_channel.into_iter().map(|(id, messages)| (id, Timeline::new(messages))).collect(),
             ..Self::default()
         }
     }
 
     /// A visible channel by id.
     pub(crate) fn channel(&self, id: &str, horizon: Option<Micros>) -> Option<&Channel> {
-        self.channels
-            .iter()
-            .find(|c| &*c.id == id && horizon.is_none_or(|now| c.created <= now))
+        self.channels.iter().find(|c| &*c.id == id && horizon.is_none_or(|now| c.created <= now))
     }
 
     /// A visible channel by id, `#name` or name.
     pub(crate) fn channel_by_any(&self, text: &str, horizon: Option<Micros>) -> Option<&Channel> {
         self.channel(text, horizon).or_else(|| {
             let name = text.trim_start_matches('#');
-            self.channels
-                .iter()
-                .find(|c| &*c.name == name && horizon.is_none_or(|now| c.created <= now))
+            self.channels.iter().find(|c| &*c.name == name && horizon.is_none_or(|now| c.created <= now))
         })
     }
 
     /// Whether any message names a channel.
     pub(crate) fn has_messages(&self, channel: &str) -> bool {
-        self.messages
-            .get(channel)
-            .is_some_and(|messages| !messages.all().is_empty())
+        self.messages.get(channel).is_some_and(|messages| !messages.all().is_empty())
     }
 
     /// Whether the app may read and write a channel. A channel whose messages were recorded could
@@ -211,47 +190,24 @@ impl Store {
     }
 
     /// A visible message by its timestamp.
-    pub(crate) fn message(
-        &self,
-        channel: &str,
-        ts: &str,
-        horizon: Option<Micros>,
-    ) -> Option<Arc<Message>> {
+    pub(crate) fn message(&self, channel: &str, ts: &str, horizon: Option<Micros>) -> Option<Arc<Message>> {
         let at = from_epoch_seconds(ts)?;
-        self.messages(channel, Some(at), Some(at + 1), horizon)
-            .into_iter()
-            .find(|m| &*m.ts == ts)
+        self.messages(channel, Some(at), Some(at + 1), horizon).into_iter().find(|m| &*m.ts == ts)
     }
 
     /// The visible replies to a message, oldest first.
-    pub(crate) fn replies(
-        &self,
-        channel: &str,
-        ts: &str,
-        horizon: Option<Micros>,
-    ) -> Vec<Arc<Message>> {
-        self.messages(channel, None, None, horizon)
-            .into_iter()
-            .filter(|m| m.thread.as_deref() == Some(ts))
-            .collect()
+    pub(crate) fn replies(&self, channel: &str, ts: &str, horizon: Option<Micros>) -> Vec<Arc<Message>> {
+        self.messages(channel, None, None, horizon).into_iter().filter(|m| m.thread.as_deref() == Some(ts)).collect()
     }
 
     /// A message as the API would have it at the horizon.
-    pub(crate) fn message_at<'a>(
-        &self,
-        channel: &str,
-        message: &'a Message,
-        horizon: Option<Micros>,
-    ) -> Cow<'a, Item> {
+    pub(crate) fn message_at<'a>(&self, channel: &str, message: &'a Message, horizon: Option<Micros>) -> Cow<'a, Item> {
         let Some(now) = horizon else {
             return Cow::Borrowed(&message.item);
         };
         let mut item = Cow::Borrowed(&message.item);
         let edited = item.value("edited");
-        let edited_at = edited
-            .get("ts")
-            .and_then(Value::as_str)
-            .and_then(from_epoch_seconds);
+        let edited_at = edited.get("ts").and_then(Value::as_str).and_then(from_epoch_seconds);
         if edited_at.is_some_and(|at| at > now) {
             item.to_mut().remove("edited");
         }
@@ -274,11 +230,7 @@ impl Store {
         if self.last_ts > now.saturating_add(AHEAD) {
             self.last_ts = now;
         }
-        let taken = |ts: &str| {
-            self.messages
-                .values()
-                .any(|messages| messages.all().iter().any(|m| &*m.ts == ts))
-        };
+        let taken = |ts: &str| self.messages.values().any(|messages| messages.all().iter().any(|m| &*m.ts == ts));
         let mut ts = time::slack_ts(self.last_ts);
         while taken(&ts) {
             self.last_ts += 1;
@@ -291,10 +243,7 @@ impl Store {
     pub(crate) fn post(&mut self, channel: &str, item: Item, now: Micros) {
         let message = Message::new(item, Some(now));
         let thread = message.thread.clone();
-        self.messages
-            .entry(channel.into())
-            .or_default()
-            .insert(Arc::new(message));
+        self.messages.entry(channel.into()).or_default().insert(Arc::new(message));
         if let Some(thread) = thread {
             let replies = self.replies(channel, &thread, None);
             self.change(channel, &thread, |item| summarise(item, &replies));
@@ -302,12 +251,7 @@ impl Store {
     }
 
     /// Changes a message in place. Returns whether there was one.
-    pub(crate) fn change(
-        &mut self,
-        channel: &str,
-        ts: &str,
-        change: impl FnOnce(&mut Item),
-    ) -> bool {
+    pub(crate) fn change(&mut self, channel: &str, ts: &str, change: impl FnOnce(&mut Item)) -> bool {
         let Some(old) = self.message(channel, ts, None) else {
             return false;
         };
@@ -334,25 +278,16 @@ impl Store {
 /// Writes a thread's summary on its first message; without replies there is none.
 fn summarise(item: &mut Item, replies: &[Arc<Message>]) {
     let Some(last) = replies.last() else {
-        for key in [
-            "thread_ts",
-            "reply_count",
-            "reply_users",
-            "reply_users_count",
-            "latest_reply",
-            "subscribed",
-            "is_locked",
-        ] {
+        for key in
+            ["thread_ts", "reply_count", "reply_users", "reply_users_count", "latest_reply", "subscribed", "is_locked"]
+        {
             item.remove(key);
         }
         return;
     };
     let mut users: Vec<Box<str>> = Vec::new();
     for reply in replies {
-        let user = reply
-            .item
-            .first_key(&["user", "bot_id"])
-            .unwrap_or_default();
+        let user = reply.item.first_key(&["user", "bot_id"]).unwrap_or_default();
         if !users.contains(&user) {
             users.push(user);
         }

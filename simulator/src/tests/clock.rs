@@ -13,22 +13,10 @@ use crate::{Content, LangfuseGeneration, Scenario, SimulatorOptions, default_anc
 /// Every time a vendor object says about itself that lies after `now`.
 fn later_times(value: &Value, now: Micros, place: &str, found: &mut Vec<String>) {
     /// What people and programs wrote; a date in there is their business.
-    const CONTENT: [&str; 10] = [
-        "input",
-        "output",
-        "metadata",
-        "body",
-        "text",
-        "message",
-        "patch",
-        "prompt",
-        "blocks",
-        "_deprecation",
-    ];
+    const CONTENT: [&str; 10] =
+        ["input", "output", "metadata", "body", "text", "message", "patch", "prompt", "blocks", "_deprecation"];
     match value {
-        Value::Array(items) => items
-            .iter()
-            .for_each(|item| later_times(item, now, place, found)),
+        Value::Array(items) => items.iter().for_each(|item| later_times(item, now, place, found)),
         Value::Object(fields) => {
             for (key, value) in fields {
                 if !CONTENT.contains(&key.as_str()) {
@@ -96,24 +84,14 @@ fn nothing_later_than_the_clock_is_visible_anywhere() {
     let anchor = default_anchor().timestamp_micros();
     // Most cases in the last half day, where state changes most; some anywhere.
     let moment = prop_oneof![3 => anchor - DAY / 2..anchor, 1 => anchor - 9 * DAY..anchor];
-    let cases = std::env::var("PROPTEST_CASES")
-        .ok()
-        .and_then(|n| n.parse().ok());
-    let config = Config {
-        cases: cases.unwrap_or(12),
-        failure_persistence: None,
-        ..Config::default()
-    };
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok());
+    let config = Config { cases: cases.unwrap_or(12), failure_persistence: None, ..Config::default() };
     // The same moments in every run; PROPTEST_CASES looks at more of them.
     let rng = TestRng::deterministic_rng(config.rng_algorithm);
     let mut runner = TestRunner::new_with_rng(config, rng);
     let result = runner.run(&moment, |now| {
         let mut found = Vec::new();
-        for (sim, paths) in [
-            (&v4, PATHS_V4.as_slice()),
-            (&v3, PATHS_V3.as_slice()),
-            (&v4, OTHERS.as_slice()),
-        ] {
+        for (sim, paths) in [(&v4, PATHS_V4.as_slice()), (&v3, PATHS_V3.as_slice()), (&v4, OTHERS.as_slice())] {
             sim.handle.set_clock(Some(time::to_datetime(now)));
             for path in paths {
                 let answer = runtime.block_on(sim.read(path));
@@ -124,12 +102,7 @@ fn nothing_later_than_the_clock_is_visible_anywhere() {
                 }
             }
         }
-        prop_assert!(
-            found.is_empty(),
-            "at {}: {:?}",
-            time::micros_z(now),
-            &found[..found.len().min(5)]
-        );
+        prop_assert!(found.is_empty(), "at {}: {:?}", time::micros_z(now), &found[..found.len().min(5)]);
         Ok(())
     });
     result.unwrap();
@@ -140,22 +113,13 @@ async fn an_observation_that_goes_on_has_no_end_output_usage_or_cost() {
     let observation = json!([{"id": "o", "traceId": "t", "type": "GENERATION", "startTime": "2026-01-01T00:00:00Z", "endTime": "2026-01-01T00:10:00Z",
         "output": "done", "level": "ERROR", "calculatedTotalCost": 1.5, "usage": {"input": 1, "output": 2, "total": 3, "unit": "TOKENS"}, "latency": 600}]);
     let trace = json!([{"id": "t", "timestamp": "2026-01-01T00:00:00Z", "totalCost": 1.5, "latency": 600, "observations": ["o"], "output": "done"}]);
-    let files = [
-        ("langfuse/observations", observation),
-        ("langfuse/traces", trace),
-    ];
+    let files = [("langfuse/observations", observation), ("langfuse/traces", trace)];
     let v4 = Sim::data(&files).await;
     let path = "/langfuse/api/public/v2/observations?fields=core,basic,io,usage,metrics";
     v4.set_clock("2026-01-01T00:05:00Z").await;
     let open = v4.read(path).await["data"][0].clone();
-    assert_eq!(
-        (&open["endTime"], &open["output"], &open["totalCost"]),
-        (&Value::Null, &Value::Null, &Value::Null)
-    );
-    assert_eq!(
-        (&open["level"], &open["usageDetails"]["total"]),
-        (&json!("DEFAULT"), &json!(0))
-    );
+    assert_eq!((&open["endTime"], &open["output"], &open["totalCost"]), (&Value::Null, &Value::Null, &Value::Null));
+    assert_eq!((&open["level"], &open["usageDetails"]["total"]), (&json!("DEFAULT"), &json!(0)));
     v4.set_clock("2026-01-01T00:10:00Z").await;
     let closed = v4.read(path).await["data"][0].clone();
     assert_eq!(
@@ -165,20 +129,10 @@ async fn an_observation_that_goes_on_has_no_end_output_usage_or_cost() {
     v4.set_clock("2025-12-31T23:59:59Z").await;
     assert_eq!(v4.read(path).await["data"], json!([]));
 
-    let v3 = Sim::data_with(
-        &files,
-        SimulatorOptions {
-            langfuse: LangfuseGeneration::V3,
-            ..Default::default()
-        },
-    )
-    .await;
+    let v3 = Sim::data_with(&files, SimulatorOptions { langfuse: LangfuseGeneration::V3, ..Default::default() }).await;
     v3.set_clock("2026-01-01T00:05:00Z").await;
     let trace = v3.read("/langfuse/api/public/traces").await["data"][0].clone();
-    assert_eq!(
-        (&trace["totalCost"], &trace["output"]),
-        (&json!(0.0), &Value::Null)
-    );
+    assert_eq!((&trace["totalCost"], &trace["output"]), (&json!(0.0), &Value::Null));
 }
 
 #[tokio::test]
@@ -187,38 +141,19 @@ async fn a_pull_request_merged_later_is_open_and_an_issue_closed_later_too() {
         "closed_at": "2026-01-02T00:00:00Z", "merged_at": "2026-01-02T00:00:00Z", "merge_commit_sha": "abc"}]);
     let issue = json!([{"number": 2, "state": "closed", "state_reason": "completed", "created_at": "2026-01-01T00:00:00Z", "closed_at": "2026-01-02T00:00:00Z"}]);
     let run = json!([{"id": 3, "status": "completed", "conclusion": "success", "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-02T00:00:00Z"}]);
-    let sim = Sim::data(&[
-        ("github/pulls", pull),
-        ("github/issues", issue),
-        ("github/workflow_runs", run),
-    ])
-    .await;
+    let sim = Sim::data(&[("github/pulls", pull), ("github/issues", issue), ("github/workflow_runs", run)]).await;
     sim.set_clock("2026-01-01T12:00:00Z").await;
     let open = sim.read("/github/repos/a/b/pulls").await[0].clone();
     assert_eq!(
-        (
-            &open["state"],
-            &open["merged_at"],
-            &open["merge_commit_sha"]
-        ),
+        (&open["state"], &open["merged_at"], &open["merge_commit_sha"]),
         (&json!("open"), &Value::Null, &Value::Null)
     );
     assert_eq!(open["updated_at"], "2026-01-01T12:00:00Z");
     assert_eq!(sim.read("/github/repos/a/b/pulls/1").await["merged"], false);
-    assert_eq!(
-        sim.read("/github/repos/a/b/issues").await[0]["state"],
-        "open"
-    );
+    assert_eq!(sim.read("/github/repos/a/b/issues").await[0]["state"], "open");
     let run = sim.read("/github/repos/a/b/actions/runs").await["workflow_runs"][0].clone();
-    assert_eq!(
-        (&run["status"], &run["conclusion"]),
-        (&json!("in_progress"), &Value::Null)
-    );
-    assert_eq!(
-        sim.read("/github/repos/a/b/actions/runs?status=success")
-            .await["total_count"],
-        0
-    );
+    assert_eq!((&run["status"], &run["conclusion"]), (&json!("in_progress"), &Value::Null));
+    assert_eq!(sim.read("/github/repos/a/b/actions/runs?status=success").await["total_count"], 0);
     sim.set_clock("2026-01-02T12:00:00Z").await;
     assert_eq!(sim.read("/github/repos/a/b/pulls").await, json!([]));
     assert_eq!(sim.read("/github/repos/a/b/pulls/1").await["merged"], true);
@@ -228,32 +163,20 @@ async fn a_pull_request_merged_later_is_open_and_an_issue_closed_later_too() {
 async fn an_issue_is_last_seen_no_later_than_now_and_counts_its_visible_events() {
     let issue = json!([{"id": "1", "status": "resolved", "count": "3", "userCount": 3, "firstSeen": "2026-01-01T00:00:00Z", "lastSeen": "2026-01-01T02:00:00Z"},
                        {"id": "2", "status": "unresolved", "count": "9", "firstSeen": "2026-01-01T00:00:00Z", "lastSeen": "2026-01-01T02:00:00Z"}]);
-    let events: Value = (0..3).map(|n| json!({"eventID": format!("e{n}"), "_issue_id": "1", "dateCreated": format!("2026-01-01T0{n}:00:00Z")})).collect();
+    let events: Value = (0..3)
+        .map(
+            |n| json!({"eventID": format!("e{n}"), "_issue_id": "1", "dateCreated": format!("2026-01-01T0{n}:00:00Z")}),
+        )
+        .collect();
     let sim = Sim::data(&[("sentry/issues", issue), ("sentry/issue_events", events)]).await;
     sim.set_clock("2026-01-01T01:30:00Z").await;
-    let found = sim
-        .read("/sentry/api/0/organizations/a/issues/?query=&sort=freq")
-        .await;
-    assert_eq!(
-        (&found[1]["id"], &found[1]["count"], &found[1]["userCount"]),
-        (&json!("1"), &json!("2"), &json!(2))
-    );
-    assert_eq!(
-        found[1]["lastSeen"], "2026-01-01T01:00:00.000000Z",
-        "its last visible event"
-    );
-    assert_eq!(
-        found[1]["status"], "unresolved",
-        "it cannot have been resolved before its last event"
-    );
-    assert_eq!(
-        found[0]["count"], "9",
-        "without events there is nothing to count by"
-    );
+    let found = sim.read("/sentry/api/0/organizations/a/issues/?query=&sort=freq").await;
+    assert_eq!((&found[1]["id"], &found[1]["count"], &found[1]["userCount"]), (&json!("1"), &json!("2"), &json!(2)));
+    assert_eq!(found[1]["lastSeen"], "2026-01-01T01:00:00.000000Z", "its last visible event");
+    assert_eq!(found[1]["status"], "unresolved", "it cannot have been resolved before its last event");
+    assert_eq!(found[0]["count"], "9", "without events there is nothing to count by");
     assert_eq!(found[0]["lastSeen"], "2026-01-01T01:30:00.000000Z");
-    let events = sim
-        .read("/sentry/api/0/organizations/a/issues/1/events/")
-        .await;
+    let events = sim.read("/sentry/api/0/organizations/a/issues/1/events/").await;
     assert_eq!(events.as_array().unwrap().len(), 2);
 }
 
@@ -275,16 +198,11 @@ async fn a_thread_is_summed_up_by_the_replies_made_so_far() {
     let first = async |seconds: i64| {
         let now = time::millis_z((1_767_225_600 + seconds) * SECOND);
         sim.set_clock(&now).await;
-        sim.read("/slack/api/conversations.history?channel=C1")
-            .await["messages"][0]
-            .clone()
+        sim.read("/slack/api/conversations.history?channel=C1").await["messages"][0].clone()
     };
     assert!(first(50).await.get("reply_count").is_none());
     let between = first(150).await;
-    assert_eq!(
-        (&between["reply_count"], &between["latest_reply"]),
-        (&json!(1), &json!(ts(100)))
-    );
+    assert_eq!((&between["reply_count"], &between["latest_reply"]), (&json!(1), &json!(ts(100))));
     assert_eq!(first(250).await["reply_count"], 2);
 }
 
@@ -292,32 +210,16 @@ async fn a_thread_is_summed_up_by_the_replies_made_so_far() {
 async fn what_is_written_carries_the_clocks_time_and_hides_when_it_goes_back() {
     let sim = Sim::start(SimulatorOptions::default()).await;
     sim.set_clock("2026-01-01T10:00:00Z").await;
-    let created = sim
-        .post("/github/repos/a/b/issues", &json!({"title": "x"}))
-        .await
-        .json();
+    let created = sim.post("/github/repos/a/b/issues", &json!({"title": "x"})).await.json();
     assert_eq!(created["created_at"], "2026-01-01T10:00:00Z");
     sim.set_clock("2026-01-01T09:00:00Z").await;
     assert_eq!(sim.read("/github/repos/a/b/issues").await, json!([]));
     sim.set_clock("2026-01-01T11:00:00Z").await;
-    assert_eq!(
-        sim.read("/github/repos/a/b/issues")
-            .await
-            .as_array()
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(sim.read("/github/repos/a/b/issues").await.as_array().unwrap().len(), 1);
     let clock = sim.read("/_clock").await;
-    assert_eq!(
-        (&clock["now"], &clock["fixed"]),
-        (&json!("2026-01-01T11:00:00.000000Z"), &json!(true))
-    );
+    assert_eq!((&clock["now"], &clock["fixed"]), (&json!("2026-01-01T11:00:00.000000Z"), &json!(true)));
     for bad in [json!({}), json!({"now": "soon"}), json!({"now": 5})] {
         assert_eq!(sim.post("/_clock", &bad).await.status, 400, "{bad}");
     }
-    assert_eq!(
-        sim.post("/_clock", &json!({"now": null})).await.json()["fixed"],
-        false
-    );
+    assert_eq!(sim.post("/_clock", &json!({"now": null})).await.json()["fixed"], false);
 }

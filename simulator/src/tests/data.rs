@@ -11,82 +11,34 @@ const V2: &str = "/langfuse/api/public/v2/observations";
 #[tokio::test]
 async fn odd_items_are_served_and_none_is_dropped() {
     let odd = json!([{}, {"id": null}, {"id": 7, "startTime": "whenever", "extra": {"a": [1.50, null]}}, {"startTime": 12, "usage": "many", "metadata": [1]}]);
-    let files: Vec<(&str, Value)> = Collection::ALL
-        .iter()
-        .map(|c| (c.path(), odd.clone()))
-        .collect();
+    let files: Vec<(&str, Value)> = Collection::ALL.iter().map(|c| (c.path(), odd.clone())).collect();
     let v4 = Sim::data(&files).await;
-    let v3 = Sim::data_with(
-        &files,
-        SimulatorOptions {
-            langfuse: LangfuseGeneration::V3,
-            ..Default::default()
-        },
-    )
-    .await;
+    let v3 = Sim::data_with(&files, SimulatorOptions { langfuse: LangfuseGeneration::V3, ..Default::default() }).await;
     let count = |value: &Value| value.as_array().unwrap().len();
     assert_eq!(
         count(
-            &v4.read(&format!(
-                "{V2}?fields=core,basic,time,io,metadata,model,usage,prompt,metrics,trace_context"
-            ))
-            .await["data"]
-        ),
-        4
-    );
-    assert_eq!(
-        count(
-            &v4.read("/langfuse/api/public/v3/scores?fields=details,subject,annotation")
+            &v4.read(&format!("{V2}?fields=core,basic,time,io,metadata,model,usage,prompt,metrics,trace_context"))
                 .await["data"]
         ),
         4
     );
+    assert_eq!(count(&v4.read("/langfuse/api/public/v3/scores?fields=details,subject,annotation").await["data"]), 4);
     for path in ["observations", "traces", "v2/scores", "sessions"] {
-        assert_eq!(
-            count(&v3.read(&format!("/langfuse/api/public/{path}")).await["data"]),
-            4,
-            "{path}"
-        );
+        assert_eq!(count(&v3.read(&format!("/langfuse/api/public/{path}")).await["data"]), 4, "{path}");
     }
     for path in ["projects/", "issues/?query=", "releases/"] {
-        assert_eq!(
-            count(
-                &v4.read(&format!("/sentry/api/0/organizations/x/{path}"))
-                    .await
-            ),
-            4,
-            "{path}"
-        );
+        assert_eq!(count(&v4.read(&format!("/sentry/api/0/organizations/x/{path}")).await), 4, "{path}");
     }
-    for path in [
-        "commits",
-        "pulls?state=all",
-        "issues?state=all",
-        "releases",
-        "deployments",
-    ] {
-        assert_eq!(
-            count(&v4.read(&format!("/github/repos/any/thing/{path}")).await),
-            4,
-            "{path}"
-        );
+    for path in ["commits", "pulls?state=all", "issues?state=all", "releases", "deployments"] {
+        assert_eq!(count(&v4.read(&format!("/github/repos/any/thing/{path}")).await), 4, "{path}");
     }
-    assert_eq!(
-        v4.read("/github/repos/any/thing/actions/runs").await["total_count"],
-        4
-    );
+    assert_eq!(v4.read("/github/repos/any/thing/actions/runs").await["total_count"], 4);
     assert_eq!(count(&v4.read("/slack/api/users.list").await["members"]), 4);
-    assert_eq!(
-        count(&v4.read("/slack/api/conversations.list").await["channels"]),
-        4
-    );
+    assert_eq!(count(&v4.read("/slack/api/conversations.list").await["channels"]), 4);
     // At a time before anything that can be dated, items without a time are still there.
     v4.set_clock("2020-01-01T00:00:00Z").await;
     assert_eq!(count(&v4.read(V2).await["data"]), 4);
-    assert_eq!(
-        count(&v4.read("/github/repos/any/thing/pulls?state=all").await),
-        4
-    );
+    assert_eq!(count(&v4.read("/github/repos/any/thing/pulls?state=all").await), 4);
 }
 
 #[tokio::test]
@@ -109,22 +61,13 @@ async fn extreme_figures_break_nothing() {
             "sentry/issues",
             json!([{"id": "1", "count": "1e300", "userCount": -5, "firstSeen": "0001-01-01T00:00:00Z", "lastSeen": "9999-12-31T23:59:59Z"}]),
         ),
-        (
-            "langfuse/prompts",
-            json!([{"name": "p", "versions": [most]}]),
-        ),
+        ("langfuse/prompts", json!([{"name": "p", "versions": [most]}])),
         (
             "langfuse/observations",
             json!([{"id": "o", "startTime": "0001-01-01T00:00:00Z", "endTime": "9999-12-31T23:59:59Z", "calculatedTotalCost": 1e300, "inputPrice": 1e-300}]),
         ),
-        (
-            "slack/channels",
-            json!([{"id": "C1", "name": "c", "created": 1e300}]),
-        ),
-        (
-            "slack/messages",
-            json!([{"ts": "9223372036854.775807", "_channel": "C1"}]),
-        ),
+        ("slack/channels", json!([{"id": "C1", "name": "c", "created": 1e300}])),
+        ("slack/messages", json!([{"ts": "9223372036854.775807", "_channel": "C1"}])),
     ];
     let sim = Sim::data(&files).await;
     for path in [
@@ -141,47 +84,20 @@ async fn extreme_figures_break_nothing() {
         assert_eq!(sim.get(path).await.status, 200, "{path}");
     }
     sim.set_clock("9999-12-31T23:59:59Z").await;
-    assert_eq!(
-        sim.read("/langfuse/api/public/v2/observations").await["data"][0]["id"],
-        "o"
-    );
+    assert_eq!(sim.read("/langfuse/api/public/v2/observations").await["data"][0]["id"], "o");
     let comment = json!({"body": "x"});
-    assert_eq!(
-        sim.post(
-            &format!("/github/repos/a/b/issues/{most}/comments"),
-            &comment
-        )
-        .await
-        .status,
-        201
-    );
-    assert_eq!(
-        sim.post("/github/repos/a/b/issues", &json!({"title": "x"}))
-            .await
-            .status,
-        201
-    );
+    assert_eq!(sim.post(&format!("/github/repos/a/b/issues/{most}/comments"), &comment).await.status, 201);
+    assert_eq!(sim.post("/github/repos/a/b/issues", &json!({"title": "x"})).await.status, 201);
     let prompt = json!({"name": "p", "prompt": "x"});
-    assert_eq!(
-        sim.post("/langfuse/api/public/v2/prompts", &prompt)
-            .await
-            .status,
-        201
-    );
+    assert_eq!(sim.post("/langfuse/api/public/v2/prompts", &prompt).await.status, 201);
     let batch = json!({"batch": [{"id": "e", "type": "generation-create", "timestamp": "2026-01-01T00:00:00Z",
         "body": {"startTime": "0001-01-01T00:00:00Z", "endTime": "9999-12-31T23:59:59Z", "usage": {"input": most, "output": most}}}]});
-    assert_eq!(
-        sim.post("/langfuse/api/public/ingestion", &batch)
-            .await
-            .status,
-        207
-    );
+    assert_eq!(sim.post("/langfuse/api/public/ingestion", &batch).await.status, 207);
 }
 
 #[tokio::test]
 async fn an_item_keeps_its_fields_and_digits_without_its_parent_keys() {
-    let text =
-        r#"[{"sha":"abc","weight":1.10,"tiny":1e-7,"_owner":"Acme","_repo":"Shop","url":"u"}]"#;
+    let text = r#"[{"sha":"abc","weight":1.10,"tiny":1e-7,"_owner":"Acme","_repo":"Shop","url":"u"}]"#;
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("github")).unwrap();
     std::fs::write(dir.path().join("github/commits.json"), text).unwrap();
@@ -191,14 +107,8 @@ async fn an_item_keeps_its_fields_and_digits_without_its_parent_keys() {
     })
     .await;
     let answer = sim.get("/github/repos/acme/shop/commits").await;
-    assert_eq!(
-        answer.text,
-        r#"[{"sha":"abc","weight":1.10,"tiny":1e-7,"url":"u"}]"#
-    );
-    assert_eq!(
-        sim.get("/github/repos/acme/elsewhere/commits").await.status,
-        404
-    );
+    assert_eq!(answer.text, r#"[{"sha":"abc","weight":1.10,"tiny":1e-7,"url":"u"}]"#);
+    assert_eq!(sim.get("/github/repos/acme/elsewhere/commits").await.status, 404);
 }
 
 #[tokio::test]
@@ -210,26 +120,16 @@ async fn a_malformed_file_stops_the_start_with_its_place() {
         content: crate::Content::DataDir(dir.to_owned()),
         ..SimulatorOptions::default()
     };
-    let error = crate::start(options(dir.path()))
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = crate::start(options(dir.path())).await.unwrap_err().to_string();
     assert!(error.contains("users.json:2:2"), "{error}");
     let missing = dir.path().join("nowhere");
-    let error = crate::start(options(&missing))
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = crate::start(options(&missing)).await.unwrap_err().to_string();
     assert!(error.contains("no data directory"), "{error}");
 }
 
 #[tokio::test]
 async fn a_scenario_written_as_data_gives_the_same_answers() {
-    let (dataset, _) = Scenario::generate(
-        &[Scenario::PromptDrift],
-        default_anchor(),
-        crate::DEFAULT_SEED,
-    );
+    let (dataset, _) = Scenario::generate(&[Scenario::PromptDrift], default_anchor(), crate::DEFAULT_SEED);
     let from_data: Dataset = dataset;
     let a = Sim::scenario(Scenario::PromptDrift).await;
     let b = Sim::dataset(&from_data, SimulatorOptions::default()).await;
@@ -261,13 +161,8 @@ async fn messages_find_their_channel_by_id_or_name() {
         ),
     ];
     let sim = Sim::data(&files).await;
-    let history = sim
-        .read("/slack/api/conversations.history?channel=C1")
-        .await;
-    assert_eq!(
-        super::support::texts(&history["messages"], "text"),
-        ["anywhere", "by name", "by id"]
-    );
+    let history = sim.read("/slack/api/conversations.history?channel=C1").await;
+    assert_eq!(super::support::texts(&history["messages"], "text"), ["anywhere", "by name", "by id"]);
 }
 
 #[tokio::test]

@@ -31,17 +31,10 @@ async fn the_next_link_is_followed_by_id_on_this_host_and_walks_every_commit_onc
         let answer = sim.get(&path).await;
         assert_eq!(answer.status, 200);
         pages += 1;
-        shas.extend(
-            texts(&answer.json(), "sha")
-                .iter()
-                .map(|sha| (*sha).to_owned()),
-        );
+        shas.extend(texts(&answer.json(), "sha").iter().map(|sha| (*sha).to_owned()));
         next = answer.link("next");
         if let Some(next) = &next {
-            assert!(
-                next.starts_with(&format!("{}/github/repositories/", sim.handle.base_url())),
-                "{next}"
-            );
+            assert!(next.starts_with(&format!("{}/github/repositories/", sim.handle.base_url())), "{next}");
             assert!(answer.link("last").unwrap().contains("page=3"));
         }
     }
@@ -65,56 +58,31 @@ async fn commits_are_filtered_by_when_they_landed_by_author_path_and_start() {
     let sim = Sim::data(&files).await;
     let messages = async |query: &str| -> Vec<String> {
         let found = sim.read(&format!("{REPO}/commits?{query}")).await;
-        found
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|c| c["commit"]["message"].as_str().unwrap().to_owned())
-            .collect()
+        found.as_array().unwrap().iter().map(|c| c["commit"]["message"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(
-        messages("since=2026-01-01T00:07:00Z").await,
-        ["c9", "c8", "c7"]
-    );
+    assert_eq!(messages("since=2026-01-01T00:07:00Z").await, ["c9", "c8", "c7"]);
     assert_eq!(messages("until=2026-01-01T00:01:00Z").await, ["c1", "c0"]);
     assert_eq!(messages("author=ODD&per_page=1").await, ["c9"]);
     assert_eq!(messages("path=src").await, ["c4"]);
-    assert_eq!(
-        messages(&format!("sha={:040x}&per_page=2", 5)).await,
-        ["c5", "c4"]
-    );
+    assert_eq!(messages(&format!("sha={:040x}&per_page=2", 5)).await, ["c5", "c4"]);
 
     let detail = sim.read(&format!("{REPO}/commits/{:040x}", 4)).await;
-    assert_eq!(
-        detail["files"][0]["filename"], "src/a.rs",
-        "from the pull request it merged"
-    );
-    assert_eq!(
-        detail["stats"],
-        json!({"total": 4, "additions": 3, "deletions": 1})
-    );
-    assert_eq!(
-        sim.read(&format!("{REPO}/commits/main")).await["commit"]["message"],
-        "c9"
-    );
-    assert_eq!(
-        sim.get(&format!("{REPO}/commits/feedfeedfeed"))
-            .await
-            .status,
-        422
-    );
-    assert_eq!(
-        sim.read(&format!("{REPO}/commits/{:040x}", 3)).await["files"],
-        json!([])
-    );
+    assert_eq!(detail["files"][0]["filename"], "src/a.rs", "from the pull request it merged");
+    assert_eq!(detail["stats"], json!({"total": 4, "additions": 3, "deletions": 1}));
+    assert_eq!(sim.read(&format!("{REPO}/commits/main")).await["commit"]["message"], "c9");
+    assert_eq!(sim.get(&format!("{REPO}/commits/feedfeedfeed")).await.status, 422);
+    assert_eq!(sim.read(&format!("{REPO}/commits/{:040x}", 3)).await["files"], json!([]));
 }
 
 #[tokio::test]
 async fn the_files_of_a_large_commit_come_in_pages_of_three_hundred() {
-    let files: Vec<Value> = (0..301)
-        .map(|n| json!({"filename": format!("f{n}"), "additions": 1, "deletions": 0}))
-        .collect();
-    let sim = Sim::data(&[("github/commits", json!([{"sha": "abcdef0123", "files": files, "commit": {"committer": {"date": "2026-01-01T00:00:00Z"}}}]))]).await;
+    let files: Vec<Value> =
+        (0..301).map(|n| json!({"filename": format!("f{n}"), "additions": 1, "deletions": 0})).collect();
+    let sim = Sim::data(&[(
+        "github/commits",
+        json!([{"sha": "abcdef0123", "files": files, "commit": {"committer": {"date": "2026-01-01T00:00:00Z"}}}]),
+    )])
+    .await;
     let first = sim.get(&format!("{REPO}/commits/abcdef0123")).await;
     assert_eq!(first.json()["files"].as_array().unwrap().len(), 300);
     let second = sim.get(&first.link("next").unwrap()).await;
@@ -128,62 +96,23 @@ async fn pulls_and_issues_list_open_ones_by_default_and_issues_include_pulls() {
     let repo = "/github/repos/ACME-Shop/SHOPFRONT";
     let open = sim.read(&format!("{repo}/pulls")).await;
     assert!(texts(&open, "state").iter().all(|state| *state == "open"));
-    let all = sim
-        .read(&format!("{repo}/pulls?state=all&per_page=100"))
-        .await;
+    let all = sim.read(&format!("{repo}/pulls?state=all&per_page=100")).await;
     assert!(all.as_array().unwrap().len() > 40);
-    let numbers: Vec<u64> = all
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|p| p["number"].as_u64().unwrap())
-        .collect();
-    assert!(
-        numbers.windows(2).all(|pair| pair[0] > pair[1]),
-        "newest first"
-    );
-    let oldest_change = sim
-        .read(&format!(
-            "{repo}/pulls?state=closed&sort=updated&per_page=5"
-        ))
-        .await;
+    let numbers: Vec<u64> = all.as_array().unwrap().iter().map(|p| p["number"].as_u64().unwrap()).collect();
+    assert!(numbers.windows(2).all(|pair| pair[0] > pair[1]), "newest first");
+    let oldest_change = sim.read(&format!("{repo}/pulls?state=closed&sort=updated&per_page=5")).await;
     let updated = texts(&oldest_change, "updated_at");
-    assert!(
-        updated.windows(2).all(|pair| pair[0] <= pair[1]),
-        "another sort is ascending: {updated:?}"
-    );
+    assert!(updated.windows(2).all(|pair| pair[0] <= pair[1]), "another sort is ascending: {updated:?}");
 
-    let issues = sim
-        .read(&format!("{repo}/issues?state=all&per_page=100"))
-        .await;
-    let pulls = issues
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|i| i.get("pull_request").is_some())
-        .count();
+    let issues = sim.read(&format!("{repo}/issues?state=all&per_page=100")).await;
+    let pulls = issues.as_array().unwrap().iter().filter(|i| i.get("pull_request").is_some()).count();
     assert!(pulls > 40 && issues.as_array().unwrap().len() > pulls);
-    assert!(
-        texts(&sim.read(&format!("{repo}/issues")).await, "state")
-            .iter()
-            .all(|state| *state == "open")
-    );
+    assert!(texts(&sim.read(&format!("{repo}/issues")).await, "state").iter().all(|state| *state == "open"));
     let number = numbers[0];
     let detail = sim.read(&format!("{repo}/pulls/{number}")).await;
     assert!(detail["changed_files"].as_u64().unwrap() > 0 && detail["_links"]["self"].is_object());
-    assert!(
-        !sim.read(&format!("{repo}/pulls/{number}/files"))
-            .await
-            .as_array()
-            .unwrap()
-            .is_empty()
-    );
-    assert_eq!(
-        sim.get(&format!("{repo}/pulls?state=nonsense"))
-            .await
-            .status,
-        422
-    );
+    assert!(!sim.read(&format!("{repo}/pulls/{number}/files")).await.as_array().unwrap().is_empty());
+    assert_eq!(sim.get(&format!("{repo}/pulls?state=nonsense")).await.status, 422);
 }
 
 #[tokio::test]
@@ -193,22 +122,13 @@ async fn workflow_runs_are_an_object_with_a_total_and_filters() {
     let all = sim.read(&format!("{path}?per_page=1")).await;
     let total = all["total_count"].as_u64().unwrap();
     assert!(total > 50 && all["workflow_runs"].as_array().unwrap().len() == 1);
-    let failed = sim
-        .read(&format!("{path}?status=failure&per_page=100"))
-        .await;
+    let failed = sim.read(&format!("{path}?status=failure&per_page=100")).await;
     let count = failed["total_count"].as_u64().unwrap();
     assert!(count > 0 && count < total);
-    assert!(
-        texts(&failed["workflow_runs"], "conclusion")
-            .iter()
-            .all(|c| *c == "failure")
-    );
+    assert!(texts(&failed["workflow_runs"], "conclusion").iter().all(|c| *c == "failure"));
     let recent = sim.read(&format!("{path}?created=%3E%3D2026-11-20")).await;
     assert!(recent["total_count"].as_u64().unwrap() < total);
-    assert_eq!(
-        sim.read(&format!("{path}?branch=other")).await["total_count"],
-        0
-    );
+    assert_eq!(sim.read(&format!("{path}?branch=other")).await["total_count"], 0);
     assert_eq!(sim.get(&format!("{path}?created=soon")).await.status, 422);
 }
 
@@ -218,23 +138,13 @@ async fn an_unchanged_answer_is_a_304_that_costs_nothing() {
     let path = format!("{REPO}/commits");
     let first = sim.get(&path).await;
     let etag = first.header("etag").to_owned();
-    let again = sim
-        .send(
-            sim.request(Method::GET, &path)
-                .header("if-none-match", &etag),
-        )
-        .await;
+    let again = sim.send(sim.request(Method::GET, &path).header("if-none-match", &etag)).await;
     assert_eq!((again.status, again.text.as_str()), (304, ""));
     assert_eq!(again.header("x-ratelimit-used"), "1", "counted once before");
     let after = sim.get(&path).await;
     assert_eq!(after.header("x-ratelimit-used"), "1");
     sim.set_clock("2026-01-01T00:01:00Z").await;
-    let changed = sim
-        .send(
-            sim.request(Method::GET, &path)
-                .header("if-none-match", &etag),
-        )
-        .await;
+    let changed = sim.send(sim.request(Method::GET, &path).header("if-none-match", &etag)).await;
     assert_eq!(changed.status, 200);
     assert_eq!(sim.read("/_requests").await[1]["status"], 304);
 }
@@ -244,40 +154,18 @@ async fn tokens_and_unknown_repositories_are_answered_as_github_does() {
     let sim = Sim::data(&[("github/commits", commits(1))]).await;
     let url = format!("{}{REPO}/commits", sim.handle.base_url());
     let bad = sim.send(sim.client.get(&url).bearer_auth("invalid")).await;
-    assert_eq!(
-        (bad.status, bad.json()["message"].as_str().unwrap()),
-        (401, "Bad credentials")
-    );
+    assert_eq!((bad.status, bad.json()["message"].as_str().unwrap()), (401, "Bad credentials"));
     let anonymous = sim.send(sim.client.get(&url)).await;
-    assert_eq!(
-        (anonymous.status, anonymous.header("x-ratelimit-limit")),
-        (200, "60")
-    );
+    assert_eq!((anonymous.status, anonymous.header("x-ratelimit-limit")), (200, "60"));
     let other = sim.get("/github/repos/acme/other/commits").await;
-    assert_eq!(
-        (other.status, other.json()["message"].as_str().unwrap()),
-        (404, "Not Found")
-    );
-    let write = sim
-        .client
-        .post(format!("{}{REPO}/issues", sim.handle.base_url()))
-        .json(&json!({"title": "x"}));
+    assert_eq!((other.status, other.json()["message"].as_str().unwrap()), (404, "Not Found"));
+    let write = sim.client.post(format!("{}{REPO}/issues", sim.handle.base_url())).json(&json!({"title": "x"}));
     assert_eq!(sim.send(write).await.status, 401);
-    let open = Sim::data_with(
-        &[("github/commits", commits(1))],
-        SimulatorOptions {
-            auth: Auth::Off,
-            ..Default::default()
-        },
-    )
-    .await;
+    let open =
+        Sim::data_with(&[("github/commits", commits(1))], SimulatorOptions { auth: Auth::Off, ..Default::default() })
+            .await;
     let url = format!("{}{REPO}/commits", open.handle.base_url());
-    assert_eq!(
-        open.send(open.client.get(&url))
-            .await
-            .header("x-ratelimit-limit"),
-        "5000"
-    );
+    assert_eq!(open.send(open.client.get(&url)).await.header("x-ratelimit-limit"), "5000");
 }
 
 #[tokio::test]
@@ -298,70 +186,24 @@ async fn a_written_issue_its_comments_and_reviews_are_readable() {
     assert_eq!(created.status, 201);
     let number = created.json()["number"].as_u64().unwrap();
     assert_eq!(number, 42, "after the pull requests");
-    let listed = sim
-        .read(&format!("{REPO}/issues?labels=incident,tripline&state=all"))
-        .await;
+    let listed = sim.read(&format!("{REPO}/issues?labels=incident,tripline&state=all")).await;
     assert_eq!(listed[0]["body"], body.as_str(), "the text exactly as sent");
-    let comment = sim
-        .post(
-            &format!("{REPO}/issues/{number}/comments"),
-            &json!({"body": "more"}),
-        )
-        .await;
+    let comment = sim.post(&format!("{REPO}/issues/{number}/comments"), &json!({"body": "more"})).await;
     assert_eq!(comment.status, 201);
     let id = comment.json()["id"].clone();
-    assert_eq!(
-        sim.patch(
-            &format!("{REPO}/issues/comments/{id}"),
-            &json!({"body": "edited"})
-        )
-        .await
-        .status,
-        200
-    );
+    assert_eq!(sim.patch(&format!("{REPO}/issues/comments/{id}"), &json!({"body": "edited"})).await.status, 200);
     let comments = sim.read(&format!("{REPO}/issues/{number}/comments")).await;
     assert_eq!(texts(&comments, "body"), ["edited"]);
-    assert_eq!(
-        sim.read(&format!("{REPO}/issues/{number}")).await["comments"],
-        1
-    );
-    assert_eq!(
-        sim.patch(
-            &format!("{REPO}/issues/{number}"),
-            &json!({"state": "closed"})
-        )
-        .await
-        .status,
-        200
-    );
-    assert_eq!(
-        sim.read(&format!("{REPO}/issues")).await,
-        json!([]),
-        "closed is not open"
-    );
-    assert_eq!(
-        sim.read(&format!("{REPO}/issues?state=closed")).await[0]["state_reason"],
-        "completed"
-    );
+    assert_eq!(sim.read(&format!("{REPO}/issues/{number}")).await["comments"], 1);
+    assert_eq!(sim.patch(&format!("{REPO}/issues/{number}"), &json!({"state": "closed"})).await.status, 200);
+    assert_eq!(sim.read(&format!("{REPO}/issues")).await, json!([]), "closed is not open");
+    assert_eq!(sim.read(&format!("{REPO}/issues?state=closed")).await[0]["state_reason"], "completed");
 
     let review = json!({"event": "REQUEST_CHANGES", "body": "risky"});
-    assert_eq!(
-        sim.post(&format!("{REPO}/pulls/41/reviews"), &review)
-            .await
-            .status,
-        200
-    );
-    assert_eq!(
-        sim.read(&format!("{REPO}/pulls/41/reviews")).await[0]["state"],
-        "CHANGES_REQUESTED"
-    );
-    let found = sim
-        .read("/github/search/issues?q=repo:acme/shop+is:issue+%22tripline:key%3Dabc123%22")
-        .await;
-    assert_eq!(
-        (&found["total_count"], &found["items"][0]["number"]),
-        (&json!(1), &json!(number))
-    );
+    assert_eq!(sim.post(&format!("{REPO}/pulls/41/reviews"), &review).await.status, 200);
+    assert_eq!(sim.read(&format!("{REPO}/pulls/41/reviews")).await[0]["state"], "CHANGES_REQUESTED");
+    let found = sim.read("/github/search/issues?q=repo:acme/shop+is:issue+%22tripline:key%3Dabc123%22").await;
+    assert_eq!((&found["total_count"], &found["items"][0]["number"]), (&json!(1), &json!(number)));
     for (path, body, status) in [
         ("issues", json!({"body": "no title"}), 422),
         ("issues/42/comments", json!({}), 422),
@@ -369,11 +211,7 @@ async fn a_written_issue_its_comments_and_reviews_are_readable() {
         ("pulls/41/reviews", json!({"event": "REQUEST_CHANGES"}), 422),
         ("pulls/99/reviews", review.clone(), 404),
     ] {
-        assert_eq!(
-            sim.post(&format!("{REPO}/{path}"), &body).await.status,
-            status,
-            "{path}"
-        );
+        assert_eq!(sim.post(&format!("{REPO}/{path}"), &body).await.status, status, "{path}");
     }
     let writes = sim.read("/_writes").await;
     let paths = texts(&writes, "path");

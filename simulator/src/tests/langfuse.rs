@@ -11,10 +11,7 @@ const V2: &str = "/langfuse/api/public/v2/observations";
 const SCORES: &str = "/langfuse/api/public/v3/scores";
 
 fn v3() -> SimulatorOptions {
-    SimulatorOptions {
-        langfuse: LangfuseGeneration::V3,
-        ..SimulatorOptions::default()
-    }
+    SimulatorOptions { langfuse: LangfuseGeneration::V3, ..SimulatorOptions::default() }
 }
 
 /// `count` observations a minute apart, every third a span, in ten traces of two users.
@@ -83,18 +80,10 @@ async fn page_numbers_walk_every_observation_once_and_count_them() {
     let sim = with_observations(250, v3()).await;
     let mut ids = BTreeSet::new();
     for page in 1..=3 {
-        let answer = sim
-            .read(&format!(
-                "/langfuse/api/public/observations?limit=100&page={page}"
-            ))
-            .await;
+        let answer = sim.read(&format!("/langfuse/api/public/observations?limit=100&page={page}")).await;
         let meta = json!({"page": page, "limit": 100, "totalItems": 250, "totalPages": 3});
         assert_eq!(answer["meta"], meta);
-        ids.extend(
-            texts(&answer["data"], "id")
-                .iter()
-                .map(|id| (*id).to_owned()),
-        );
+        ids.extend(texts(&answer["data"], "id").iter().map(|id| (*id).to_owned()));
     }
     assert_eq!(ids.len(), 250);
     let beyond = sim.read("/langfuse/api/public/observations?page=9").await;
@@ -104,8 +93,7 @@ async fn page_numbers_walk_every_observation_once_and_count_them() {
 #[tokio::test]
 async fn fields_that_were_not_asked_for_are_absent_but_for_the_prices() {
     let sim = with_observations(1, SimulatorOptions::default()).await;
-    let keys =
-        |item: &Value| -> BTreeSet<String> { item.as_object().unwrap().keys().cloned().collect() };
+    let keys = |item: &Value| -> BTreeSet<String> { item.as_object().unwrap().keys().cloned().collect() };
     let core = &sim.read(&format!("{V2}?fields=core")).await["data"][0];
     let expected = [
         "id",
@@ -126,11 +114,7 @@ async fn fields_that_were_not_asked_for_are_absent_but_for_the_prices() {
     let default = &sim.read(V2).await["data"][0];
     assert!(default.get("output").is_none() && default.get("level").is_some());
 
-    let full = &sim
-        .read(&format!(
-            "{V2}?fields=core,basic,io,model,usage,trace_context,metadata"
-        ))
-        .await["data"][0];
+    let full = &sim.read(&format!("{V2}?fields=core,basic,io,model,usage,trace_context,metadata")).await["data"][0];
     assert_eq!(full["inputPrice"], "0.0000025");
     assert_eq!(full["input"], r#"{"n":0}"#, "objects are raw JSON texts");
     assert_eq!(full["output"], "text", "texts are texts");
@@ -142,21 +126,14 @@ async fn fields_that_were_not_asked_for_are_absent_but_for_the_prices() {
     assert_eq!(full["totalCost"], 0.25);
     assert_eq!(full["isRootObservation"], true);
     assert_eq!(full["metadata"]["long"].as_str().unwrap().len(), 200);
-    let expanded = &sim
-        .read(&format!("{V2}?fields=metadata&expandMetadata=long"))
-        .await["data"][0];
+    let expanded = &sim.read(&format!("{V2}?fields=metadata&expandMetadata=long")).await["data"][0];
     assert_eq!(expanded["metadata"]["long"].as_str().unwrap().len(), 500);
 }
 
 #[tokio::test]
 async fn a_filter_overrides_the_plain_parameters() {
     let sim = with_observations(40, SimulatorOptions::default()).await;
-    let filter = |conditions: Value| {
-        conditions
-            .to_string()
-            .replace('"', "%22")
-            .replace(' ', "%20")
-    };
+    let filter = |conditions: Value| conditions.to_string().replace('"', "%22").replace(' ', "%20");
     let either = filter(
         json!([{"type": "stringOptions", "column": "name", "operator": "any of", "value": ["step-1", "step-2"]}]),
     );
@@ -172,11 +149,8 @@ async fn a_filter_overrides_the_plain_parameters() {
     let found = sim.read(&format!("{V2}?filter={window}")).await;
     assert_eq!(texts(&found["data"], "id"), ["o0010"]);
 
-    let plain = sim
-        .read(&format!(
-            "{V2}?type=SPAN&fromStartTime=2026-01-01T00:00:00Z&toStartTime=2026-01-01T00:06:00Z"
-        ))
-        .await;
+    let plain =
+        sim.read(&format!("{V2}?type=SPAN&fromStartTime=2026-01-01T00:00:00Z&toStartTime=2026-01-01T00:06:00Z")).await;
     assert_eq!(texts(&plain["data"], "id"), ["o0003", "o0000"]);
 
     for bad in [
@@ -185,9 +159,7 @@ async fn a_filter_overrides_the_plain_parameters() {
         json!([{"type": "string", "column": "output", "operator": "contains", "value": "x"}]),
         json!({"type": "string"}),
     ] {
-        let answer = sim
-            .get(&format!("{V2}?filter={}", filter(bad.clone())))
-            .await;
+        let answer = sim.get(&format!("{V2}?filter={}", filter(bad.clone()))).await;
         assert_eq!(answer.status, 400, "{bad}");
     }
 }
@@ -209,11 +181,7 @@ async fn limits_beyond_the_maximum_are_refused() {
         assert_eq!(v4.get(&path).await.status, 400, "{path}");
     }
     let legacy = with_observations(1, v3()).await;
-    for path in [
-        "observations?limit=101",
-        "traces?page=0",
-        "traces?orderBy=nonsense",
-    ] {
+    for path in ["observations?limit=101", "traces?page=0", "traces?orderBy=nonsense"] {
         let answer = legacy.get(&format!("/langfuse/api/public/{path}")).await;
         assert_eq!(answer.status, 400, "{path}");
         assert_eq!(answer.json()["message"], "Invalid request data");
@@ -223,45 +191,25 @@ async fn limits_beyond_the_maximum_are_refused() {
 #[tokio::test]
 async fn each_generation_lacks_the_others_endpoints() {
     let v4 = with_observations(1, SimulatorOptions::default()).await;
-    for path in [
-        "traces",
-        "observations",
-        "observations/x",
-        "sessions",
-        "scores",
-        "v2/scores",
-        "v2/scores/x",
-    ] {
+    for path in ["traces", "observations", "observations/x", "sessions", "scores", "v2/scores", "v2/scores/x"] {
         let answer = v4.get(&format!("/langfuse/api/public/{path}")).await;
         assert_eq!(answer.status, 410, "{path}");
-        assert_eq!(
-            answer.json()["error"],
-            "LEGACY_API_UNAVAILABLE_FOR_NEW_ORGANIZATION"
-        );
+        assert_eq!(answer.json()["error"], "LEGACY_API_UNAVAILABLE_FOR_NEW_ORGANIZATION");
     }
     let v3 = with_observations(1, v3()).await;
     for path in [V2, SCORES] {
         assert_eq!(v3.get(path).await.status, 404, "{path}");
     }
     for sim in [v4, v3] {
-        assert_eq!(
-            sim.read("/langfuse/api/public/health").await["status"],
-            "OK"
-        );
-        assert_eq!(
-            sim.read("/langfuse/api/public/projects").await["data"][0]["id"],
-            "p"
-        );
+        assert_eq!(sim.read("/langfuse/api/public/health").await["status"], "OK");
+        assert_eq!(sim.read("/langfuse/api/public/projects").await["data"][0]["id"], "p");
     }
 }
 
 #[tokio::test]
 async fn a_missing_or_wrong_key_is_refused() {
     let options = SimulatorOptions {
-        auth: Auth::Exact(Credentials {
-            langfuse: Some(("pk".into(), "sk".into())),
-            ..Credentials::default()
-        }),
+        auth: Auth::Exact(Credentials { langfuse: Some(("pk".into(), "sk".into())), ..Credentials::default() }),
         ..SimulatorOptions::default()
     };
     let sim = with_observations(1, options).await;
@@ -275,9 +223,7 @@ async fn a_missing_or_wrong_key_is_refused() {
         assert_eq!(answer.status, 401);
         assert!(answer.json()["message"].is_string());
     }
-    let answer = sim
-        .send(sim.client.get(&url).basic_auth("pk", Some("sk")))
-        .await;
+    let answer = sim.send(sim.client.get(&url).basic_auth("pk", Some("sk"))).await;
     assert_eq!(answer.status, 200);
 }
 
@@ -293,19 +239,9 @@ async fn scores_have_one_typed_value_and_groups_on_request() {
     .collect();
     let sim = Sim::data(&[("langfuse/scores", scores)]).await;
     let answer = sim.read(&format!("{SCORES}?fields=subject,details")).await;
-    let values: Vec<&Value> = answer["data"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|s| &s["value"])
-        .collect();
+    let values: Vec<&Value> = answer["data"].as_array().unwrap().iter().map(|s| &s["value"]).collect();
     assert_eq!(values, [&json!("calm"), &json!(true), &json!(0.5)]);
-    let subjects: Vec<&Value> = answer["data"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|s| &s["subject"]["kind"])
-        .collect();
+    let subjects: Vec<&Value> = answer["data"].as_array().unwrap().iter().map(|s| &s["subject"]["kind"]).collect();
     assert_eq!(subjects, ["session", "observation", "trace"]);
     assert!(answer["data"][0].get("annotation").is_none());
     let first = sim.read(&format!("{SCORES}?limit=2")).await;
@@ -313,9 +249,7 @@ async fn scores_have_one_typed_value_and_groups_on_request() {
     let rest = sim.read(&format!("{SCORES}?limit=2&cursor={cursor}")).await;
     assert_eq!(texts(&rest["data"], "id"), ["a"]);
     assert!(rest["meta"].get("cursor").is_none());
-    let boolean = sim
-        .read(&format!("{SCORES}?dataType=boolean&value=true"))
-        .await;
+    let boolean = sim.read(&format!("{SCORES}?dataType=boolean&value=true")).await;
     assert_eq!(texts(&boolean["data"], "id"), ["b"]);
 }
 
@@ -339,16 +273,11 @@ async fn a_batch_is_judged_event_by_event_and_what_is_accepted_is_readable() {
         ]});
         let answer = sim.post("/langfuse/api/public/ingestion", &batch).await;
         assert_eq!(answer.status, 207);
-        assert_eq!(
-            texts(&answer.json()["successes"], "id"),
-            ["e1", "e2", "e3", "e6"]
-        );
+        assert_eq!(texts(&answer.json()["successes"], "id"), ["e1", "e2", "e3", "e6"]);
         assert_eq!(texts(&answer.json()["errors"], "id"), ["e4", "e5"]);
 
         if legacy {
-            let found = sim
-                .read("/langfuse/api/public/observations?traceId=t")
-                .await;
+            let found = sim.read("/langfuse/api/public/observations?traceId=t").await;
             assert_eq!(found["data"][0]["level"], "WARNING");
             assert_eq!(found["data"][0]["calculatedTotalCost"], 0.0035);
             let trace = sim.read("/langfuse/api/public/traces/t").await;
@@ -358,9 +287,7 @@ async fn a_batch_is_judged_event_by_event_and_what_is_accepted_is_readable() {
             let sessions = sim.read("/langfuse/api/public/sessions").await;
             assert_eq!(texts(&sessions["data"], "id"), ["s"]);
         } else {
-            let found = sim
-                .read(&format!("{V2}?fields=core,basic,io,usage,metrics&userId=u"))
-                .await;
+            let found = sim.read(&format!("{V2}?fields=core,basic,io,usage,metrics&userId=u")).await;
             let generation = &found["data"][0];
             assert_eq!(generation["level"], "WARNING");
             assert_eq!(generation["totalCost"], 0.0035);
@@ -408,23 +335,12 @@ async fn a_prompt_gets_versions_and_labels_move_to_the_newest() {
     assert_eq!(by_default["prompt"], "two");
     assert_eq!(by_default["labels"], json!(["production", "latest"]));
     let first = sim.read(&format!("{path}/folder%2Fgreet?version=1")).await;
-    assert_eq!(
-        (&first["prompt"], &first["labels"]),
-        (&json!("one"), &json!([]))
-    );
+    assert_eq!((&first["prompt"], &first["labels"]), (&json!("one"), &json!([])));
     let list = sim.read(path).await;
     assert_eq!(list["data"][0]["versions"], json!([1, 2]));
     assert_eq!(list["meta"]["totalItems"], 1);
-    for missing in [
-        "other",
-        "folder%2Fgreet?label=staging",
-        "folder%2Fgreet?version=7",
-    ] {
-        assert_eq!(
-            sim.get(&format!("{path}/{missing}")).await.status,
-            404,
-            "{missing}"
-        );
+    for missing in ["other", "folder%2Fgreet?label=staging", "folder%2Fgreet?version=7"] {
+        assert_eq!(sim.get(&format!("{path}/{missing}")).await.status, 404, "{missing}");
     }
 }
 

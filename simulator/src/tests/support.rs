@@ -22,17 +22,14 @@ impl Answer {
 
     /// A header as text; empty when absent.
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     /// The address of a relation in the Link header.
     pub(crate) fn link(&self, rel: &str) -> Option<String> {
         self.header("link").split(", <").find_map(|part| {
             let (url, rest) = part.trim_start_matches('<').split_once('>')?;
-            rest.contains(&format!("rel=\"{rel}\""))
-                .then(|| url.to_owned())
+            rest.contains(&format!("rel=\"{rel}\"")).then(|| url.to_owned())
         })
     }
 }
@@ -51,19 +48,13 @@ pub(crate) fn client() -> reqwest::Client {
 
 impl Sim {
     pub(crate) async fn start(options: SimulatorOptions) -> Self {
-        Self {
-            handle: start(options).await.unwrap(),
-            client: client(),
-        }
+        Self { handle: start(options).await.unwrap(), client: client() }
     }
 
     /// A simulator with one incident's history.
     pub(crate) async fn scenario(scenario: Scenario) -> Self {
-        Self::start(SimulatorOptions {
-            content: Content::Scenarios(vec![scenario]),
-            ..SimulatorOptions::default()
-        })
-        .await
+        Self::start(SimulatorOptions { content: Content::Scenarios(vec![scenario]), ..SimulatorOptions::default() })
+            .await
     }
 
     /// A simulator with the given files: `("github/commits", items)`.
@@ -74,31 +65,19 @@ impl Sim {
     pub(crate) async fn data_with(files: &[(&str, Value)], options: SimulatorOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), files);
-        Self::start(SimulatorOptions {
-            content: Content::DataDir(dir.path().to_owned()),
-            ..options
-        })
-        .await
+        Self::start(SimulatorOptions { content: Content::DataDir(dir.path().to_owned()), ..options }).await
     }
 
     /// A simulator with a dataset.
     pub(crate) async fn dataset(dataset: &Dataset, options: SimulatorOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
         dataset.write(dir.path()).unwrap();
-        Self::start(SimulatorOptions {
-            content: Content::DataDir(dir.path().to_owned()),
-            ..options
-        })
-        .await
+        Self::start(SimulatorOptions { content: Content::DataDir(dir.path().to_owned()), ..options }).await
     }
 
     /// A request with the vendor's credential; `path` starts with the vendor.
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let url = if path.starts_with("http") {
-            path.to_owned()
-        } else {
-            format!("{}{path}", self.handle.base_url())
-        };
+        let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.handle.base_url()) };
         let request = self.client.request(method, &url);
         if url.contains("/langfuse/") {
             request.basic_auth("pk-lf-test", Some("sk-lf-test"))
@@ -132,15 +111,12 @@ impl Sim {
     }
 
     pub(crate) async fn patch(&self, path: &str, body: &Value) -> Answer {
-        self.send(self.request(Method::PATCH, path).json(body))
-            .await
+        self.send(self.request(Method::PATCH, path).json(body)).await
     }
 
     /// A Slack method with a form.
     pub(crate) async fn form(&self, path: &str, fields: &[(&str, &str)]) -> Value {
-        let answer = self
-            .send(self.request(Method::POST, path).form(fields))
-            .await;
+        let answer = self.send(self.request(Method::POST, path).form(fields)).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         answer.json()
     }
@@ -162,10 +138,5 @@ pub(crate) fn write(dir: &Path, files: &[(&str, Value)]) {
 
 /// The texts under a key of all objects of an array.
 pub(crate) fn texts<'a>(items: &'a Value, key: &str) -> Vec<&'a str> {
-    items
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|item| item[key].as_str().unwrap_or_default())
-        .collect()
+    items.as_array().unwrap().iter().map(|item| item[key].as_str().unwrap_or_default()).collect()
 }

@@ -26,11 +26,11 @@ const DEFAULT_ROWS: usize = 1_000;
 const MAX_ROWS: usize = 10_000;
 const DEFAULT_TIMEOUT_MS: u64 = 30_000;
 const MAX_TIMEOUT_MS: u64 = 60_000;
+/// What a query may ask for.
+pub(crate) const LONGEST_QUERY: Duration = Duration::from_millis(MAX_TIMEOUT_MS);
 const MAX_SQL: usize = 100_000;
 /// What the rows may take in memory.
 const MAX_BYTES: usize = 64 << 20;
-/// How long a query waits for a place.
-const WAIT_FOR_PLACE: Duration = Duration::from_secs(2);
 
 /// A query.
 #[derive(Debug, Deserialize)]
@@ -84,7 +84,7 @@ pub(crate) async fn run(
 ) -> Result<Response, ApiError> {
     let options = options(&request)?;
     let place = state.queries().clone().acquire_owned();
-    let Ok(Ok(_place)) = tokio::time::timeout(WAIT_FOR_PLACE, place).await else {
+    let Ok(Ok(_place)) = tokio::time::timeout(state.options().query_patience, place).await else {
         return Err(ApiError::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too_many_queries",

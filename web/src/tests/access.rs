@@ -197,15 +197,19 @@ async fn dev_mode_does_not_start_where_others_reach_it() {
 async fn figures_are_for_this_machine_and_for_keys_that_read() {
     let site = Site::new().await;
     site.open(cost_spike()).await;
+    let missing = site.request("read", Method::GET, "/api/v1/anomalies/a-value-of-the-caller").send().await.unwrap();
+    assert_eq!(missing.status(), 404);
     let local = site.client.get(site.url("/metrics"));
     let text = local.send().await.unwrap().text().await.unwrap();
     for line in [
         "tripline_approvals{status=\"pending\"} 1",
         "tripline_actions{kind=\"notification\",status=\"pending\"} 1",
+        "route=\"/api/v1/anomalies/{id}\",status=\"404\"} 1",
         "# EOF",
     ] {
         assert!(text.contains(line), "{line} in\n{text}");
     }
+    assert!(!text.contains("a-value-of-the-caller"));
     let tunnel = || site.client.get(site.url("/metrics")).header("x-forwarded-for", "192.0.2.1");
     assert_eq!(tunnel().send().await.unwrap().status(), 401);
     assert_eq!(tunnel().bearer_auth(&site.keys["read"]).send().await.unwrap().status(), 200);

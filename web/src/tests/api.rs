@@ -10,7 +10,8 @@ use tripline_agent::actions::probe;
 use tripline_agent::govern::settings::GovernanceSettings;
 use tripline_store::{ActionStatus, ApprovalStatus, PageRequest};
 
-use super::site::{APPROVER, Site, agent_loop, cost_spike};
+use super::site::{APPROVER, Plan, Site, agent_loop, cost_spike};
+use crate::WebOptions;
 
 async fn actions(site: &Site, action_type: &str) -> Vec<tripline_store::Action> {
     let filter = tripline_store::ActionFilter { action_type: Some(action_type.to_owned()), ..Default::default() };
@@ -308,7 +309,8 @@ async fn settings_sources_and_detectors_are_shown_without_a_secret() {
 
 #[tokio::test]
 async fn every_open_tab_hears_of_a_change() {
-    let site = Site::new().await;
+    let options = WebOptions { stream_poll: Duration::from_millis(10), ..WebOptions::default() };
+    let site = Site::with(Plan { options, ..Plan::default() }).await;
     let mut tabs = Vec::new();
     for _ in 0..3 {
         let response = site.request("read", Method::GET, "/api/v1/stream").send().await.unwrap();

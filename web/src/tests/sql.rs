@@ -196,7 +196,8 @@ async fn a_query_stops_when_its_client_goes_away() {
 
 #[tokio::test]
 async fn more_queries_than_there_are_places_wait_and_are_then_told_to_come_back() {
-    let (site, readers) = with_endless(WebOptions { max_queries: 1, ..WebOptions::default() }).await;
+    let options = WebOptions { max_queries: 1, query_patience: Duration::from_millis(20), ..WebOptions::default() };
+    let (site, readers) = with_endless(options).await;
     let first = site.request("read", Method::POST, "/api/v1/sql").json(&json!({ "sql": ENDLESS })).send();
     let first = tokio::spawn(first);
     until(&readers, 1).await;

@@ -81,10 +81,7 @@ fn opened_at(commit: &Commit) -> Micros {
 
 /// The message with the number GitHub adds when it squashes a pull request.
 fn squashed(commit: &Commit, number: Option<u64>) -> String {
-    let (title, body) = commit
-        .message
-        .split_once('\n')
-        .unwrap_or((&commit.message, ""));
+    let (title, body) = commit.message.split_once('\n').unwrap_or((&commit.message, ""));
     match number {
         Some(number) if body.is_empty() => format!("{title} (#{number})"),
         Some(number) => format!("{title} (#{number})\n{body}"),
@@ -124,11 +121,7 @@ fn commit_item(plan: &mut Plan, commit: &Commit, number: Option<u64>, parent: &s
     if number.is_none()
         && let Some(object) = value.as_object_mut()
     {
-        let files: Vec<Value> = commit
-            .files
-            .iter()
-            .map(|file| file_item(file, sha))
-            .collect();
+        let files: Vec<Value> = commit.files.iter().map(|file| file_item(file, sha)).collect();
         object.insert("_files".to_owned(), Value::Array(files));
     }
     push(plan, Collection::GithubCommits, value);
@@ -161,12 +154,7 @@ fn issue_value(opened: &Opened<'_>, labels: Value) -> Value {
     })
 }
 
-fn pull_value(
-    opened: &Opened<'_>,
-    merged_as: Option<&str>,
-    head_sha: &str,
-    base_sha: &str,
-) -> Value {
+fn pull_value(opened: &Opened<'_>, merged_as: Option<&str>, head_sha: &str, base_sha: &str) -> Value {
     let number = opened.number;
     let url = format!("{API}/pulls/{number}");
     let issue = format!("{API}/issues/{number}");
@@ -217,10 +205,7 @@ fn push_pull(plan: &mut Plan, opened: &Opened<'_>, value: Value) {
 fn pull(plan: &mut Plan, commit: &Commit, number: u64) {
     let head = hex(&mut part(plan.seed, &format!("head {}", commit.sha)), 40);
     let base = hex(&mut part(plan.seed, &format!("base {}", commit.sha)), 40);
-    let (title, body) = commit
-        .message
-        .split_once('\n')
-        .unwrap_or((&commit.message, ""));
+    let (title, body) = commit.message.split_once('\n').unwrap_or((&commit.message, ""));
     let opened = Opened {
         number,
         title,
@@ -254,10 +239,7 @@ fn open_pull(plan: &mut Plan, number: u64) {
     };
     let value = pull_value(&opened, None, &head, &base);
     push_pull(plan, &opened, value);
-    let file = File::patched(
-        "services/checkout/retry.py",
-        "+    queue.enqueue(call)\n-    return call()",
-    );
+    let file = File::patched("services/checkout/retry.py", "+    queue.enqueue(call)\n-    return call()");
     let mut item = file_item(&file, &head);
     if let Some(object) = item.as_object_mut() {
         object.insert("_number".to_owned(), json!(number));

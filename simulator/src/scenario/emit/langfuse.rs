@@ -82,8 +82,7 @@ fn common(request: &Request, id: &str, kind: &str, name: &str, start: Micros, en
     if request.noted
         && let Some(object) = metadata.as_object_mut()
     {
-        let context =
-            "The customer has written before; earlier answers are attached below. ".repeat(5);
+        let context = "The customer has written before; earlier answers are attached below. ".repeat(5);
         object.insert("retrieved_context".to_owned(), json!(context));
     }
     Item::new()
@@ -136,10 +135,7 @@ fn span_item(request: &Request, span: &Span) -> Item {
 /// The costs of a generation: input and output, in USD.
 fn costs(model: &str, generation: &Generation) -> (f64, f64) {
     let (input, output) = price_of(model).unwrap_or_default();
-    (
-        generation.input_tokens as f64 * input,
-        generation.output_tokens as f64 * output,
-    )
+    (generation.input_tokens as f64 * input, generation.output_tokens as f64 * output)
 }
 
 fn generation_item(request: &Request, generation: &Generation) -> Item {
@@ -150,56 +146,33 @@ fn generation_item(request: &Request, generation: &Generation) -> Item {
     let (input_cost, output_cost) = costs(feature.model, generation);
     let (input, output) = (generation.input_tokens, generation.output_tokens);
     let total = input + output;
-    let item = common(
-        request,
-        &generation.id,
-        "GENERATION",
-        feature.name,
-        generation.start,
-        generation.end,
-    )
-    .with_raw("input", generation.input.as_str())
-    .with_raw("output", generation.output.as_str())
-    .with_text(
-        "level",
-        if generation.warning.is_some() {
-            "WARNING"
-        } else {
-            "DEFAULT"
-        },
-    )
-    .with_opt("statusMessage", generation.warning)
-    .with_text("completionStartTime", &millis_z(first_token))
-    .with_raw("timeToFirstToken", seconds(first_token - generation.start))
-    .with_text("model", feature.model)
-    .with_text("modelId", &format!("model-{}", feature.model))
-    .with(
-        "modelParameters",
-        &json!({"max_tokens": generation.max_tokens, "temperature": 0.3}),
-    )
-    .with_raw(
-        "usage",
-        format!(r#"{{"input":{input},"output":{output},"total":{total},"unit":"TOKENS"}}"#),
-    )
-    .with_raw(
-        "usageDetails",
-        format!(r#"{{"input":{input},"output":{output},"total":{total}}}"#),
-    )
-    .with_raw("inputPrice", usd(input_price))
-    .with_raw("outputPrice", usd(output_price))
-    .with_raw("totalPrice", "null")
-    .with_raw("calculatedInputCost", usd(input_cost))
-    .with_raw("calculatedOutputCost", usd(output_cost))
-    .with_raw("calculatedTotalCost", usd(input_cost + output_cost))
-    .with_raw(
-        "costDetails",
-        format!(
-            r#"{{"input":{},"output":{},"total":{}}}"#,
-            usd(input_cost),
-            usd(output_cost),
-            usd(input_cost + output_cost)
-        ),
-    );
+    let item = common(request, &generation.id, "GENERATION", feature.name, generation.start, generation.end)
+        .with_raw("input", generation.input.as_str())
+        .with_raw("output", generation.output.as_str())
+        .with_text("level", if generation.warning.is_some() { "WARNING" } else { "DEFAULT" })
+        .with_opt("statusMessage", generation.warning)
+        .with_text("completionStartTime", &millis_z(first_token))
+        .with_raw("timeToFirstToken", seconds(first_token - generation.start))
+        .with_text("model", feature.model)
+        .with_text("modelId", &format!("model-{}", feature.model))
+        .with("modelParameters", &json!({"max_tokens": generation.max_tokens, "temperature": 0.3}))
+        .with_raw("usage", format!(r#"{{"input":{input},"output":{output},"total":{total},"unit":"TOKENS"}}"#))
+        .with_raw("usageDetails", format!(r#"{{"input":{input},"output":{output},"total":{total}}}"#))
+        .with_raw("inputPrice", usd(input_price))
+        .with_raw("outputPrice", usd(output_price))
+        .with_raw("totalPrice", "null")
+        .with_raw("calculatedInputCost", usd(input_cost))
+        .with_raw("calculatedOutputCost", usd(output_cost))
+        .with_raw("calculatedTotalCost", usd(input_cost + output_cost))
+        .with_raw(
+            "costDetails",
+            format!(
+                r#"{{"input":{},"output":{},"total":{}}}"#,
+                usd(input_cost),
+                usd(output_cost),
+                usd(input_cost + output_cost)
+            ),
+        );
     match generation.prompt {
         Some((name, version)) => item
             .with_text("promptId", &format!("prompt-{name}-{version}"))
@@ -212,12 +185,8 @@ fn generation_item(request: &Request, generation: &Generation) -> Item {
 /// Adds a request to the history.
 pub(crate) fn request(plan: &mut Plan, request: &Request) {
     let feature = request.feature;
-    let cost: f64 = request
-        .generations
-        .iter()
-        .map(|g| costs(feature.model, g))
-        .map(|(input, output)| input + output)
-        .sum();
+    let cost: f64 =
+        request.generations.iter().map(|g| costs(feature.model, g)).map(|(input, output)| input + output).sum();
     let end = request
         .generations
         .iter()
@@ -225,26 +194,14 @@ pub(crate) fn request(plan: &mut Plan, request: &Request) {
         .chain(request.spans.iter().map(|s| s.end))
         .max()
         .unwrap_or(request.at);
-    let ids: Vec<&str> = request
-        .spans
-        .iter()
-        .map(|s| s.id.as_str())
-        .chain(request.generations.iter().map(|g| g.id.as_str()))
-        .collect();
-    let score_id = request
-        .score
-        .map(|_| format!("score-{}", request.trace_id.get(..16).unwrap_or_default()));
+    let ids: Vec<&str> =
+        request.spans.iter().map(|s| s.id.as_str()).chain(request.generations.iter().map(|g| g.id.as_str())).collect();
+    let score_id = request.score.map(|_| format!("score-{}", request.trace_id.get(..16).unwrap_or_default()));
     let day = (request.at - plan.start()).div_euclid(DAY);
     let session = format!("session-{:02}-{day}", request.user);
     let stored = millis_z(end + 1_100_000);
-    let input = request
-        .generations
-        .first()
-        .map_or("null", |g| g.input.as_str());
-    let output = request
-        .generations
-        .last()
-        .map_or("null", |g| g.output.as_str());
+    let input = request.generations.first().map_or("null", |g| g.input.as_str());
+    let output = request.generations.last().map_or("null", |g| g.output.as_str());
     let trace = Item::new()
         .with_text("id", &request.trace_id)
         .with_text("projectId", LANGFUSE_PROJECT)
@@ -261,10 +218,7 @@ pub(crate) fn request(plan: &mut Plan, request: &Request) {
         .with_raw("input", input)
         .with_raw("output", output)
         .with_raw("metadata", r#"{"region":"eu-west-1"}"#)
-        .with_text(
-            "htmlPath",
-            &format!("/project/{LANGFUSE_PROJECT}/traces/{}", request.trace_id),
-        )
+        .with_text("htmlPath", &format!("/project/{LANGFUSE_PROJECT}/traces/{}", request.trace_id))
         .with_raw("latency", seconds(end - request.at))
         .with_raw("totalCost", usd(cost))
         .with("observations", &json!(ids))
@@ -273,20 +227,13 @@ pub(crate) fn request(plan: &mut Plan, request: &Request) {
         .with_text("updatedAt", &stored);
     plan.dataset.push(Collection::LangfuseTraces, trace);
     for span in &request.spans {
-        plan.dataset
-            .push(Collection::LangfuseObservations, span_item(request, span));
+        plan.dataset.push(Collection::LangfuseObservations, span_item(request, span));
     }
     for generation in &request.generations {
-        plan.dataset.push(
-            Collection::LangfuseObservations,
-            generation_item(request, generation),
-        );
+        plan.dataset.push(Collection::LangfuseObservations, generation_item(request, generation));
     }
     if let (Some(score), Some(id)) = (request.score, score_id) {
-        plan.dataset.push(
-            Collection::LangfuseScores,
-            score_item(request, &id, score, end + 40 * SECOND),
-        );
+        plan.dataset.push(Collection::LangfuseScores, score_item(request, &id, score, end + 40 * SECOND));
     }
 }
 
@@ -337,19 +284,8 @@ pub(crate) fn foundations(plan: &mut Plan) {
         for version in 1..=versions {
             let age = i64::from(versions - version) * 11 + 12 + index as i64;
             let at = plan.anchor - age * DAY;
-            let labels = if version == versions {
-                json!(["production"])
-            } else {
-                json!([])
-            };
-            prompt(
-                plan,
-                name,
-                version,
-                at,
-                &labels,
-                "Answer as JSON with the agreed keys.",
-            );
+            let labels = if version == versions { json!(["production"]) } else { json!([]) };
+            prompt(plan, name, version, at, &labels, "Answer as JSON with the agreed keys.");
         }
     }
     let mut seen = HashSet::new();
@@ -371,14 +307,7 @@ pub(crate) fn foundations(plan: &mut Plan) {
 }
 
 /// One version of a prompt.
-pub(crate) fn prompt(
-    plan: &mut Plan,
-    name: &str,
-    version: u32,
-    at: Micros,
-    labels: &serde_json::Value,
-    text: &str,
-) {
+pub(crate) fn prompt(plan: &mut Plan, name: &str, version: u32, at: Micros, labels: &serde_json::Value, text: &str) {
     let item = Item::new()
         .with_text("id", &format!("prompt-{name}-{version}"))
         .with_text("name", name)

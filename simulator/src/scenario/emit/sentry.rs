@@ -84,11 +84,7 @@ fn issue(plan: &mut Plan, index: usize, trouble: &Trouble) {
     let (project_id, slug, platform) = project_fields(trouble.project);
     let id = (6_610_000_000_u64 + index as u64).to_string();
     let title = format!("{}: {}", trouble.kind, trouble.value);
-    let culprit = format!(
-        "{} in {}",
-        trouble.filename.trim_end_matches(".py").replace('/', "."),
-        trouble.function
-    );
+    let culprit = format!("{} in {}", trouble.filename.trim_end_matches(".py").replace('/', "."), trouble.function);
     let metadata = json!({"type": trouble.kind, "value": trouble.value, "filename": trouble.filename,
                           "function": trouble.function});
     let fresh = *first > plan.anchor - 7 * DAY;
@@ -111,16 +107,11 @@ fn issue(plan: &mut Plan, index: usize, trouble: &Trouble) {
     let mut rng = part(plan.seed, &format!("events {index} {title}"));
     for at in &trouble.seen {
         let event_id = hex(&mut rng, 32);
-        event(
-            plan, trouble, &id, &title, &culprit, &metadata, *at, &event_id,
-        );
+        event(plan, trouble, &id, &title, &culprit, &metadata, *at, &event_id);
     }
 }
 
-#[allow(
-    clippy::too_many_arguments,
-    reason = "one event of one issue; the parts are the caller's own"
-)]
+#[allow(clippy::too_many_arguments, reason = "one event of one issue; the parts are the caller's own")]
 fn event(
     plan: &mut Plan,
     trouble: &Trouble,

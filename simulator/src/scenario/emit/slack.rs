@@ -89,11 +89,7 @@ fn message(plan: &mut Plan, say: &Say, taken: &mut HashSet<Micros>) {
         replies.push(reply);
     }
     if let (Some(object), false) = (first.as_object_mut(), replies.is_empty()) {
-        let mut users: Vec<&str> = say
-            .replies
-            .iter()
-            .map(|(who, _)| person(*who).slack)
-            .collect();
+        let mut users: Vec<&str> = say.replies.iter().map(|(who, _)| person(*who).slack).collect();
         users.sort_unstable();
         users.dedup();
         object.insert("thread_ts".to_owned(), json!(ts));
