@@ -92,8 +92,11 @@ pub(crate) async fn run() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Count and milliseconds per question, `None` where Python or the package is absent.
-fn duckdb() -> Result<Option<Vec<(i64, f64)>>, Box<dyn std::error::Error>> {
+/// Matches and milliseconds of one question.
+type Answer = (i64, f64);
+
+/// One answer per question, `None` where Python or the package is absent.
+fn duckdb() -> Result<Option<Vec<Answer>>, Box<dyn std::error::Error>> {
     let threads = std::thread::available_parallelism()?.to_string();
     let numbers = [POINTS, WINDOWS, WEEK_US, STEP].map(|n| n.to_string());
     let mut command = Command::new("python3");
