@@ -23,6 +23,7 @@ use futures::{FutureExt, StreamExt, stream};
 use serde::Serialize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use tripline_store::{Begun, JobOutcome, JobRun, JobRunFilter, JobStatus, NewJobRun, PageRequest, StoreError, Window};
 
 use crate::detect::{DetectError, Detectors, Judgement, Persist};
@@ -257,6 +258,7 @@ impl Jobs {
             Begun::Started(run) => run,
             Begun::Busy(_) => return Ok(None),
         };
+        let span = tracing::info_span!("job", name = %spec.name, due_at = %tick, status = tracing::field::Empty);
         let ended = tokio::select! {
             biased;
             () = self.stop.cancelled() => Ended {
@@ -265,7 +267,7 @@ impl Jobs {
                 detail: json!({}),
                 partial: false,
             },
-            ended = tokio::time::timeout(spec.timeout, self.work(spec, window)) => ended.unwrap_or_else(|_| Ended {
+            ended = tokio::time::timeout(spec.timeout, self.work(spec, window).instrument(span.clone())) => ended.unwrap_or_else(|_| Ended {
                 status: JobStatus::TimedOut,
                 error: Some(format!("it did not end within {} s", spec.timeout.as_secs())),
                 detail: json!({}),
@@ -273,6 +275,7 @@ impl Jobs {
             }),
             lost = self.keep_alive(&run) => Ended::failed(lost),
         };
+        span.record("status", ended.status.to_string());
         let advance_to = advance_to.filter(|_| ended.status == JobStatus::Ok);
         let outcome = JobOutcome { status: ended.status, error: ended.error, detail: Some(ended.detail), advance_to };
         let finished = ctx.store.jobs.finish(&ctx.scope, &run.id, &self.holder, outcome, ctx.clock.now()).await?;

@@ -34,6 +34,7 @@ use datafusion::physical_plan::{
     SortOrderPushdownResult,
 };
 use futures::{StreamExt, TryStreamExt};
+use tracing::Instrument as _;
 
 use crate::constraint::{Constraints, Predicate};
 use crate::context::QueryContext;
@@ -388,6 +389,7 @@ impl ExecutionPlan for RemoteScanExec {
         let ScanParts { table, request, predicate, output, .. } = &self.parts;
         let stats = query.report.scan(table.source(), table.name());
         let run = ScanRun { query, stats };
+        let span = tracing::info_span!("scan", source = table.source(), table = table.name());
         let rows = Rows {
             pages: Arc::clone(table).scan(request.clone(), run.clone()),
             run,
@@ -398,7 +400,7 @@ impl ExecutionPlan for RemoteScanExec {
             left: request.limit,
             metrics: BaselineMetrics::new(&self.metrics, partition),
         };
-        let stream = futures::stream::try_unfold(rows, Rows::next);
+        let stream = futures::stream::try_unfold(rows, move |rows| rows.next().instrument(span.clone()));
         Ok(Box::pin(cooperative(RecordBatchStreamAdapter::new(self.schema(), stream.boxed()))))
     }
 }
