@@ -52,7 +52,8 @@ impl Copies {
             let table = source.table(table).ok_or_else(unknown)?;
             // A source that is not configured has no rows to keep.
             let Some(account) = source.account() else { continue };
-            let (policy, interval) = policy(sync).map_err(|why| Failure::new(format!("settings: sync.{name}: {why}")))?;
+            let (policy, interval) =
+                policy(sync).map_err(|why| Failure::new(format!("settings: sync.{name}: {why}")))?;
             let table = CopiedTable::new(table, Arc::clone(&store) as _, policy, account);
             let table = table.map_err(|why| Failure::new(format!("settings: sync.{name}: {why}")))?;
             tables.push(Kept { table, interval });
@@ -149,7 +150,6 @@ fn policy(sync: &SyncSettings) -> Result<(CopyPolicy, Duration), String> {
     let delta = |text: &str| {
         parse_duration(text).and_then(|length| TimeDelta::from_std(length).map_err(|error| error.to_string()))
     };
-    let policy =
-        CopyPolicy { window: delta(&sync.window)?, overlap: delta(&sync.overlap)?, time: sync.time.clone() };
+    let policy = CopyPolicy { window: delta(&sync.window)?, overlap: delta(&sync.overlap)?, time: sync.time.clone() };
     Ok((policy, parse_duration(&sync.interval)?))
 }

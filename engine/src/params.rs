@@ -205,13 +205,12 @@ pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
         "m" => 60_000,
         "h" => 3_600_000,
         "d" => 86_400_000,
-        _ => return Err(format!("'{text}' is no length of time: write a number and a unit, such as 90s, 5m, 12h or 7d")),
+        _ => {
+            return Err(format!("'{text}' is no length of time: write a number and a unit, such as 90s, 5m, 12h or 7d"));
+        }
     };
     let number: u64 = number.parse().map_err(|_| format!("'{text}' must begin with a number"))?;
-    number
-        .checked_mul(millis)
-        .map(std::time::Duration::from_millis)
-        .ok_or_else(|| format!("'{text}' is too long"))
+    number.checked_mul(millis).map(std::time::Duration::from_millis).ok_or_else(|| format!("'{text}' is too long"))
 }
 
 #[cfg(test)]

@@ -189,8 +189,7 @@ impl Engine {
     pub async fn query(&self, sql: &str, options: QueryOptions) -> Result<QueryStream, EngineError> {
         let now = options.now.unwrap_or_else(|| self.clock().now());
         let freshness = TimeDelta::from_std(options.freshness).unwrap_or(TimeDelta::MAX);
-        let query =
-            Arc::new(QueryContext::with_freshness(now, options.timeout, options.max_requests, freshness));
+        let query = Arc::new(QueryContext::with_freshness(now, options.timeout, options.max_requests, freshness));
         let guard = query.cancel.clone().drop_guard();
         let started = Instant::now();
 

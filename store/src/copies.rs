@@ -25,9 +25,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use futures::StreamExt;
-use tripline_engine::copy::{
-    CopyChange, CopyError, CopyId, CopyRows, CopyShape, CopyState, CopyStore, TimeSpan,
-};
+use tripline_engine::copy::{CopyChange, CopyError, CopyId, CopyRows, CopyShape, CopyState, CopyStore, TimeSpan};
 
 use manifest::{Manifest, Segment};
 
@@ -194,8 +192,7 @@ fn apply(place: &Path, id: &CopyId, shape: &CopyShape, change: &CopyChange) -> O
     }
     segments.sort_by_key(|segment| segment.hour);
     let mut manifest = Manifest::new(id, shape, change.covered, segments);
-    manifest.refreshed_at =
-        change.refreshed_at.or_else(|| before.as_ref().and_then(|manifest| manifest.refreshed_at));
+    manifest.refreshed_at = change.refreshed_at.or_else(|| before.as_ref().and_then(|manifest| manifest.refreshed_at));
     manifest.save(place)?;
     manifest.sweep(place)?;
     Ok(manifest.state())

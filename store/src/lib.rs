@@ -17,9 +17,9 @@
 //! - audit rows and events are never changed or removed.
 
 pub mod canonical;
-pub mod copies;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod copies;
 pub mod error;
 pub mod model;
 pub mod sqlite;

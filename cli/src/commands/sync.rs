@@ -18,7 +18,9 @@ pub(crate) async fn run(args: SyncArgs, home: Home) -> Result<(), Failure> {
     let span = match (args.from, args.to) {
         (Some(from), Some(until)) if from < until => Some(TimeSpan { from, until }),
         (None, None) => None,
-        _ => return Err(Failure::usage("--from must be before --to", "tripline sync --from 2026-11-20 --to 2026-11-21")),
+        _ => {
+            return Err(Failure::usage("--from must be before --to", "tripline sync --from 2026-11-20 --to 2026-11-21"));
+        }
     };
     let patience = std::time::Duration::from_secs(args.timeout);
     let synced = copies.sync(args.table.as_deref(), span, &clock, patience).await?;

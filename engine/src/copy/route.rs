@@ -58,8 +58,8 @@ pub(super) fn route(state: &CopyState, kept: Kept, wanted: Wanted) -> Route {
             let settled = covered.until - kept.overlap;
             let recent = state.refreshed_at.is_some_and(|at| wanted.now - at <= wanted.freshness);
             let fresh = recent || (until <= settled && !kept.changes);
-            let older = (wanted.span.from < covered.from)
-                .then_some(TimeSpan { from: wanted.span.from, until: covered.from });
+            let older =
+                (wanted.span.from < covered.from).then_some(TimeSpan { from: wanted.span.from, until: covered.from });
             Missing { newer: (!fresh).then_some(settled.max(oldest)), older }
         }
     };

@@ -16,9 +16,7 @@ use futures::{StreamExt, TryStreamExt};
 use super::route::{Kept, Missing, Route, Wanted, route};
 use super::{CopyChange, CopyError, CopyId, CopyPolicy, CopyShape, CopyState, SharedCopyStore, TimeSpan};
 use crate::constraint::{Bound, ColumnConstraint, Constraints, Predicate};
-use crate::contract::{
-    Capabilities, Operator, PageStream, RemoteTable, RequestPlan, ScanRequest, ScanRun, ScanShape,
-};
+use crate::contract::{Capabilities, Operator, PageStream, RemoteTable, RequestPlan, ScanRequest, ScanRun, ScanShape};
 use crate::error::{ScanError, ScanErrorKind};
 
 /// The first slice of a range; the next ones are longer or shorter by how many rows it had.
@@ -120,8 +118,7 @@ impl CopiedTable {
             let now = run.query.now;
             let state = match (span, state.covered) {
                 (Some(span), Some(covered)) => {
-                    let span =
-                        TimeSpan { from: span.from.max(covered.from), until: span.until.min(covered.until) };
+                    let span = TimeSpan { from: span.from.max(covered.from), until: span.until.min(covered.until) };
                     self.reread(&id, span, covered, run).await?
                 }
                 (_, None) => {
@@ -159,7 +156,8 @@ impl CopiedTable {
         if request.projection.iter().any(|column| self.kept.binary_search(column).is_err()) {
             return Err("it keeps no content and no column that costs calls per row");
         }
-        let span = request.constraints.column(&self.time).and_then(span_of).ok_or("the query has no lower time bound")?;
+        let span =
+            request.constraints.column(&self.time).and_then(span_of).ok_or("the query has no lower time bound")?;
         let promised = request.sort.clone().or_else(|| self.inner.shape(&request.constraints).order);
         if promised.is_some_and(|key| key.column != self.time) {
             return Err("it is not in the order that is asked for");
@@ -182,14 +180,9 @@ impl CopiedTable {
             Ok(asked) => asked,
             Err(reason) => return self.decline(run, reason),
         };
-        let wanted = Wanted {
-            span,
-            now: run.query.now,
-            freshness: run.query.freshness,
-            limited: request.limit.is_some(),
-        };
-        let kept =
-            Kept { window: self.policy.window, overlap: self.policy.overlap, changes: self.changed.is_some() };
+        let wanted =
+            Wanted { span, now: run.query.now, freshness: run.query.freshness, limited: request.limit.is_some() };
+        let kept = Kept { window: self.policy.window, overlap: self.policy.overlap, changes: self.changed.is_some() };
         let state = match self.store.state(&id, &self.shape).await {
             Ok(state) => state,
             Err(error) => return self.decline(run, &error.to_string()),
@@ -385,9 +378,8 @@ impl CopiedTable {
 
     /// The rows of `page` in `span`: a source may send more than it was asked for.
     fn within(&self, page: &RecordBatch, span: TimeSpan) -> Result<RecordBatch, ScanError> {
-        let malformed = |detail: String| {
-            ScanError::new(self.inner.source(), self.inner.name(), ScanErrorKind::Malformed, detail)
-        };
+        let malformed =
+            |detail: String| ScanError::new(self.inner.source(), self.inner.name(), ScanErrorKind::Malformed, detail);
         let times = page
             .column(self.shape.time)
             .as_any()
@@ -460,7 +452,9 @@ fn micros(at: DateTime<Utc>) -> ScalarValue {
 /// The stretch of time that a constraint allows, if it has a beginning.
 fn span_of(constraint: &ColumnConstraint) -> Option<TimeSpan> {
     let instant = |bound: &Bound, after: bool| match bound.value {
-        ScalarValue::TimestampMicrosecond(Some(at), _) => DateTime::from_timestamp_micros(at.saturating_add(i64::from(after))),
+        ScalarValue::TimestampMicrosecond(Some(at), _) => {
+            DateTime::from_timestamp_micros(at.saturating_add(i64::from(after)))
+        }
         _ => None,
     };
     if constraint.values.is_some() {

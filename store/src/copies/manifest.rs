@@ -75,8 +75,7 @@ impl Manifest {
             Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Ok(None),
             text => text?,
         };
-        let manifest: Self =
-            serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        let manifest: Self = serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))?;
         // What another version of Tripline wrote is fetched again.
         Ok((manifest.version == VERSION).then_some(manifest))
     }

@@ -226,7 +226,8 @@ impl House {
     }
 }
 
-const DAY: &str = "SELECT count(*) AS n FROM toy.rows WHERE at >= '2026-11-20T01:00:00Z' AND at < '2026-11-21T12:00:00Z'";
+const DAY: &str =
+    "SELECT count(*) AS n FROM toy.rows WHERE at >= '2026-11-20T01:00:00Z' AND at < '2026-11-21T12:00:00Z'";
 
 #[tokio::test]
 async fn a_second_cycle_costs_only_what_is_new() {
@@ -288,9 +289,7 @@ async fn an_accepted_age_costs_nothing_even_while_the_source_is_down() {
 async fn content_is_not_kept_and_asked_of_the_source() {
     let house = House::new(false);
     house.costs(DAY).await;
-    let (answer, scans) = house
-        .costs("SELECT said FROM toy.rows WHERE at >= '2026-11-20T23:50:00Z'")
-        .await;
+    let (answer, scans) = house.costs("SELECT said FROM toy.rows WHERE at >= '2026-11-20T23:50:00Z'").await;
     assert_eq!((answer.as_str(), scans.len()), (r#"[{"said":"secret 143"}]"#, 1));
     let mut folders = vec![house._folder.path().to_owned()];
     while let Some(folder) = folders.pop() {
@@ -312,8 +311,11 @@ async fn what_needs_little_is_asked_of_the_source() {
     let newest = "SELECT id FROM toy.rows WHERE at >= '2026-11-20T00:00:00Z' ORDER BY at DESC LIMIT 1";
     assert_eq!(house.costs(newest).await, (r#"[{"id":143}]"#.to_owned(), vec![("0..".to_owned(), 144)]));
     house.costs(DAY).await;
-    assert_eq!(house.costs("SELECT id FROM toy.rows WHERE at >= '2026-11-20T05:00:00Z' ORDER BY at LIMIT 1").await,
-        (r#"[{"id":30}]"#.to_owned(), vec![]), "the copy has it all, and answers in either order");
+    assert_eq!(
+        house.costs("SELECT id FROM toy.rows WHERE at >= '2026-11-20T05:00:00Z' ORDER BY at LIMIT 1").await,
+        (r#"[{"id":30}]"#.to_owned(), vec![]),
+        "the copy has it all, and answers in either order"
+    );
     assert_eq!(house.costs("SELECT count(*) AS n FROM toy.rows").await.0, r#"[{"n":144}]"#);
 }
 

@@ -110,9 +110,9 @@ async fn what_is_older_than_the_copy_covers_is_forgotten_and_its_files_are_remov
     let state = folder.apply(&[(3, 130, "c")], None, span(60, 180)).await;
     assert_eq!((state.rows, folder.ids(span(0, 180)).await), (2, vec![3, 2]));
     let place = folder.copies.place(&id());
-    let files = std::fs::read_dir(&place).unwrap().filter(|e| {
-        e.as_ref().unwrap().file_name().to_string_lossy().ends_with(".parquet")
-    });
+    let files = std::fs::read_dir(&place)
+        .unwrap()
+        .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().ends_with(".parquet"));
     assert_eq!(files.count(), 2);
     assert!(place.starts_with(folder.folder.path()), "a key value names no folder");
 }

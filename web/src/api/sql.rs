@@ -14,7 +14,8 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tripline_engine::{
-    CompletenessReport, EngineError, OutputFormat, Param, QueryOptions, QueryResult, RowWriter, json_rows, parse_duration,
+    CompletenessReport, EngineError, OutputFormat, Param, QueryOptions, QueryResult, RowWriter, json_rows,
+    parse_duration,
 };
 
 use crate::auth::Caller;
