@@ -25,7 +25,7 @@ describe("an incident that asks", () => {
     const card = incident(page, "Cost spike: product-copywriter");
     await card.locator(".decision").waitFor();
     assert.equal(await page.locator("#answer").textContent(),
-      "1 open incident, the worst high. 1 decision waits for somebody.");
+      "1 open incident: high. 1 decision waits for you.");
 
     const [stored] = (await here.api("/api/v1/incidents")).body.items;
     const shown = await card.locator("dl.narrative dd").allTextContents();

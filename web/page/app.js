@@ -296,13 +296,13 @@ const down = () => state.sources.filter((source) =>
   source.last_failure_at && source.last_failure_at > (source.last_success_at ?? ""));
 
 /** The first line: how bad is it, and what is wanted from me. */
-function answer(open, pending) {
-  const worst = open[0]?.severity;
+function answer(open, pending, may) {
+  const worst = open.length === 1 ? `: ${open[0].severity}` : `, the worst ${open[0]?.severity}`;
   const looked = state.jobs.map((job) => job.last_run?.finished_at).filter(Boolean).sort().at(-1);
   const wrong = open.length
-    ? `${count(open.length, "open incident")}, the worst ${worst}.`
+    ? `${count(open.length, "open incident")}${worst}.`
     : looked ? "No open incidents." : "No open incidents; no detector has looked yet.";
-  const wanted = pending.length ? ` ${count(pending.length, "decision waits", "decisions wait")} for somebody.` : "";
+  const wanted = pending.length ? ` ${count(pending.length, "decision waits", "decisions wait")} for ${may ? "you" : "an approver"}.` : "";
   const unknown = down().length ? ` Not everything is known: ${down().map((source) => source.name).join(", ")}.` : "";
   return `${wrong}${wanted}${unknown}`;
 }
@@ -327,7 +327,7 @@ function render() {
   const orphans = pending.filter((approval) => !known.has(approval.incident_id));
   const key = (card) => card.incident.id;
 
-  const text = answer(open.map((card) => card.incident), pending);
+  const text = answer(open.map((card) => card.incident), pending, may);
   if ($("answer").textContent !== text) $("answer").textContent = text;
   document.title = open.length ? `(${open.length}) Tripline` : "Tripline";
   place($("down"), down(), (source) => source.name, (source) =>
