@@ -83,7 +83,8 @@ function files() {
       version: attack("version"), dateCreated: iso(deployed), dateReleased: iso(deployed), lastCommit: { id: sha, message },
       _org: "acme-shop", _project: "web",
     }],
-    "slack/channels": [{ id: "C1", name: "incidents", is_channel: true, is_member: true, topic: { value: attack("topic") } }],
+    "slack/channels": [{ id: "C1", name: "incidents", is_channel: true, is_member: true, is_archived: false,
+      is_private: false, topic: { value: attack("topic") } }],
     "slack/messages": [{
       type: "message", user: attack("user"), text: attack("message"), ts: `${(end - 40 * MINUTE) / 1000}.000100`, _channel: "C1",
     }],
