@@ -69,12 +69,19 @@ fn commands(page: &str) -> Vec<Vec<String>> {
             if started.is_empty() && !typed.split_whitespace().any(|word| word == "tripline") {
                 continue;
             }
+            // A list of commands has its explanations in a column of their own.
+            let typed = match typed.split_once("   ") {
+                Some((command, _)) if started.is_empty() && !command.contains(['"', '\'']) => command.trim_end(),
+                _ => typed,
+            };
             started.push_str(typed.strip_suffix('\\').unwrap_or(typed));
             started.push('\n');
             // A quote that is open goes on in the next line.
             let Some(words) = shlex::split(&started).filter(|_| !typed.ends_with('\\')) else { continue };
             started.clear();
-            let is_variable = |word: &&String| word.split_once('=').is_some_and(|(name, _)| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'));
+            let is_variable = |word: &&String| {
+                word.split_once('=').is_some_and(|(name, _)| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
+            };
             let mut words = words.iter().skip_while(is_variable);
             if words.next().is_some_and(|first| first == "tripline") {
                 let ends = |word: &&String| !matches!(word.as_str(), "|" | ">" | "2>" | "&" | "&&" | ";");
