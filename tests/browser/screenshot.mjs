@@ -12,16 +12,12 @@ const here = await world({
 });
 try {
   for (const colorScheme of ["light", "dark"]) {
-    const context = await chrome.newContext({ colorScheme, viewport: { width: 1100, height: 900 }, timezoneId: "UTC" });
+    const context = await chrome.newContext({ colorScheme, viewport: { width: 1100, height: 620 }, timezoneId: "UTC" });
     const { page } = await open(context, here.url);
     await page.locator("button.approve").first().waitFor();
     await page.screenshot({ path: `${folder}page-${colorScheme}.png` });
     await context.close();
   }
-  const phone = await chrome.newContext({ colorScheme: "dark", viewport: { width: 390, height: 844 }, timezoneId: "UTC" });
-  const { page } = await open(phone, here.url);
-  await page.locator("button.approve").first().waitFor();
-  await page.screenshot({ path: `${folder}phone-dark.png` });
 } finally {
   await here.close();
   await chrome.close();
