@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { browser, incident, open, world } from "./world.mjs";
+import { browser, incident, open, PATIENCE, world } from "./world.mjs";
 
 const anchor = ["--anchor", "2026-11-20T18:00:00Z"];
 const ISSUES = /\/repos\/acme-shop\/shopfront\/issues$/;
@@ -119,6 +119,31 @@ test("Reject takes a reason, does nothing, and says who and why", async () => {
     await page.locator("#decided td", { hasText: "known, rolled back by hand" }).waitFor();
     assert.deepEqual(await here.writes("POST", ISSUES), []);
     assert.deepEqual((await here.api("/api/v1/actions?kind=remediation")).body.items, []);
+  } finally {
+    await here.close();
+  }
+});
+
+test("an approval that has expired cannot be pressed any more, and is on the record as expired", async () => {
+  const here = await world({
+    history: ["--scenario", "prompt_drift", ...anchor], clock: "2026-11-20T12:31:00Z",
+    settings: {
+      governance: { approvers: ["dev"], approval_expires_after_seconds: 20 }, schedules: { approval_expiry: "*/5 * * * * *" },
+    },
+  });
+  try {
+    const { page } = await open(await chrome.newContext(), here.url);
+    const decision = page.locator(".decision");
+    await decision.locator("button.approve").waitFor();
+    // The page's own clock is moved ahead; the server's runs on.
+    await page.waitForFunction(() => {
+      state.skew += 60_000;
+      return document.querySelector(".decision .left").textContent === "expired";
+    });
+    assert.equal(await decision.locator("button:enabled.approve, button:enabled.reject").count(), 0);
+    await page.locator("#decided .approval-expired").waitFor({ timeout: 2 * PATIENCE });
+    assert.equal(await decision.count(), 0);
+    assert.deepEqual(await here.writes("POST", ISSUES), []);
   } finally {
     await here.close();
   }
