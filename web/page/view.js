@@ -78,11 +78,10 @@ function fold(key, summary, ...children) {
 
 /** A link when the address is GitHub's (the public one, or the configured host); else its text, which leads nowhere. */
 function github(address, text = address) {
-  let url;
-  try { url = new URL(address); } catch { return text; }
-  const configured = state.sources.find((source) => source.name === "github")?.base_url ?? "";
-  const hosts = ["github.com", configured.startsWith("https://") ? new URL(configured).hostname : ""];
-  if (url.protocol !== "https:" || url.username || !hosts.includes(url.hostname)) return text;
+  const parsed = (text) => { try { return new URL(text); } catch { return null; } };
+  const hosts = ["github.com", parsed(state.sources.find((source) => source.name === "github")?.base_url)?.hostname];
+  const url = parsed(address);
+  if (url?.protocol !== "https:" || url.username || !hosts.includes(url.hostname)) return text;
   return h("a", { href: url.href, rel: "noreferrer noopener", target: "_blank" }, text);
 }
 
