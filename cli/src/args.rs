@@ -326,27 +326,4 @@ fn param(text: &str) -> Result<(String, String), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn times_are_read_in_the_usual_forms_as_utc() {
-        let noon: DateTime<Utc> = "2026-01-31T12:00:00Z".parse().unwrap();
-        for text in ["2026-01-31T12:00:00Z", "2026-01-31T13:00:00+01:00", "2026-01-31T12:00", "2026-01-31 12:00:00"] {
-            assert_eq!(time(text), Ok(noon), "{text}");
-        }
-        assert!(time("yesterday").is_err());
-    }
-
-    #[test]
-    fn a_parameter_may_hold_equals_signs_and_a_dollar_in_its_name() {
-        assert_eq!(param("$a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
-        assert!(param("=x").is_err() && param("x").is_err());
-    }
-}
+mod tests;
