@@ -1,10 +1,16 @@
 //! The approval gate: one decision, whoever and however many press.
 
+use std::future::IntoFuture;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::http::HeaderMap;
 use chrono::Utc;
 use futures::future::join_all;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
+use tokio::net::TcpListener;
 
 use crate::harness::{APPROVER, SIGNING_SECRET, Serve, Site, until};
 use crate::seeded;
@@ -23,12 +29,55 @@ impl Rush {
     }
 }
 
-/// Fifty people press in Slack while fifty requests come in at the API.
+/// A press as Slack signed it, on its way.
+#[derive(Debug, Clone)]
+struct Signed {
+    stamp: String,
+    signature: String,
+    body: String,
+}
+
+impl Signed {
+    async fn arrive(self, serve: &Serve) -> u16 {
+        let request = serve
+            .client
+            .post(format!("{}/api/slack/actions", serve.url))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("x-slack-request-timestamp", self.stamp)
+            .header("x-slack-signature", self.signature)
+            .body(self.body);
+        request.send().await.unwrap().status().as_u16()
+    }
+}
+
+/// Fifty presses on a message that still has its buttons. They are held back, so that all can arrive at once.
+async fn pressed(scene: &seeded::Scene, approval: &Value, buttons: &[&str]) -> Vec<Signed> {
+    let held: Arc<Mutex<Vec<Signed>>> = Arc::default();
+    let kept = Arc::clone(&held);
+    let hold = async move |headers: HeaderMap, body: String| {
+        let header = |name: &str| headers[name].to_str().unwrap().to_owned();
+        let (stamp, signature) = (header("x-slack-request-timestamp"), header("x-slack-signature"));
+        kept.lock().unwrap().push(Signed { stamp, signature, body });
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(axum::serve(listener, Router::new().fallback(hold)).into_future());
+    for press in 0..HALF {
+        let button = format!("tripline_{}", buttons[press % buttons.len()]);
+        assert_eq!(scene.vendors.click_at(&address, APPROVER, approval, &button).await, 200);
+    }
+    server.abort();
+    let signed = held.lock().unwrap().clone();
+    assert_eq!(signed.len(), HALF);
+    signed
+}
+
+/// Fifty presses in Slack arrive while fifty requests come in at the API.
 async fn rush(scene: &seeded::Scene, serve: &Serve, approval: &Value, slack: &[&str], api: &[&str]) -> Rush {
     let id = approval["id"].as_str().unwrap();
-    let presses = (0..HALF).map(|press| async move {
-        let button = format!("tripline_{}", slack[press % slack.len()]);
-        assert_eq!(scene.vendors.click(serve, APPROVER, approval, &button).await, 200, "Slack is always answered");
+    let presses = pressed(scene, approval, slack).await;
+    let presses = presses.into_iter().map(|press| async move {
+        assert_eq!(press.arrive(serve).await, 200, "Slack is always answered");
     });
     let calls = (0..HALF).map(|call| async move {
         let answer = serve.post(&format!("/api/v1/approvals/{id}/{}", api[call % api.len()]), &json!({})).await;
@@ -126,8 +175,8 @@ impl Press<'_> {
     }
 
     async fn send(&self, serve: &Serve) -> u16 {
-        let (body, stamp) = (self.body(), (Utc::now().timestamp() + self.seconds_off).to_string());
-        self.send_as(serve, &body, &stamp).await
+        let stamp = (Utc::now().timestamp() + self.seconds_off).to_string();
+        self.send_as(serve, &self.body(), &stamp).await
     }
 
     async fn send_as(&self, serve: &Serve, body: &str, stamp: &str) -> u16 {
@@ -165,10 +214,10 @@ async fn presses_that_are_forged_stale_replayed_or_unsigned_are_refused_and_on_t
     // One second of room: the stamp is read a moment later than it was written.
     assert_eq!(press(Some(SIGNING_SECRET), 302, "3").send(&serve).await, 403, "from the future");
     assert_eq!(press(None, 0, "4").send(&serve).await, 403, "unsigned");
-    // A body changed after it was signed.
+    // A signature of the right form that is none.
     let honest = press(Some(SIGNING_SECRET), 0, "5");
     let (body, stamp) = (honest.body(), Utc::now().timestamp().to_string());
-    let tampered = serve
+    let invented = serve
         .client
         .post(format!("{}/api/slack/actions", serve.url))
         .header("x-slack-request-timestamp", &stamp)
@@ -177,7 +226,7 @@ async fn presses_that_are_forged_stale_replayed_or_unsigned_are_refused_and_on_t
         .send()
         .await
         .unwrap();
-    assert_eq!(tampered.status(), 403);
+    assert_eq!(invented.status(), 403);
     let id = approval["id"].as_str().unwrap();
     let still = serve.get(&format!("/api/v1/approvals/{id}")).await;
     assert_eq!(still["status"], "pending", "none of them decided anything");
