@@ -39,26 +39,27 @@ fn start(command: Command) -> Result<(), Failure> {
     let _telemetry = telemetry::init(&environment, style).map_err(Failure::new)?;
     // Only fails when another part of the process was faster, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let home = Home::of(environment)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("no threads to run on: {error}")))?;
-    runtime.block_on(run(command, home))
+    runtime.block_on(run(command, environment))
 }
 
-async fn run(command: Command, home: Home) -> Result<(), Failure> {
+async fn run(command: Command, environment: Environment) -> Result<(), Failure> {
+    // The demo and the simulator keep no state, so they need no place for it.
+    let home = move || Home::of(environment);
     match command {
         Command::Demo(args) => commands::demo::run(args).await,
         Command::Simulate(args) => commands::simulate::run(args).await,
-        Command::Detectors(command) => commands::detectors::run(command, &home).await,
-        Command::Seed(args) => commands::seed::run(args, &home).await,
-        Command::Sql(args) => commands::sql::run(args, home).await,
-        Command::Sources(command) => commands::sources::run(command, &home).await,
-        Command::Keys(command) => commands::keys::run(command, &home).await,
-        Command::Audit(command) => commands::audit::run(command, &home).await,
-        Command::Serve(args) => commands::serve::run(args, &home).await,
-        Command::Jobs(command) => commands::jobs::run(command, &home).await,
-        Command::Doctor(args) => commands::doctor::run(args, &home).await,
+        Command::Detectors(command) => commands::detectors::run(command, &home()?).await,
+        Command::Seed(args) => commands::seed::run(args, &home()?).await,
+        Command::Sql(args) => commands::sql::run(args, home()?).await,
+        Command::Sources(command) => commands::sources::run(command, &home()?).await,
+        Command::Keys(command) => commands::keys::run(command, &home()?).await,
+        Command::Audit(command) => commands::audit::run(command, &home()?).await,
+        Command::Serve(args) => commands::serve::run(args, &home()?).await,
+        Command::Jobs(command) => commands::jobs::run(command, &home()?).await,
+        Command::Doctor(args) => commands::doctor::run(args, &home()?).await,
     }
 }
