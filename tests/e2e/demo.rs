@@ -13,14 +13,14 @@ use crate::harness::{PATIENCE, binary};
 async fn demo(args: &[&str]) -> Value {
     let nowhere = TempDir::new().unwrap();
     let mut command = Command::new(binary());
-    command.args(["demo", "--once", "--json"]).args(args);
-    // An environment that points elsewhere must not matter.
-    command.env_clear().env("TRIPLINE_HOME", nowhere.path().join("absent"));
-    command.env("LANGFUSE_BASE_URL", "http://127.0.0.1:1").env("GITHUB_TOKEN", "of somebody").kill_on_drop(true);
+    // An environment that points elsewhere must not matter, and a home is not needed.
+    command.args(["demo", "--once", "--json"]).args(args).env_clear();
+    command.env("LANGFUSE_BASE_URL", "http://127.0.0.1:1").env("GITHUB_TOKEN", "of somebody");
+    command.current_dir(nowhere.path()).kill_on_drop(true);
     let output = tokio::time::timeout(PATIENCE, command.output()).await.unwrap().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
-    assert!(!nowhere.path().join("absent").exists(), "the demo wrote into the caller's home");
+    assert_eq!(nowhere.path().read_dir().unwrap().count(), 0, "the demo wrote where it was called");
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
 }
 

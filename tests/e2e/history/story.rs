@@ -235,7 +235,8 @@ impl Teller<'_> {
         let begun = self.onset + TimeDelta::seconds(20);
         let times = (0..60).map(|_| self.within(begun, self.end)).collect();
         self.fail(99, times, file);
-        let per_hour = (self.story.per_hour * 2.0).max(18.0);
+        // Enough to be seen, and too little to be a cost spike as well.
+        let per_hour = (self.story.per_hour * 1.2).max(18.0);
         for _ in 0..(per_hour * self.story.lasts as f64 / 60.0) as usize {
             let (started, trace) = (self.within(begun, self.end - TimeDelta::seconds(10)), self.hex(32));
             self.call(VICTIM, started, &trace, self.story.cost_usd, true);
