@@ -10,12 +10,12 @@
 mod clicks;
 mod crashes;
 mod demo;
-//mod documents;
+mod documents;
 mod foreign;
 mod harness;
 mod history;
-//mod hostile;
-//mod live;
-//mod missing;
-//mod requests;
+mod hostile;
+mod live;
+mod missing;
+mod requests;
 mod seeded;
