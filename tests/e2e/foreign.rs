@@ -24,14 +24,24 @@ fn story(class: Class) -> Story {
     match class {
         Class::CostSpike => Story { seed: 11, end: "2024-02-29T13:15:00Z", season: 0.7, ..story },
         Class::ErrorCascade => Story {
-            seed: 22, end: "2027-07-04T22:45:00Z", per_hour: 20.0, cost_usd: 0.09, rollout: Rollout::Commits, ..story
+            seed: 22,
+            end: "2027-07-04T22:45:00Z",
+            per_hour: 20.0,
+            cost_usd: 0.09,
+            rollout: Rollout::Commits,
+            ..story
         },
         Class::PromptDrift => {
             Story { seed: 33, end: "2025-12-31T23:30:00Z", weekend: 0.3, rollout: Rollout::Pulls, lasts: 110, ..story }
         }
         Class::AgentLoop => Story { seed: 44, end: "2026-03-29T02:00:00Z", per_hour: 3.0, lasts: 40, ..story },
         Class::SilentToolFailure => Story {
-            seed: 55, end: "2025-06-15T12:00:00Z", season: 0.4, per_hour: 12.0, rollout: Rollout::Releases, ..story
+            seed: 55,
+            end: "2025-06-15T12:00:00Z",
+            season: 0.4,
+            per_hour: 12.0,
+            rollout: Rollout::Releases,
+            ..story
         },
     }
 }

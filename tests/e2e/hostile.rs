@@ -52,7 +52,10 @@ async fn scene(class: Class) -> Scene {
 
 /// Nothing that nobody can see.
 fn assert_visible(text: &str) {
-    let hidden = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let hidden = |c: char| {
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     assert!(!text.contains(hidden), "hidden characters in {text:?}");
 }
 
@@ -169,8 +172,12 @@ async fn inert_everywhere(class: Class) {
     let query = "SELECT filename FROM github.commit_files WHERE sha = $sha";
     serve.post("/api/v1/sql", &json!({"sql": query, "params": {"sha": sha}})).await;
     let requests = vendors.requests().await;
-    assert!(requests.iter().any(|r| r.path.contains("..%2F..%2F..%2Forgs%2Fevil%2Frepos%3Fx=1%23")
-        || r.path.contains("%2E%2E%2F") || r.path.contains("..%2F")), "the commit was asked for");
+    assert!(
+        requests.iter().any(|r| r.path.contains("..%2F..%2F..%2Forgs%2Fevil%2Frepos%3Fx=1%23")
+            || r.path.contains("%2E%2E%2F")
+            || r.path.contains("..%2F")),
+        "the commit was asked for"
+    );
     for request in requests.iter().filter(|request| request.source == "github") {
         let home = format!("/repos/{owner}/{}/", history.account.repo);
         assert!(request.path.starts_with(&home) && !request.path.contains("/../"), "{}", request.path);

@@ -87,8 +87,7 @@ impl Vendors {
 
     /// `tripline simulate --data` in a process of its own.
     pub(crate) async fn simulate(folder: &Path, account: Account, clock: DateTime<Utc>) -> Self {
-        let (child, base) =
-            Site::simulate(&["--data", folder.to_str().unwrap(), "--clock", &text(clock)]).await;
+        let (child, base) = Site::simulate(&["--data", folder.to_str().unwrap(), "--clock", &text(clock)]).await;
         Self { _running: Running::Process(child), base, account, client: client() }
     }
 
