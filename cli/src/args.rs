@@ -100,7 +100,7 @@ pub(crate) struct SimulateArgs {
     /// A bundled scenario; `all` is the five as one history.
     #[arg(long, value_name = "NAME", conflicts_with = "data")]
     pub(crate) scenario: Option<String>,
-    /// Serve vendor-native JSON arrays from DIR/<vendor>/<collection>.json.
+    /// Serve vendor-native JSON arrays from DIR/VENDOR/COLLECTION.json.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// End of a bundled scenario's history; default: now.
@@ -112,7 +112,7 @@ pub(crate) struct SimulateArgs {
     /// Delay of every answer, milliseconds.
     #[arg(long, default_value_t = 0, value_name = "L")]
     pub(crate) latency_ms: u64,
-    /// Misbehave: SOURCE:PATH=FAULT[*TIMES] with status:503, drop, hang, throttle or truncate. Repeatable.
+    /// Misbehave: SOURCE:PATH=FAULT, or FAULT*TIMES, with status:503, drop, hang, throttle or truncate. Repeatable.
     #[arg(long, value_name = "SPEC")]
     pub(crate) fault: Vec<FaultSpec>,
     /// Generation of the Langfuse API.

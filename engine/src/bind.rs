@@ -7,7 +7,7 @@
 //! equality is checked again.
 //!
 //! Must hold: no key is fetched twice; an empty outer side fetches nothing; a scan that is merely *allowed* to bind
-//! falls back to a plain join when the other side turns out to have more than [`OPTIONAL_KEYS`] keys.
+//! falls back to a plain join when the other side turns out to have more than `OPTIONAL_KEYS` keys.
 
 use std::any::Any;
 use std::collections::{HashMap, HashSet};

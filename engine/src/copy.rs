@@ -1,6 +1,6 @@
 //! Local incremental copies of remote tables: a window of rows that was fetched once is not fetched again.
 //!
-//! Owns: when a scan is answered from a copy, what is fetched to bring the copy up to date ([`route`]), and the table
+//! Owns: when a scan is answered from a copy, what is fetched to bring the copy up to date (`route`), and the table
 //! that does both ([`CopiedTable`]). Does not own: how a copy is kept ([`CopyStore`], implemented by the store), nor
 //! which tables have one (settings).
 //!

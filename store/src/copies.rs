@@ -1,7 +1,7 @@
 //! Local copies of remote tables as Parquet files.
 //!
 //! Owns: the folder of copies. A copy is a folder of its own: one file per hour that has rows, newest row first, and a
-//! manifest ([`manifest`]) that says which files count and what they cover. Does not own: when to fetch and what
+//! manifest (`manifest`) that says which files count and what they cover. Does not own: when to fetch and what
 //! (the engine's `copy`).
 //!
 //! Must hold: the manifest is replaced in one step after the files it names are on disk, so a copy is always as it was

@@ -2,7 +2,7 @@
 //!
 //! Owns: when a commit went live, which commits are candidates, and the score. Must hold: the score is a pure function of
 //! what was gathered; it reads no words of messages and no names, only times, ids and file paths (and of a message only
-//! git's own line "This reverts commit <sha>"); every part is in the result with its weight and reason; ties are broken
+//! git's own line "This reverts commit …"); every part is in the result with its weight and reason; ties are broken
 //! by time.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,7 @@
 //! The model narrator: any endpoint that speaks OpenAI's protocol.
 //!
 //! Owns: the request, one retry, and falling back to the template. Must hold: the key is in the Authorization header and
-//! nowhere else; an answer that [`verify`](super::verify) refuses is not used and the reason is recorded.
+//! nowhere else; an answer that [`verify`] refuses is not used and the reason is recorded.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The templates: what is told without any model.
 //!
 //! Owns: the sentences. Must hold: deterministic; under 300 words whatever the vendors wrote; every figure is a value of
-//! the finding, a suspect or the evidence; a suspect below [`LIKELY`](crate::investigate::suspects::LIKELY) is called a
+//! the finding, a suspect or the evidence; a suspect below [`LIKELY`] is called a
 //! lead; unknown sources are named.
 
 use chrono::{DateTime, Utc};

@@ -19,7 +19,10 @@ pub(crate) async fn run(args: SyncArgs, home: Home) -> Result<(), Failure> {
         (Some(from), Some(until)) if from < until => Some(TimeSpan { from, until }),
         (None, None) => None,
         _ => {
-            return Err(Failure::usage("--from must be before --to", "tripline sync --from 2026-11-20 --to 2026-11-21"));
+            return Err(Failure::usage(
+                "--from must be before --to",
+                "tripline sync --from 2026-11-20 --to 2026-11-21",
+            ));
         }
     };
     let patience = std::time::Duration::from_secs(args.timeout);
