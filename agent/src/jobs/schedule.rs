@@ -48,7 +48,8 @@ impl Schedule {
     /// The first instant after `after`; `None` when there is none within the calendar.
     #[must_use]
     pub fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.cron.find_next_occurrence(&after, false).ok()
+        // Instants are whole seconds; croner would carry a fraction over into the next one.
+        self.cron.find_next_occurrence(&after.with_nanosecond(0)?, false).ok()
     }
 
     /// The last instant at or before `at`.
@@ -112,6 +113,19 @@ mod tests {
         assert_eq!(quarter.last_at(at("2026-11-20T10:15:00Z")), Some(at("2026-11-20T10:15:00Z")));
         assert_eq!(quarter.last_at(at("2026-11-20T10:15:00.5Z")), Some(at("2026-11-20T10:15:00Z")));
         assert_eq!(quarter.last_at(at("2026-11-20T10:14:59.999Z")), Some(at("2026-11-20T10:00:00Z")));
+    }
+
+    #[test]
+    fn the_next_instant_is_a_whole_second_whatever_the_time_before_it() {
+        let schedule = Schedule::parse("10 */15 * * * *").unwrap();
+        let tick = at("2026-11-20T10:15:10Z");
+        for before in
+            ["2026-11-20T10:15:09.999999Z", "2026-11-20T10:15:09Z", "2026-11-20T10:00:10Z", "2026-11-20T10:00:10.5Z"]
+        {
+            assert_eq!(schedule.next_after(at(before)), Some(tick), "{before}");
+        }
+        assert_eq!(schedule.next_after(tick), Some(at("2026-11-20T10:30:10Z")));
+        assert_eq!(schedule.next_after(at("2026-11-20T10:15:10.000001Z")), Some(at("2026-11-20T10:30:10Z")));
     }
 
     #[test]
