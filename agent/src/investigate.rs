@@ -16,6 +16,8 @@ pub mod timeline;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use serde_json::Value;
@@ -118,6 +120,7 @@ impl Investigator {
         scope.shas = candidates(&gathered, onset, &settings);
         scope.issue_ids = issues(&gathered, anomaly, onset);
         scope.channels = channels(&gathered, &settings.incident_channels);
+        scope.unknown = unknown_lists(&gathered, &scope);
         gathered.extend(gatherer.run(&second, &scope).await);
 
         let facts = Facts::read(anomaly, onset, &gathered, &settings);
@@ -183,6 +186,21 @@ fn channels(gathered: &[Gathered], wanted: &[String]) -> Vec<String> {
     let named: Vec<String> =
         readable.iter().filter(|name| wanted.iter().any(|w| w.trim_start_matches('#') == *name)).cloned().collect();
     if named.is_empty() { readable } else { named }
+}
+
+/// The lists that are empty because what they are made of is unknown.
+fn unknown_lists(gathered: &[Gathered], scope: &Scope) -> BTreeMap<&'static str, String> {
+    let lists = [
+        ("shas", "commits", &scope.shas),
+        ("issue_ids", "issues", &scope.issue_ids),
+        ("channels", "channels", &scope.channels),
+    ];
+    let failure = |name: &str| {
+        let evidence = gathered.iter().map(|g| &g.evidence).find(|evidence| evidence.name == name)?;
+        (evidence.status == EvidenceStatus::Unknown).then(|| evidence.error.clone().unwrap_or_default())
+    };
+    let empty = lists.into_iter().filter(|(.., list)| list.is_empty());
+    empty.filter_map(|(list, made_of, _)| Some((list, failure(made_of)?))).collect()
 }
 
 /// One gap per source, from the evidence and from judging.

@@ -3,6 +3,8 @@
 //! Owns: binding the incident's values, running, capping rows, and saying why something is unknown. Must hold: content is
 //! digested before anything is kept; one query that fails does not take another down.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join_all;
 use serde_json::{Map, Value};
@@ -43,6 +45,8 @@ pub struct Scope {
     pub issue_ids: Vec<String>,
     /// The channels whose messages are wanted.
     pub channels: Vec<String>,
+    /// Lists that could not be made, by placeholder, and why: what asks for them is unknown, not empty.
+    pub unknown: BTreeMap<&'static str, String>,
 }
 
 impl Scope {
@@ -60,6 +64,7 @@ impl Scope {
             shas: Vec::new(),
             issue_ids: Vec::new(),
             channels: Vec::new(),
+            unknown: BTreeMap::new(),
         }
     }
 
@@ -131,6 +136,10 @@ impl Gatherer<'_> {
         if needs_repository && self.repository.is_none() {
             let reason = format!("{NOT_CONFIGURED}: set GITHUB_OWNER and GITHUB_REPO");
             return unknown(evidence, reason, 0);
+        }
+        let missing = scope.unknown.iter().find(|(list, _)| spec.header.placeholders.contains(**list));
+        if let Some((_, reason)) = missing {
+            return unknown(evidence, reason.clone(), 0);
         }
         let options = QueryOptions {
             params,
