@@ -47,8 +47,8 @@ fn start(command: Command) -> Result<(), Failure> {
 }
 
 async fn run(command: Command, environment: Environment) -> Result<(), Failure> {
-    // The demo and the simulator keep no state, so they need no place for it.
-    let home = move || Home::of(environment);
+    // The demo and the simulator keep nothing: they run without a home.
+    let home = || Home::of(environment);
     match command {
         Command::Demo(args) => commands::demo::run(args).await,
         Command::Simulate(args) => commands::simulate::run(args).await,
