@@ -114,7 +114,10 @@ async fn a_hundred_approvals_at_once_are_one_execution() {
     assert!(rush.claimed() <= 1);
 
     let action = serve.remediation("done").await;
-    assert_eq!(action["attempts"].as_array().map_or_else(|| action["attempts"].as_i64(), |a| Some(a.len() as i64)), Some(1));
+    assert_eq!(
+        action["attempts"].as_array().map_or_else(|| action["attempts"].as_i64(), |a| Some(a.len() as i64)),
+        Some(1)
+    );
     // One press claimed; if it was Slack's, one of the fifty is not told that it came too late.
     let expected = if rush.claimed() == 1 { HALF } else { HALF - 1 };
     until("everybody else to be told", async || (told_too_late(&scene).await == expected).then_some(())).await;
@@ -160,11 +163,8 @@ struct Press<'a> {
 
 impl Press<'_> {
     fn body(&self) -> String {
-        let value = format!(
-            "{}:{}",
-            self.approval["id"].as_str().unwrap(),
-            self.approval["payload_sha256"].as_str().unwrap()
-        );
+        let value =
+            format!("{}:{}", self.approval["id"].as_str().unwrap(), self.approval["payload_sha256"].as_str().unwrap());
         let payload = json!({
             "type": "block_actions",
             "user": {"id": APPROVER},
@@ -280,8 +280,7 @@ async fn a_loop_is_stopped_by_policy_and_its_agent_reads_so() {
     let control = serve.get(&format!("/v1/runs/{trace}/control")).await;
     assert_eq!(control["state"], "kill_requested", "{control}");
     // The id as a UUID, as some SDKs write it.
-    let dashed =
-        [&trace[..8], &trace[8..12], &trace[12..16], &trace[16..20], &trace[20..]].join("-");
+    let dashed = [&trace[..8], &trace[8..12], &trace[12..16], &trace[16..20], &trace[20..]].join("-");
     assert_eq!(serve.get(&format!("/v1/runs/{dashed}/control")).await["state"], "kill_requested");
     let stopped = serve.post(&format!("/v1/runs/{dashed}/control"), &json!({"state": "stopped"})).await;
     assert_eq!(stopped.status, 200, "{stopped:?}");

@@ -24,14 +24,24 @@ fn story(class: Class) -> Story {
     match class {
         Class::CostSpike => Story { seed: 11, end: "2024-02-29T13:15:00Z", season: 0.7, ..story },
         Class::ErrorCascade => Story {
-            seed: 22, end: "2027-07-04T22:45:00Z", per_hour: 20.0, cost_usd: 0.09, rollout: Rollout::Commits, ..story
+            seed: 22,
+            end: "2027-07-04T22:45:00Z",
+            per_hour: 20.0,
+            cost_usd: 0.09,
+            rollout: Rollout::Commits,
+            ..story
         },
         Class::PromptDrift => {
             Story { seed: 33, end: "2025-12-31T23:30:00Z", weekend: 0.3, rollout: Rollout::Pulls, lasts: 110, ..story }
         }
         Class::AgentLoop => Story { seed: 44, end: "2026-03-29T02:00:00Z", per_hour: 3.0, lasts: 40, ..story },
         Class::SilentToolFailure => Story {
-            seed: 55, end: "2025-06-15T12:00:00Z", season: 0.4, per_hour: 12.0, rollout: Rollout::Releases, ..story
+            seed: 55,
+            end: "2025-06-15T12:00:00Z",
+            season: 0.4,
+            per_hour: 12.0,
+            rollout: Rollout::Releases,
+            ..story
         },
     }
 }
@@ -116,4 +126,16 @@ async fn a_foreign_agent_loop_is_judged_rightly_by_any_name() {
 #[tokio::test]
 async fn a_foreign_silent_tool_failure_is_judged_rightly_by_any_name() {
     judged_rightly(Class::SilentToolFailure).await;
+}
+
+#[tokio::test]
+#[ignore = "known: a commit up to two minutes after the first failing output is blamed, as if it were live before it"]
+async fn what_went_live_after_the_first_failing_output_is_not_blamed_for_it() {
+    // No call lies between the onset and a commit a quarter of an hour later, but the first failing output does.
+    let late =
+        Story { seed: 66, end: "2026-09-10T14:00:00Z", per_hour: 20.0, cost_usd: 0.09, ..story(Class::CostSpike) };
+    let late = Story { class: Class::PromptDrift, season: 0.0, rollout: Rollout::Pulls, ..late };
+    let history = tell(late, &Vocabulary::new(0));
+    let culprits: Vec<Option<String>> = judge(&history).await.into_iter().map(|verdict| verdict.culprit).collect();
+    assert_eq!(culprits, [Some(history.culprit)]);
 }

@@ -10,7 +10,7 @@ use tripline_simulator::{Content, DEFAULT_SEED, Scenario, SimulatorOptions, defa
 use crate::harness::{Account, Serve, Site, Vendors, text, until};
 use crate::seeded;
 
-/// Every file below a folder with its bytes, but for what only caches answers.
+/// Every file below a folder with its bytes, but for caches of answers and SQLite's shared memory, which hold nothing.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -24,7 +24,9 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
             }
         }
     }
-    found.retain(|path, _| !path.contains("/cache/"));
+    found.retain(|path, bytes| {
+        !(path.contains("/cache/") || path.ends_with("-shm") || (path.ends_with("-wal") && bytes.is_empty()))
+    });
     found
 }
 
@@ -34,15 +36,20 @@ async fn sql_reads_the_rows_of_the_server_beside_it() {
     let (serve, approval) = scene.asked("error_cascade").await;
     let query = "SELECT i.id AS incident, a.id AS approval, a.status FROM agent.incidents AS i \
                  JOIN agent.approvals AS a ON a.incident_id = i.id";
-    let expected = |status: &str| json!([{"incident": approval["incident_id"], "approval": approval["id"], "status": status}]);
+    let expected =
+        |status: &str| json!([{"incident": approval["incident_id"], "approval": approval["id"], "status": status}]);
     assert_eq!(json!(scene.site.sql(query).await), expected("pending"));
     let id = approval["id"].as_str().unwrap();
     let rejected = serve.post(&format!("/api/v1/approvals/{id}/reject"), &json!({"reason": "not now"})).await;
     assert_eq!(rejected.status, 200, "{rejected:?}");
     assert_eq!(json!(scene.site.sql(query).await), expected("rejected"));
     // Joined with a vendor: the commit that was blamed.
-    let joined = "SELECT i.type, c.sha FROM agent.incidents AS i JOIN github.commits AS c ON c.sha = i.culprit_sha";
-    let rows = scene.site.sql(joined).await;
+    let joined = "SELECT i.type, c.sha FROM agent.incidents AS i JOIN github.commits AS c ON c.sha = i.culprit_sha \
+                  WHERE c.owner = $owner AND c.repo = $repo";
+    let account = scene.vendors.account();
+    let (owner, repo) = (format!("owner={}", account.owner), format!("repo={}", account.repo));
+    let rows = scene.site.run(&["sql", "--format", "json", "--param", &owner, "--param", &repo, joined]).await.json();
+    let rows = rows.as_array().unwrap();
     assert_eq!(rows.len(), 1, "{rows:#?}");
     // Nothing is written by asking, and nothing can be.
     let refused = scene.site.run(&["sql", "DELETE FROM agent.approvals"]).await;
@@ -174,20 +181,25 @@ async fn a_seeded_scenario_is_found_where_it_was_written() {
         let line = seeded.stdout.lines().find(|line| line.starts_with(&format!("seeded {class} ")));
         let line = line.unwrap_or_else(|| panic!("{class}: {seeded:?}"));
         let (entity, time) = line.split_once(" of '").unwrap().1.split_once("' beginning ").unwrap();
-        (entity.to_owned(), DateTime::parse_from_str(time, "%Y-%m-%d %H:%M:%S%.f UTC").map_or_else(
-            |_| time.trim_end_matches(" UTC").replace(' ', "T").parse::<chrono::NaiveDateTime>().unwrap().and_utc(),
-            |time| time.to_utc(),
-        ))
+        (
+            entity.to_owned(),
+            DateTime::parse_from_str(time, "%Y-%m-%d %H:%M:%S%.f UTC").map_or_else(
+                |_| time.trim_end_matches(" UTC").replace(' ', "T").parse::<chrono::NaiveDateTime>().unwrap().and_utc(),
+                |time| time.to_utc(),
+            ),
+        )
     };
     for (class, detector, minutes) in [
         ("SilentToolFailure", "silent_tool_failure", 75),
         ("PromptDrift", "prompt_drift", 100),
         ("AgentLoop", "agent_loop", 20),
         ("CostSpike", "cost_spike", 75),
-        ("ErrorCascade", "error_cascade", 62),
+        ("ErrorCascade", "error_cascade", 70),
     ] {
         let (entity, begun) = begun(class);
-        let found = site.run(&["detectors", "run", detector, "--at", &text(begun + TimeDelta::minutes(minutes)), "--json"]).await;
+        let found = site
+            .run(&["detectors", "run", detector, "--at", &text(begun + TimeDelta::minutes(minutes)), "--json"])
+            .await;
         let found = found.json();
         let entities: Vec<&str> = found.as_array().unwrap().iter().filter_map(|f| f["entity"].as_str()).collect();
         assert_eq!(entities, [entity.as_str()], "{class}: {found:#}");

@@ -94,7 +94,8 @@ async fn a_window_costs_its_pages(langfuse: LangfuseGeneration, most: usize) {
     let asked = shop.ask(&query).await;
     assert_eq!(asked.rows, 120);
     assert!((1..=most).contains(&asked.pages.len()), "{} of 100 pages: {:#?}", asked.pages.len(), asked.pages);
-    let fetched: u64 = asked.report["scans"].as_array().unwrap().iter().map(|scan| scan["rows"].as_u64().unwrap()).sum();
+    let fetched: u64 =
+        asked.report["scans"].as_array().unwrap().iter().map(|scan| scan["rows"].as_u64().unwrap()).sum();
     assert_eq!(fetched, 120, "no row was fetched for nothing: {}", asked.report);
 }
 

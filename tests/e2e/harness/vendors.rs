@@ -39,6 +39,7 @@ pub(crate) struct Request {
     pub(crate) source: String,
     pub(crate) method: String,
     pub(crate) path: String,
+    #[allow(dead_code, reason = "shown when a count is wrong")]
     pub(crate) query: String,
 }
 
@@ -87,8 +88,7 @@ impl Vendors {
 
     /// `tripline simulate --data` in a process of its own.
     pub(crate) async fn simulate(folder: &Path, account: Account, clock: DateTime<Utc>) -> Self {
-        let (child, base) =
-            Site::simulate(&["--data", folder.to_str().unwrap(), "--clock", &text(clock)]).await;
+        let (child, base) = Site::simulate(&["--data", folder.to_str().unwrap(), "--clock", &text(clock)]).await;
         Self { _running: Running::Process(child), base, account, client: client() }
     }
 
