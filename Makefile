@@ -3,7 +3,7 @@
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: demo test check fmt rust-test browser-test bench clean help
+.PHONY: demo test check fmt rust-test browser-test screenshots bench clean help
 
 help: ## Lists the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -26,6 +26,10 @@ rust-test: ## All Rust tests; those in tests/ run the binary.
 browser-test: ## The page in a real Chromium against `tripline demo`.
 	$(CARGO) build -q --bin tripline
 	tests/browser/run
+
+screenshots: ## Takes the pictures of the documentation anew.
+	$(CARGO) build -q --bin tripline
+	tests/browser/run screenshot.mjs
 
 bench: ## Ratios against a stated baseline measured in the same run.
 	$(CARGO) run -q --release -p tripline-bench -- $(ARGS)

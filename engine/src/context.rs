@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,8 @@ pub struct QueryContext {
     pub cancel: CancellationToken,
     /// What the scans did.
     pub report: Arc<ReportBuilder>,
+    /// How old an answer from a local copy may be.
+    pub freshness: TimeDelta,
     requests_left: AtomicU64,
 }
 
@@ -33,14 +35,21 @@ impl QueryContext {
     /// A context that ends `timeout` from now and may send at most `max_requests` HTTP requests.
     #[must_use]
     pub fn new(now: DateTime<Utc>, timeout: Duration, max_requests: u64) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::with_freshness(now, timeout, max_requests, TimeDelta::zero()))
+    }
+
+    /// The same, of a query that accepts answers as old as `freshness`.
+    #[must_use]
+    pub fn with_freshness(now: DateTime<Utc>, timeout: Duration, max_requests: u64, freshness: TimeDelta) -> Self {
+        Self {
             now,
             deadline: Instant::now() + timeout,
             timeout,
             cancel: CancellationToken::new(),
             report: Arc::new(ReportBuilder::default()),
+            freshness,
             requests_left: AtomicU64::new(max_requests),
-        })
+        }
     }
 
     /// Takes one request out of the budget of this query.

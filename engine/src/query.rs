@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::{QueryPlanner, SQLOptions, SessionState};
 use datafusion::logical_expr::LogicalPlan;
@@ -38,6 +38,8 @@ pub struct QueryOptions {
     pub max_requests: u64,
     /// Rows returned at most; more is a truncation stated in the report.
     pub max_rows: Option<usize>,
+    /// How old an answer from a local copy may be.
+    pub freshness: Duration,
 }
 
 impl Default for QueryOptions {
@@ -49,6 +51,7 @@ impl Default for QueryOptions {
             timeout: Duration::from_secs(120),
             max_requests: 10_000,
             max_rows: None,
+            freshness: Duration::ZERO,
         }
     }
 }
@@ -185,7 +188,8 @@ impl Engine {
     /// [`EngineError::Query`] and [`EngineError::ReadOnly`] for the text, [`EngineError::Source`] for a missing key.
     pub async fn query(&self, sql: &str, options: QueryOptions) -> Result<QueryStream, EngineError> {
         let now = options.now.unwrap_or_else(|| self.clock().now());
-        let query = QueryContext::new(now, options.timeout, options.max_requests);
+        let freshness = TimeDelta::from_std(options.freshness).unwrap_or(TimeDelta::MAX);
+        let query = Arc::new(QueryContext::with_freshness(now, options.timeout, options.max_requests, freshness));
         let guard = query.cancel.clone().drop_guard();
         let started = Instant::now();
 

@@ -1,28 +1,27 @@
 // The first page: incidents and approvals, live.
 //
-// Whatever comes from the server is put on the page as text (h() and textContent), never as HTML.
+// Owns: what is shown and the two decisions that can be sent. The answer comes first: what is wrong, since when, why, what
+// can be done about it, and what nobody knows; evidence, suspects and timeline open below.
+//
+// Must hold: whatever comes from the server is put on the page as text (h() and textContent), never as HTML; a card that
+// did not change keeps its elements, so that focus, an open payload and a half-written reason survive what happens live.
+//
 // One tab holds the live stream and tells the others: browsers allow six connections per host, and a stream takes one.
 "use strict";
 
 const KEY = "tripline-key";
 const SLOW_REFRESH_MS = 15_000;
-const state = { session: null, open: new Set(), details: new Map(), reasons: new Map(), busy: new Set(), skew: 0 };
+const state = {
+  session: null, incidents: null, approvals: [], actions: [], sources: [], jobs: [], skew: 0,
+  /** Incidents whose evidence is open, what was fetched for them, and the incident that the address names. */
+  open: new Set(), details: new Map(), linked: null,
+  /** Per approval: the reason that is being written, and whether a decision is under way. */
+  reasons: new Map(), busy: new Set(),
+  /** Keys of the <details> that are open. */
+  unfolded: new Set(),
+};
 
 const $ = (id) => document.getElementById(id);
-
-/** An element with properties and children; text children are text. */
-function h(tag, props = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(props)) {
-    if (name === "onclick" || name === "oninput") element.addEventListener(name.slice(2), value);
-    else if (name === "disabled" || name === "hidden") element[name] = value;
-    else if (value !== null && value !== undefined) element.setAttribute(name, value);
-  }
-  for (const child of children.flat(Infinity)) {
-    if (child !== null && child !== undefined && child !== false) element.append(child);
-  }
-  return element;
-}
 
 class ApiError extends Error {
   constructor(status, body) {
@@ -48,134 +47,124 @@ function post(path, body) {
   return api(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 }
 
-// ---- words ----
+// ---- decisions ----
 
-const severityOrder = { critical: 0, high: 1, medium: 2, info: 3 };
-const title = (name) => name.replaceAll("_", " ").replace(/^./, (c) => c.toUpperCase());
-const money = (usd) => (usd === null || usd === undefined ? "unknown" : `$${usd.toFixed(Math.abs(usd) >= 1 ? 2 : 4)}`);
-const time = (text) => (text ? new Date(text).toLocaleString() : "–");
-const now = () => Date.now() + state.skew;
-
-function ago(text) {
-  if (!text) return "never";
-  const seconds = Math.round((now() - Date.parse(text)) / 1000);
-  if (seconds < 0) return "just now";
-  if (seconds < 90) return `${seconds} s ago`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min ago`;
-  if (seconds < 129_600) return `${Math.round(seconds / 3600)} h ago`;
-  return `${Math.round(seconds / 86_400)} d ago`;
-}
-
-function left(text) {
-  const seconds = Math.floor((Date.parse(text) - now()) / 1000);
-  if (seconds <= 0) return "expired";
-  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60)];
-  return hours ? `${hours} h ${minutes} min left` : minutes ? `${minutes} min ${seconds % 60} s left` : `${seconds} s left`;
-}
-
-const badge = (word, kind) => h("span", { class: `badge ${kind}-${word}` }, word.replaceAll("_", " "));
-
-function fact(label, value) {
-  return [h("dt", {}, label), h("dd", {}, value ?? "–")];
-}
-
-function table(columns, rows, empty) {
-  if (!rows.length) return h("p", { class: "empty" }, empty);
-  return h("table", {},
-    h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, name)))),
-    h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((cell) => h("td", {}, cell ?? "–"))))));
-}
-
-// ---- approvals ----
-
-function approvalCard(approval) {
+async function decide(approval, decision) {
   const { id } = approval;
-  const may = state.session?.approver && !state.busy.has(id);
+  state.busy.add(id);
+  render();
+  try {
+    const body = { payload_sha256: approval.payload_sha256 };
+    if (state.reasons.get(id)) body.reason = state.reasons.get(id);
+    await post(`/api/v1/approvals/${encodeURIComponent(id)}/${decision}`, body);
+    state.reasons.delete(id);
+    showError(null);
+  } catch (error) {
+    showError(error);
+  } finally {
+    state.busy.delete(id);
+    await refresh();
+  }
+}
+
+function approvalBlock({ approval, may, busy }) {
+  const { id } = approval;
   const reason = h("input", {
-    type: "text", maxlength: "1000", placeholder: "reason (optional)", "aria-label": "reason",
+    type: "text", maxlength: "1000", placeholder: "reason (optional)", "aria-label": "reason", "data-focus": `${id}:reason`,
     oninput: (event) => state.reasons.set(id, event.target.value),
   });
   reason.value = state.reasons.get(id) ?? "";
-  const decide = (verb) => async () => {
-    state.busy.add(id);
-    render();
-    try {
-      const body = { payload_sha256: approval.payload_sha256 };
-      if (state.reasons.get(id)) body.reason = state.reasons.get(id);
-      await post(`/api/v1/approvals/${encodeURIComponent(id)}/${verb}`, body);
-      state.reasons.delete(id);
-      showError(null);
-    } catch (error) {
-      showError(error);
-    } finally {
-      state.busy.delete(id);
-      await refresh();
-    }
-  };
-  const label = approval.action_type === "kill_loop" ? "Approve: kill the loop" : "Approve";
-  return h("article", { class: "card" },
-    h("header", {},
-      badge(approval.severity, "severity"),
-      h("strong", {}, `${title(approval.incident_type)}: ${title(approval.action_type)}`),
+  const button = (name, kind, text) => h("button", {
+    type: "button", class: kind, disabled: !may || busy, "data-focus": `${id}:${name}`, onclick: () => decide(approval, name),
+  }, text);
+  return h("div", { class: "decision" },
+    h("p", {}, h("strong", {}, `Shall Tripline ${verb(approval.action_type)}?`), " ",
       h("span", { class: "left", "data-expires": approval.expires_at }, left(approval.expires_at))),
     h("p", {}, approval.summary),
-    h("dl", {}, fact("Target", approval.target), fact("Payload sha256", h("code", {}, approval.payload_sha256)),
-      fact("Evidence sha256", h("code", {}, approval.evidence_sha256 ?? "–"))),
-    h("details", {}, h("summary", {}, "Exact payload"),
-      h("pre", {}, JSON.stringify(approval.payload, null, 2))),
-    h("p", { class: "decide" }, reason,
-      h("button", { class: "approve", disabled: !may, onclick: decide("approve") }, label),
-      h("button", { class: "reject", disabled: !may, onclick: decide("reject") }, "Reject")),
-    state.session?.approver ? null : h("p", { class: "hint" }, "You are not on the list of approvers."));
+    may
+      ? h("p", { class: "decide" }, reason, button("approve", "approve", `Approve: ${verb(approval.action_type)}`),
+        button("reject", "reject", "Reject"))
+      : h("p", { class: "hint" }, state.session?.scopes?.some((scope) => scope === "operate" || scope === "admin")
+        ? "You may read this. Deciding is for those whom governance.approvers lists."
+        : "You may read this. Deciding takes a key with the scope operate, of a person whom governance.approvers lists."),
+    fold(`${id}:payload`, "Exactly what will be done",
+      h("dl", {}, fact("Target", approval.target), fact("Payload sha256", code(approval.payload_sha256)),
+        fact("Evidence sha256", code(approval.evidence_sha256 ?? "–"))),
+      Object.entries(approval.payload).map(([name, value]) => [h("h4", {}, name),
+        h("pre", {}, typeof value === "string" ? value : JSON.stringify(value, null, 2))])));
 }
 
 // ---- incidents ----
 
-function incidentCard(incident) {
+/** What was decided and done about an incident, one line each. */
+function done(approvals, actions) {
+  return [
+    ...approvals.map((approval) => h("li", {}, badge(approval.status, "approval"), ` ${verb(approval.action_type)}`,
+      approval.resolved_by ? `, by ${approval.resolved_by}` : "", approval.reason ? ` (${approval.reason})` : "", " ",
+      approval.resolved_at ? since(approval.resolved_at) : null)),
+    ...actions.map((action) => h("li", {}, badge(action.status, "action"), ` ${verb(action.type)}: `, outcome(action), " ",
+      since(action.updated_at))),
+  ];
+}
+
+const PARTS = [["what_happened", "What happened"], ["likely_cause", "Likely cause"], ["impact", "Impact"],
+  ["recommended_action", "Do now"]];
+
+function incidentCard({ incident, pending, decided, actions, may, busy, open, detail }) {
   const { id } = incident;
-  const open = state.open.has(id);
   const toggle = () => {
     if (state.open.delete(id)) state.details.delete(id);
     else { state.open.add(id); loadDetail(id); }
     render();
   };
-  return h("article", { class: "card", id: `incident-${id}` },
+  const parts = incident.narrative_parts;
+  const culprit = list(incident.suspects).find((suspect) => suspect.sha === incident.culprit_sha);
+  return h("article", { class: `card edge-${incident.severity}`, id: `incident-${id}` },
     h("header", {},
       badge(incident.severity, "severity"),
-      h("button", { class: "link", "aria-expanded": String(open), onclick: toggle },
-        `${title(incident.type)}: ${incident.entity}`),
-      badge(incident.status, "status"),
+      h("h3", {}, `${title(incident.type)}: ${incident.entity}`),
+      incident.status === "open" ? null : badge(incident.status, "status"),
       incident.reopened_count ? h("span", { class: "hint" }, `reopened ${incident.reopened_count}×`) : null,
-      h("span", { class: "left", title: time(incident.opened_at) }, ago(incident.opened_at))),
-    h("p", { class: "narrative" }, incident.narrative ?? incident.description),
-    h("dl", {}, fact("Cost", money(incident.cost_usd)),
-      fact("Culprit", incident.culprit_sha ? h("code", {}, incident.culprit_sha.slice(0, 8)) : "none found"),
-      fact("Windows", String(incident.occurrences)), fact("Narrated by", incident.narrator)),
-    incident.gaps.map((gap) => h("p", { class: "gap" }, `unknown: ${gap.source} — ${gap.reason}`)),
-    open ? incidentDetail(state.details.get(id)) : null);
+      h("span", { class: "left" }, since(incident.opened_at))),
+    list(incident.gaps).map((gap) => h("p", { class: "gap" }, h("strong", {}, "unknown: "), `${gap.source} — ${gap.reason}`)),
+    parts
+      ? h("dl", { class: "narrative" }, PARTS.filter(([name]) => parts[name])
+        .map(([name, label]) => fact(label, parts[name])))
+      : h("p", { class: "narrative" }, incident.narrative ?? `${incident.description}. It is being investigated.`),
+    pending.map((approval) => approvalBlock({ approval, may, busy: busy.includes(approval.id) })),
+    decided.length || actions.length ? h("ul", { class: "done" }, done(decided, actions)) : null,
+    h("p", { class: "facts" },
+      h("span", {}, "Cost ", h("strong", {}, money(incident.cost_usd))),
+      h("span", {}, "Culprit ", incident.culprit_sha
+        ? h("strong", {}, github(culprit?.url, code(incident.culprit_sha.slice(0, 8)))) : "none found"),
+      h("span", {}, `seen in ${count(incident.occurrences, "window")}`),
+      h("span", {}, `narrated by ${incident.narrator ?? "nobody yet"}`)),
+    h("button", { type: "button", class: "link", "aria-expanded": String(open), "data-focus": `${id}:toggle`, onclick: toggle },
+      open ? "Hide evidence, suspects and timeline" : "Evidence, suspects and timeline"),
+    open ? incidentDetail(detail) : null);
 }
 
 function incidentDetail(detail) {
   if (!detail) return h("p", { class: "empty" }, "loading…");
-  const parts = detail.narrative_parts;
-  const list = (value) => (Array.isArray(value) ? value : []);
+  const { id } = detail;
   return h("div", { class: "detail" },
-    parts && [["What happened", parts.what_happened], ["Likely cause", parts.likely_cause], ["Impact", parts.impact],
-      ["Recommended action", parts.recommended_action]].map(([name, text]) => [h("h3", {}, name), h("p", {}, text)]),
-    h("h3", {}, "Suspects"),
-    table(["Suspect", "Score", "What"], list(detail.suspects).map((suspect) => [
-      h("code", {}, String(suspect.sha ?? suspect.id ?? suspect.name ?? "?").slice(0, 12)),
+    h("h4", {}, "Suspects, most likely first"),
+    table(["Commit", "Score", "What", "By", "Why"], list(detail.suspects).map((suspect) => [
+      github(suspect.url, code(String(suspect.sha ?? "?").slice(0, 8))),
       typeof suspect.score === "number" ? suspect.score.toFixed(2) : "–",
-      String(suspect.message ?? suspect.title ?? suspect.summary ?? ""),
-    ]), "none"),
-    h("h3", {}, "Evidence"),
+      suspect.message, suspect.author, list(suspect.parts).map((part) => part.reason).filter(Boolean).join("; "),
+    ]), "No commit comes into question."),
+    h("h4", {}, "Evidence"),
     table(["Query", "Sources", "Answer", "Rows"], detail.evidence.map((item) => [
       item.name, item.sources.join(", "),
       item.status === "unknown" ? h("span", { class: "gap" }, `unknown: ${item.error ?? ""}`) : item.status,
       item.truncated ? `${item.row_count}, not all` : String(item.row_count),
     ]), "none"),
-    h("details", {}, h("summary", {}, "Rows of the evidence"),
-      detail.evidence.map((item) => [h("h4", {}, item.name), h("pre", {}, JSON.stringify(item.rows, null, 2))])));
+    detail.evidence.map((item) => fold(`${id}:evidence:${item.name}`, `${item.name}: ${count(item.row_count, "row")} and SQL`,
+      h("pre", {}, item.sql), h("pre", {}, JSON.stringify(item.params)), h("pre", {}, JSON.stringify(item.rows, null, 2)))),
+    fold(`${id}:timeline`, `Timeline: ${count(list(detail.timeline).length, "entry", "entries")}, newest first`,
+      table(["When", "Source", "What"], [...list(detail.timeline)].reverse().map((entry) => [
+        time(entry.at), `${entry.source} ${entry.kind}`, entry.text]), "empty")));
 }
 
 async function loadDetail(id) {
@@ -191,36 +180,73 @@ async function loadDetail(id) {
 
 function outcome(action) {
   const result = action.result ?? {};
-  return action.error ?? result.url ?? result.state ?? (action.status === "done" ? "done" : "");
+  if (action.status === "unknown") return `${action.error ?? ""} Look whether it happened, then settle it (docs/api.md).`;
+  return action.error ?? (result.url ? github(result.url) : result.state ?? action.status);
+}
+
+/** Sources that failed and have not answered since. */
+const down = () => state.sources.filter((source) =>
+  source.last_failure_at && source.last_failure_at > (source.last_success_at ?? ""));
+
+/** The first line: how bad is it, and what is wanted from me. */
+function answer(open, pending, may) {
+  const worst = open.length === 1 ? `: ${open[0].severity}` : `, the worst ${open[0]?.severity}`;
+  const looked = state.jobs.map((job) => job.last_run?.finished_at).filter(Boolean).sort().at(-1);
+  const wrong = open.length
+    ? `${count(open.length, "open incident")}${worst}.`
+    : looked ? "No open incidents." : "No open incidents; no detector has looked yet.";
+  const wanted = pending.length ? ` ${count(pending.length, "decision waits", "decisions wait")} for ${may ? "you" : "an approver"}.` : "";
+  const unknown = down().length ? ` Not everything is known: ${down().map((source) => source.name).join(", ")}.` : "";
+  return `${wrong}${wanted}${unknown}`;
 }
 
 function render() {
   if (!state.incidents) return;
-  const focused = document.activeElement?.getAttribute("aria-label") === "reason";
+  const may = Boolean(state.session?.approver);
+  const busy = [...state.busy];
   const pending = state.approvals.filter((approval) => approval.status === "pending");
-  const decided = state.approvals.filter((approval) => approval.status !== "pending").slice(0, 20);
-  const incidents = [...state.incidents].sort((a, b) =>
-    (a.status === b.status ? 0 : a.status === "open" ? -1 : 1) ||
-    severityOrder[a.severity] - severityOrder[b.severity] || b.opened_at.localeCompare(a.opened_at));
-  // Somebody is typing: the card stays as it is until they are done.
-  if (!focused) $("approvals").replaceChildren(...pending.map(approvalCard));
-  if (!pending.length) $("approvals").replaceChildren(h("p", { class: "empty" }, "Nothing is waiting."));
-  $("approvals-count").textContent = pending.length || "";
-  $("incidents").replaceChildren(...incidents.map(incidentCard));
-  if (!incidents.length) $("incidents").replaceChildren(h("p", { class: "empty" }, "No incidents."));
-  $("incidents-count").textContent = incidents.filter((incident) => incident.status === "open").length || "";
-  $("actions").replaceChildren(table(["Action", "Status", "Attempts", "Target", "Outcome", "When"],
-    state.actions.map((action) => [title(action.type), badge(action.status, "action"), String(action.attempts),
-      action.target, outcome(action), ago(action.updated_at)]), "Nothing was done yet."));
-  $("decided").replaceChildren(table(["What", "Decision", "By", "Via", "Why", "When"],
-    decided.map((approval) => [`${title(approval.incident_type)}: ${title(approval.action_type)}`,
+  const decided = state.approvals.filter((approval) => approval.status !== "pending");
+  const known = new Set(state.incidents.map((incident) => incident.id));
+  const cards = [...state.incidents].sort((a, b) =>
+    severityOrder[a.severity] - severityOrder[b.severity] || b.opened_at.localeCompare(a.opened_at)).map((incident) => {
+    const of = (items) => items.filter((item) => item.incident_id === incident.id);
+    const open = state.open.has(incident.id);
+    return { incident, pending: of(pending), decided: of(decided), actions: of(state.actions), may, open,
+      busy: busy.filter((id) => of(pending).some((approval) => approval.id === id)),
+      detail: open ? state.details.get(incident.id) : undefined };
+  });
+  const open = cards.filter((card) => card.incident.status === "open");
+  const resolved = cards.filter((card) => card.incident.status !== "open");
+  const orphans = pending.filter((approval) => !known.has(approval.incident_id));
+  const key = (card) => card.incident.id;
+
+  const text = answer(open.map((card) => card.incident), pending, may);
+  if ($("answer").textContent !== text) $("answer").textContent = text;
+  document.title = open.length ? `(${open.length}) Tripline` : "Tripline";
+  place($("down"), down(), (source) => source.name, (source) =>
+    h("p", { class: "gap" }, h("strong", {}, `unknown: ${source.name} `), `does not answer: ${source.last_failure}`));
+  $("orphans-section").hidden = !orphans.length;
+  place($("orphans"), orphans.map((approval) => ({ approval, may, busy: busy.includes(approval.id) })),
+    (item) => item.approval.id, (item) => h("article", { class: "card" }, approvalBlock(item)));
+  if (open.length) place($("incidents"), open, key, incidentCard);
+  else place($("incidents"), ["none"], (item) => item, () => h("p", { class: "empty" }, "None."));
+  $("resolved-section").hidden = !resolved.length;
+  place($("resolved"), resolved, key, incidentCard);
+
+  const one = (id, item, make) => place($(id), [item], () => id, make);
+  one("actions", state.actions, (actions) => table(["Action", "Status", "Attempts", "Target", "Outcome", "When"],
+    actions.map((action) => [title(action.type), badge(action.status, "action"), String(action.attempts),
+      action.target, outcome(action), since(action.updated_at)]), "Nothing was done yet."));
+  one("decided", decided.slice(0, 20), (decided) => table(["What", "Decision", "By", "Via", "Why", "When"],
+    decided.map((approval) => [`${title(approval.incident_type)}: ${verb(approval.action_type)}`,
       badge(approval.status, "approval"), approval.resolved_by, approval.resolved_via, approval.reason,
-      ago(approval.resolved_at)]), "No decisions yet."));
-  $("sources").replaceChildren(table(["Source", "Status", "Last answer", "Last failure"],
-    (state.sources ?? []).map((source) => [source.name, source.status, ago(source.last_success_at),
-      source.last_failure ? `${source.last_failure} (${ago(source.last_failure_at)})` : "none"]), "No sources."));
-  $("jobs").replaceChildren(table(["Job", "Last run", "Status", "Next"],
-    (state.jobs ?? []).map((job) => [job.name, ago(job.last_run?.started_at),
+      approval.resolved_at ? since(approval.resolved_at) : "–"]), "No decisions yet."));
+  one("sources", state.sources, (sources) => table(["Source", "Status", "Last answer", "Last failure"],
+    sources.map((source) => [source.name, source.status,
+      source.last_success_at ? since(source.last_success_at) : "never",
+      source.last_failure ? [`${source.last_failure} `, since(source.last_failure_at)] : "none"]), "No sources."));
+  one("jobs", state.jobs, (jobs) => table(["Job", "Last run", "Status", "Next"],
+    jobs.map((job) => [job.name, job.last_run ? since(job.last_run.started_at) : "never",
       job.last_run ? h("span", { title: job.last_run.error ?? "" }, badge(job.last_run.status, "job")) : "–",
       job.next_due_at ? time(job.next_due_at) : "–"]), "No jobs."));
 }
@@ -230,16 +256,27 @@ function showError(error) {
   $("error").textContent = error ? error.message : "";
 }
 
+let unreachable = false;
 async function refresh() {
   try {
     const [incidents, approvals, actions] = await Promise.all([
       api("/api/v1/incidents?limit=50"), api("/api/v1/approvals?limit=100"),
       api("/api/v1/actions?kind=remediation&limit=50")]);
-    Object.assign(state, { incidents: incidents.items, approvals: approvals.items, actions: actions.items });
-    await Promise.all([...state.open].map(loadDetail));
+    const items = incidents.items;
+    // The address names an incident, which may be older than the listing goes.
+    if (state.linked && !items.some((incident) => incident.id === state.linked)) {
+      const linked = await api(`/api/v1/incidents/${encodeURIComponent(state.linked)}`).catch(() => null);
+      if (linked) items.push(linked);
+    }
+    Object.assign(state, { incidents: items, approvals: approvals.items, actions: actions.items });
+    // An error of a decision stays until the next one.
+    if (unreachable) showError(null);
+    unreachable = false;
     render();
+    await Promise.all([...state.open].map(loadDetail));
   } catch (error) {
     if (error.status === 401) return askForKey(error);
+    unreachable = true;
     showError(error);
   }
 }
@@ -247,6 +284,7 @@ async function refresh() {
 async function refreshSlow() {
   try {
     const [session, jobs, sources] = await Promise.all([
+      // Jobs and sources belong to the installation: a key of another project does not see them.
       api("/api/v1/session"), api("/api/v1/jobs").catch(() => ({ items: [] })),
       api("/api/v1/sources").catch(() => ({ items: [] }))]);
     state.skew = Date.parse(session.now) - Date.now();
@@ -268,8 +306,11 @@ function refreshSoon() {
 const channel = "BroadcastChannel" in window ? new BroadcastChannel("tripline") : null;
 if (channel) channel.onmessage = (message) => onLive(message.data);
 
+let live = null;
 function onLive(message) {
-  if (message === "change") refreshSoon();
+  // What happened while the stream was lost was not told.
+  if (message === "change" || (message === "live" && live === "lost")) refreshSoon();
+  live = message;
   const words = { change: "live", live: "live", lost: "reconnecting…" };
   $("live").textContent = words[message] ?? message;
   $("live").className = message === "lost" ? "live lost" : "live on";
@@ -306,7 +347,7 @@ async function lead() {
 function follow() {
   // Without locks (an address that is neither https nor this machine) tabs cannot agree on one: each asks now and then.
   if (navigator.locks && channel) navigator.locks.request("tripline-stream", lead);
-  else { onLive("live"); setInterval(refreshSoon, 5000); }
+  else setInterval(refreshSoon, 5000);
   onLive("live");
 }
 
@@ -337,15 +378,24 @@ async function start() {
   $("key-form").hidden = true;
   $("main").hidden = false;
   const linked = /^#incident=([A-Za-z0-9-]{1,64})$/.exec(location.hash)?.[1];
-  if (linked) state.open.add(linked);
-  await Promise.all([refresh(), refreshSlow()]);
+  if (linked) {
+    state.linked = linked;
+    state.open.add(linked);
+  }
+  await refreshSlow();
+  await refresh();
   if (linked) document.getElementById(`incident-${linked}`)?.scrollIntoView();
   if (started) return;
   started = true;
   follow();
   setInterval(refreshSlow, SLOW_REFRESH_MS);
   setInterval(() => {
-    for (const element of document.querySelectorAll("[data-expires]")) element.textContent = left(element.dataset.expires);
+    for (const element of document.querySelectorAll("[data-expires]")) {
+      element.textContent = left(element.dataset.expires);
+      if (element.textContent !== "expired") continue;
+      for (const button of element.closest(".decision").querySelectorAll(".decide button")) button.disabled = true;
+    }
+    for (const element of document.querySelectorAll("[data-ago]")) element.textContent = ago(element.dataset.ago);
   }, 1000);
 }
 

@@ -1,10 +1,11 @@
-//! The first page: incidents and approvals, live. Three files, served from the binary; no build, nothing from elsewhere.
+//! The first page: incidents and approvals, live. Four files, served from the binary; no build, nothing from elsewhere.
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 const INDEX: &str = include_str!("../page/index.html");
 const SCRIPT: &str = include_str!("../page/app.js");
+const VIEW: &str = include_str!("../page/view.js");
 const STYLE: &str = include_str!("../page/app.css");
 
 fn file(content_type: &'static str, text: &'static str) -> Response {
@@ -17,6 +18,10 @@ pub(crate) async fn index() -> Response {
 
 pub(crate) async fn script() -> Response {
     file("text/javascript; charset=utf-8", SCRIPT)
+}
+
+pub(crate) async fn view() -> Response {
+    file("text/javascript; charset=utf-8", VIEW)
 }
 
 pub(crate) async fn style() -> Response {

@@ -59,6 +59,7 @@ fn endpoints() -> Vec<Endpoint> {
     vec![
         get_("/", Access::Public, get(page::index)),
         get_("/page/app.js", Access::Public, get(page::script)),
+        get_("/page/view.js", Access::Public, get(page::view)),
         get_("/page/app.css", Access::Public, get(page::style)),
         get_("/healthz", Access::Public, get(api::health::health)),
         get_("/health", Access::Public, get(api::health::health)),

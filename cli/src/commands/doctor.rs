@@ -84,6 +84,11 @@ pub(crate) async fn run(args: DoctorArgs, home: &Home) -> Result<(), Failure> {
     if let (false, Ok(settings)) = (args.offline, &settings) {
         checks.extend(probe(&destinations, &settings.governance).await);
     }
+    if let Ok(settings) = &settings
+        && settings.governance.public_base().is_none()
+    {
+        found.off("Slack Request URL", "set TRIPLINE_PUBLIC_URL to where Slack reaches Tripline, to have it checked");
+    }
     for check in checks {
         match check.ok {
             true => found.good(check.name, &check.detail),

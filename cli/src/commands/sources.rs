@@ -73,11 +73,11 @@ fn describe(connectors: &Connectors, name: &str) -> Result<(), Failure> {
         return Err(Failure::new(format!("{source_name} has no table '{table_name}'"))
             .hint(format!("its tables: {}", known.join(", "))));
     };
-    describe_table(table.as_ref());
+    describe_table(source, table.as_ref());
     Ok(())
 }
 
-fn describe_table(table: &dyn RemoteTable) {
+fn describe_table(source: &Source, table: &dyn RemoteTable) {
     let capabilities = table.capabilities();
     terminal::line(&format!("{}.{}: {}", table.source(), table.name(), capabilities.description));
     terminal::line(&capabilities.guide);
@@ -88,19 +88,29 @@ fn describe_table(table: &dyn RemoteTable) {
     if let Some(order) = &capabilities.natural_order {
         terminal::line(&format!("Rows come in order of {order}."));
     }
+    let rows = column_rows(source, table);
+    terminal::line(&terminal::table(&["column", "type", "pushed filters", "what it is"], rows));
+    terminal::line("~ the vendor returns more than matches; Tripline filters again.");
+}
+
+/// Name, type, pushed filters and meaning of each column.
+fn column_rows(source: &Source, table: &dyn RemoteTable) -> Vec<Vec<String>> {
+    let spec = source.spec().table(table.name());
+    let about = |name: &str| {
+        let column = spec.and_then(|spec| spec.columns.iter().find(|column| column.name == name));
+        column.map(|column| column.about.clone()).unwrap_or_default()
+    };
+    let filters = &table.capabilities().filters;
     let schema = table.schema();
     let rows = schema.fields().iter().map(|field| {
-        let filters: Vec<String> = capabilities
-            .filters
+        let pushed: Vec<String> = filters
             .iter()
-            .filter(|f| f.column == *field.name())
-            .map(|f| format!("{}{}", f.operator.sql(), if f.exact { "" } else { "~" }))
+            .filter(|filter| filter.column == *field.name())
+            .map(|filter| format!("{}{}", filter.operator.sql(), if filter.exact { "" } else { "~" }))
             .collect();
-        let about = field.metadata().get("description").cloned().unwrap_or_default();
-        vec![field.name().clone(), field.data_type().to_string(), filters.join(" "), about]
+        vec![field.name().clone(), field.data_type().to_string(), pushed.join(" "), about(field.name())]
     });
-    terminal::line(&terminal::table(&["column", "type", "pushed filters", "what it is"], rows.collect()));
-    terminal::line("~ the vendor returns more than matches; Tripline filters again.");
+    rows.collect()
 }
 
 fn lint(files: &[std::path::PathBuf]) -> Result<(), Failure> {
@@ -137,4 +147,38 @@ async fn test(connectors: &Connectors, only: Option<&str>) -> Result<(), Failure
         }
     }
     if failed.is_empty() { Ok(()) } else { Err(Failure::new(format!("no answer from {}", failed.join(", ")))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use tripline_connectors::ConnectorOptions;
+    use tripline_engine::Environment;
+
+    use super::*;
+
+    #[test]
+    fn every_column_of_a_bundled_source_says_what_it_is() {
+        let connectors = Connectors::load(&ConnectorOptions {
+            environment: &Environment::of([("X", String::new())]),
+            sources_dir: None,
+            cache_dir: None,
+            clock: clock(None),
+            retry_seed: 1,
+        });
+        let mut columns = 0;
+        for source in connectors.sources() {
+            for table in source.tables() {
+                for row in column_rows(source, table.as_ref()) {
+                    assert!(
+                        row.iter().skip(3).all(|about| !about.is_empty()),
+                        "{}.{} {row:?}",
+                        source.name(),
+                        table.name()
+                    );
+                    columns += 1;
+                }
+            }
+        }
+        assert!(columns > 100, "only {columns} columns were looked at");
+    }
 }

@@ -78,7 +78,7 @@ async fn every_endpoint_answers_exactly_the_keys_it_is_for() {
         }
     }
     public.sort_unstable();
-    assert_eq!(public, ["/", "/api/health", "/health", "/healthz", "/page/app.css", "/page/app.js"]);
+    assert_eq!(public, ["/", "/api/health", "/health", "/healthz", "/page/app.css", "/page/app.js", "/page/view.js"]);
 }
 
 #[tokio::test]

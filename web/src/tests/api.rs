@@ -340,7 +340,7 @@ async fn the_server_says_whether_it_can_work() {
 async fn the_page_takes_nothing_from_elsewhere_and_shows_text_as_text() {
     let site = Site::new().await;
     let mut whole = String::new();
-    for path in ["/", "/page/app.js", "/page/app.css"] {
+    for path in ["/", "/page/app.js", "/page/view.js", "/page/app.css"] {
         let response = site.client.get(site.url(path)).send().await.unwrap();
         let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
         assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");

@@ -1,0 +1,210 @@
+// Deciding on the page: what is shown, what one press does, and what a second tab sees of it.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { browser, incident, open, PATIENCE, world } from "./world.mjs";
+
+const anchor = ["--anchor", "2026-11-20T18:00:00Z"];
+const ISSUES = /\/repos\/acme-shop\/shopfront\/issues$/;
+
+let chrome;
+before(async () => { chrome = await browser(); });
+after(async () => { await chrome?.close(); });
+
+describe("an incident that asks", () => {
+  let here;
+  let context;
+  before(async () => {
+    here = await world({ history: ["--scenario", "cost_spike", ...anchor], clock: "2026-11-20T16:31:00Z" });
+    context = await chrome.newContext();
+  });
+  after(async () => { await here?.close(); });
+
+  test("the answer comes first: what, why, how bad, what to do, and that somebody must decide", async () => {
+    const { page, seen } = await open(context, here.url);
+    const card = incident(page, "Cost spike: product-copywriter");
+    await card.locator(".decision").waitFor();
+    assert.equal(await page.locator("#answer").textContent(),
+      "1 open incident: high. 1 decision waits for you.");
+
+    const [stored] = (await here.api("/api/v1/incidents")).body.items;
+    const shown = await card.locator("dl.narrative dd").allTextContents();
+    const parts = stored.narrative_parts;
+    assert.deepEqual(shown, [parts.what_happened, parts.likely_cause, parts.impact, parts.recommended_action]);
+    assert.match(shown[1], new RegExp(stored.culprit_sha.slice(0, 8)));
+    const culprit = card.locator(".facts a");
+    assert.equal(await culprit.textContent(), stored.culprit_sha.slice(0, 8));
+    assert.equal(await culprit.getAttribute("href"), `https://github.com/acme-shop/shopfront/commit/${stored.culprit_sha}`);
+    assert.deepEqual(seen.errors, []);
+    await page.close();
+  });
+
+  test("suspects with their reasons, every piece of evidence with its rows and SQL, and the timeline are one press away", async () => {
+    const { page } = await open(context, here.url);
+    const card = incident(page, "Cost spike");
+    await card.getByRole("button", { name: "Evidence, suspects and timeline" }).click();
+    const [{ id }] = (await here.api("/api/v1/incidents")).body.items;
+    const stored = (await here.api(`/api/v1/incidents/${id}`)).body;
+
+    await card.locator(".detail").getByText(stored.suspects[0].parts[0].reason).first().waitFor();
+    for (const evidence of stored.evidence) {
+      await card.locator("td", { hasText: new RegExp(`^${evidence.name}$`) }).waitFor();
+    }
+    const calls = stored.evidence.find((evidence) => evidence.name === "calls");
+    await card.locator("summary", { hasText: `calls: ${calls.row_count} rows and SQL` }).click();
+    const [sql, , rows] = await card.locator("details[open] pre").allTextContents();
+    assert.equal(sql, calls.sql);
+    assert.deepEqual(JSON.parse(rows), calls.rows);
+    await card.locator("summary", { hasText: `Timeline: ${stored.timeline.length} entries` }).click();
+    await card.locator("details[open] td", { hasText: stored.timeline.at(-1).text }).first().waitFor();
+    await page.close();
+  });
+
+  test("the payload that is shown is the payload that would be executed, with its hash", async () => {
+    const { page } = await open(context, here.url);
+    const [approval] = (await here.api("/api/v1/approvals")).body.items;
+    const decision = page.locator(".decision");
+    await decision.locator("summary").click();
+    const texts = await decision.locator("pre").allTextContents();
+    assert.ok(texts.includes(approval.payload.body), "the body of the issue is shown letter by letter");
+    assert.ok(texts.includes(approval.payload.title));
+    await decision.getByText(approval.payload_sha256).waitFor();
+    await page.close();
+  });
+
+  test("an open payload, a half-written reason and the focus survive what happens live", async () => {
+    const { page } = await open(context, here.url);
+    const decision = page.locator(".decision");
+    await decision.locator("summary").click();
+    await decision.getByLabel("reason").fill("half a thou");
+    // As if another window had added to the cost: the card is drawn anew.
+    const card = incident(page, "Cost spike");
+    await page.evaluate(() => { state.incidents[0].cost_usd = 1234.5; render(); });
+    await card.locator(".facts", { hasText: "$1234.50" }).waitFor();
+    assert.equal(await decision.getByLabel("reason").inputValue(), "half a thou");
+    assert.equal(await page.evaluate(() => document.activeElement.getAttribute("aria-label")), "reason");
+    assert.equal(await decision.locator("details").evaluate((element) => element.open), true);
+    await page.close();
+  });
+
+  test("Approve executes once, however often it is pressed, and a second tab sees it without a reload", async () => {
+    const { page: first } = await open(context, here.url);
+    const { page: second } = await open(context, here.url);
+    await second.locator(".decision").waitFor();
+    await first.locator("button.approve").dblclick();
+
+    for (const page of [first, second]) {
+      const card = incident(page, "Cost spike");
+      await card.locator(".done", { hasText: "approved open a GitHub issue, by dev" }).waitFor();
+      await card.locator(".done a[href^='https://github.com/acme-shop/shopfront/issues/']").waitFor();
+      assert.equal(await page.locator(".decision").count(), 0);
+      assert.equal(await page.evaluate(() => window.sameDocument), true);
+    }
+    assert.equal((await here.writes("POST", ISSUES)).length, 1);
+    const actions = (await here.api("/api/v1/actions?kind=remediation")).body.items;
+    assert.deepEqual(actions.map((action) => [action.status, action.attempts]), [["done", 1]]);
+    await first.close();
+    await second.close();
+  });
+});
+
+test("Reject takes a reason, does nothing, and says who and why", async () => {
+  const here = await world({ history: ["--scenario", "prompt_drift", ...anchor], clock: "2026-11-20T12:31:00Z" });
+  try {
+    const { page } = await open(await chrome.newContext(), here.url);
+    const card = incident(page, "Prompt drift: support-reply");
+    await card.getByLabel("reason").fill("known, rolled back by hand");
+    await card.getByRole("button", { name: "Reject" }).click();
+    await card.locator(".done", { hasText: "rejected open a GitHub issue, by dev (known, rolled back by hand)" }).waitFor();
+    await page.locator("#decided td", { hasText: "known, rolled back by hand" }).waitFor();
+    assert.deepEqual(await here.writes("POST", ISSUES), []);
+    assert.deepEqual((await here.api("/api/v1/actions?kind=remediation")).body.items, []);
+  } finally {
+    await here.close();
+  }
+});
+
+test("an approval that has expired cannot be pressed any more, and is on the record as expired", async () => {
+  const here = await world({
+    history: ["--scenario", "prompt_drift", ...anchor], clock: "2026-11-20T12:31:00Z",
+    settings: {
+      governance: { approvers: ["dev"], approval_expires_after_seconds: 20 }, schedules: { approval_expiry: "*/5 * * * * *" },
+    },
+  });
+  try {
+    const { page } = await open(await chrome.newContext(), here.url);
+    const decision = page.locator(".decision");
+    await decision.locator("button.approve").waitFor();
+    // The page's own clock is moved ahead; the server's runs on.
+    await page.waitForFunction(() => {
+      state.skew += 60_000;
+      return document.querySelector(".decision .left").textContent === "expired";
+    });
+    assert.equal(await decision.locator("button:enabled.approve, button:enabled.reject").count(), 0);
+    await page.locator("#decided .approval-expired").waitFor({ timeout: 2 * PATIENCE });
+    assert.equal(await decision.count(), 0);
+    assert.deepEqual(await here.writes("POST", ISSUES), []);
+  } finally {
+    await here.close();
+  }
+});
+
+test("a loop is killed on the page, and only the agent's own word makes it stopped", async () => {
+  // The vendors show less than the server's time: fewer than 20 generations, which asks.
+  const here = await world({
+    history: ["--scenario", "agent_loop", ...anchor], clock: "2026-11-20T12:34:30Z", now: "2026-11-20T12:45:30Z",
+  });
+  try {
+    const { page } = await open(await chrome.newContext(), here.url);
+    const card = incident(page, "Agent loop");
+    await card.getByRole("button", { name: "Approve: kill the loop" }).click();
+    await card.locator(".done", { hasText: "requested" }).waitFor();
+    const [{ entity }] = (await here.api("/api/v1/incidents")).body.items;
+    assert.equal((await here.api(`/v1/runs/${entity}/control`)).body.state, "kill_requested");
+
+    await here.api(`/v1/runs/${entity}/control`, {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ state: "stopped" }),
+    });
+    await card.locator(".done .action-done").waitFor();
+  } finally {
+    await here.close();
+  }
+});
+
+test("everything can be reached and decided with the keyboard alone", async () => {
+  const here = await world({ history: ["--scenario", "prompt_drift", ...anchor], clock: "2026-11-20T12:31:00Z" });
+  try {
+    const { page } = await open(await chrome.newContext(), here.url);
+    await page.locator("button.approve").waitFor();
+    const focused = () => page.evaluate(() => document.activeElement.textContent || document.activeElement.getAttribute("aria-label"));
+    const tabTo = async (text) => {
+      for (let presses = 0; presses < 40; presses += 1) {
+        await page.keyboard.press("Tab");
+        if ((await focused())?.includes(text)) {
+          const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+          assert.notEqual(outline, "none", `${text} has the focus and does not show it`);
+          return;
+        }
+      }
+      assert.fail(`${text} cannot be reached by Tab`);
+    };
+    await tabTo("reason");
+    await page.keyboard.type("by keyboard");
+    await tabTo("Approve: open a GitHub issue");
+    await tabTo("Reject");
+    await tabTo("Exactly what will be done");
+    await page.keyboard.press("Enter");
+    assert.equal(await page.locator(".decision details").evaluate((element) => element.open), true);
+    await tabTo("Evidence, suspects and timeline");
+    await page.keyboard.press("Enter");
+    await page.locator(".detail").waitFor();
+    assert.match(await focused(), /Hide evidence/, "the focus stays on the button that was pressed");
+
+    await page.locator("button.approve").focus();
+    await page.keyboard.press("Enter");
+    await page.locator(".done", { hasText: "(by keyboard)" }).waitFor();
+    assert.match(await focused(), /Hide evidence/, "the focus stays in the card whose button went away");
+  } finally {
+    await here.close();
+  }
+});
