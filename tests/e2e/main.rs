@@ -7,6 +7,8 @@
 //!
 //! The binary is the one beside this test executable (`cargo build --bin tripline`), or what `TRIPLINE_BIN` names.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at once")]
+
 mod clicks;
 mod crashes;
 mod demo;

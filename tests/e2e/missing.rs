@@ -41,6 +41,7 @@ async fn a_detector_whose_source_is_down_reports_a_gap_and_its_window_is_judged_
     let serve = scene.again(6).await;
     let incident = serve.incident("error_cascade").await;
     assert_eq!(incident["gaps"], Value::Array(Vec::new()), "{incident}");
+    serve.judged().await;
     let judged = runs(&serve, "error_cascade").await;
     assert_eq!(judged[1..], [(missed[0].0.clone(), "ok".to_owned())], "the same window, once more: {judged:?}");
 }

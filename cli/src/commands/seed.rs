@@ -20,6 +20,11 @@ use crate::args::SeedArgs;
 use crate::failure::Failure;
 use crate::terminal;
 
+/// Variables that name a vendor's base URL, and where it is without them.
+type Place = (&'static [&'static str], &'static str);
+const LANGFUSE: Place = (&["LANGFUSE_BASE_URL", "LANGFUSE_HOST"], "https://cloud.langfuse.com");
+const SENTRY: Place = (&["SENTRY_BASE_URL"], "https://sentry.io");
+const SLACK: Place = (&["SLACK_API_URL"], "https://slack.com/api");
 /// Items per ingestion request.
 const BATCH: usize = 100;
 /// Tries per request while a vendor asks to slow down.
@@ -37,6 +42,10 @@ pub(crate) async fn run(args: SeedArgs, home: &Home) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::new(error.to_string()))?;
     let seeder = Seeder { client, environment: &home.environment, yes: args.yes };
+    // All of it may be written, or none of it is.
+    for (names, default) in [LANGFUSE, SENTRY, SLACK] {
+        seeder.base(names, default)?;
+    }
     seeder.langfuse(&data).await?;
     seeder.sentry(&data).await?;
     seeder.slack(&data, now).await?;
@@ -120,7 +129,7 @@ impl Seeder<'_> {
     }
 
     async fn langfuse(&self, data: &Dataset) -> Result<(), Failure> {
-        let base = self.base(&["LANGFUSE_BASE_URL", "LANGFUSE_HOST"], "https://cloud.langfuse.com")?;
+        let base = self.base(LANGFUSE.0, LANGFUSE.1)?;
         let (public, secret) = (self.variable(&["LANGFUSE_PUBLIC_KEY"])?, self.variable(&["LANGFUSE_SECRET_KEY"])?);
         let url = format!("{}/api/public/ingestion", base.as_str().trim_end_matches('/'));
         let events: Vec<Value> = data
@@ -149,7 +158,7 @@ impl Seeder<'_> {
     }
 
     async fn sentry(&self, data: &Dataset) -> Result<(), Failure> {
-        let base = self.base(&["SENTRY_BASE_URL"], "https://sentry.io")?;
+        let base = self.base(SENTRY.0, SENTRY.1)?;
         let base = base.as_str().trim_end_matches('/');
         let token = self.variable(&["SENTRY_TOKEN", "SENTRY_AUTH_TOKEN"])?;
         let organisation = self.variable(&["SENTRY_ORG"])?;
@@ -186,7 +195,7 @@ impl Seeder<'_> {
     }
 
     async fn slack(&self, data: &Dataset, now: DateTime<Utc>) -> Result<(), Failure> {
-        let base = self.base(&["SLACK_API_URL"], "https://slack.com/api")?;
+        let base = self.base(SLACK.0, SLACK.1)?;
         let token = self.variable(&["SLACK_BOT_TOKEN"])?;
         let url = format!("{}/chat.postMessage", base.as_str().trim_end_matches('/'));
         let names: Vec<(String, String)> = data

@@ -39,8 +39,8 @@ impl Outcome {
 
     /// The completeness report of `--report json`.
     pub(crate) fn report(&self) -> Value {
-        let lines = self.stderr.lines().filter(|line| line.starts_with('{'));
-        let last = lines.last().unwrap_or_else(|| panic!("no report: {self:?}"));
+        let mut lines = self.stderr.lines().filter(|line| line.starts_with('{'));
+        let last = lines.next_back().unwrap_or_else(|| panic!("no report: {self:?}"));
         serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }

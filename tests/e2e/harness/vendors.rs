@@ -39,6 +39,7 @@ pub(crate) struct Request {
     pub(crate) source: String,
     pub(crate) method: String,
     pub(crate) path: String,
+    #[allow(dead_code, reason = "shown when a count is wrong")]
     pub(crate) query: String,
 }
 
