@@ -1,6 +1,9 @@
 //! The context of one query: its clock reading, deadline, cancellation, API-call budget and report.
 //!
 //! Travels inside DataFusion's session config as an extension, so that scans reach it at execution time.
+//!
+//! [`Moment`]s order queries and requests: what was asked for after a query began is as fresh as anything the query could
+//! ask for itself, so it may share the answer. Clocks cannot say that (two events may have one reading).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,9 +16,26 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{ScanError, ScanErrorKind};
 use crate::report::ReportBuilder;
 
+/// A point in the order of this process's queries and requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// Now: later than every moment taken before.
+    #[must_use]
+    pub fn now() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// Shared by everything that works for one query.
 #[derive(Debug)]
 pub struct QueryContext {
+    /// When the query began, in the order of queries and requests.
+    pub began: Moment,
+    /// Whether the caller takes an answer with stated gaps instead of an error.
+    pub partial: bool,
     /// What `now()` is in this query.
     pub now: DateTime<Utc>,
     /// When the query must have finished (monotonic).
@@ -33,14 +53,26 @@ impl QueryContext {
     /// A context that ends `timeout` from now and may send at most `max_requests` HTTP requests.
     #[must_use]
     pub fn new(now: DateTime<Utc>, timeout: Duration, max_requests: u64) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::begin(now, timeout, max_requests))
+    }
+
+    /// As [`QueryContext::new`], for a caller that takes an answer with stated gaps.
+    #[must_use]
+    pub fn partial(now: DateTime<Utc>, timeout: Duration, max_requests: u64) -> Arc<Self> {
+        Arc::new(Self { partial: true, ..Self::begin(now, timeout, max_requests) })
+    }
+
+    fn begin(now: DateTime<Utc>, timeout: Duration, max_requests: u64) -> Self {
+        Self {
+            began: Moment::now(),
+            partial: false,
             now,
             deadline: Instant::now() + timeout,
             timeout,
             cancel: CancellationToken::new(),
             report: Arc::new(ReportBuilder::default()),
             requests_left: AtomicU64::new(max_requests),
-        })
+        }
     }
 
     /// Takes one request out of the budget of this query.

@@ -9,6 +9,7 @@ mod langfuse;
 mod pages;
 mod paging;
 mod sentry;
+mod sharing;
 mod slack;
 mod vendor;
 mod wire;
