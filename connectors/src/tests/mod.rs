@@ -11,5 +11,6 @@ mod paging;
 mod sentry;
 mod sharing;
 mod slack;
+mod split;
 mod vendor;
 mod wire;

@@ -20,6 +20,7 @@ use datafusion::physical_expr::{Distribution, PhysicalExpr};
 use datafusion::physical_plan::buffer::BufferExec;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties,
@@ -29,7 +30,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::exec::{IntervalJoinExec, whole};
 use super::ranges::merged;
-use super::window::Window;
+use super::window::{Window, linear};
 use crate::contract::Operator;
 use crate::plans::{OnceExec, contains_remote_scan, downcast, memory, origin, replace_scan};
 use crate::rules::PREFETCH_BYTES;
@@ -51,6 +52,8 @@ struct Target {
     column: String,
     /// Whether the vendor takes both ends of a range, so that several are worth asking for.
     several: bool,
+    /// What lies between the column and the window's low and high end (or the point, twice).
+    shift: (i64, i64),
 }
 
 /// Wraps `join` so that the windows of one side are handed to the vendor of the other, if that is possible.
@@ -63,15 +66,13 @@ pub(super) fn push(join: Arc<IntervalJoinExec>) -> Result<Arc<dyn ExecutionPlan>
     let (point_child, window_child) = (1 - join.probe_child(), join.probe_child());
     let children = join.children();
     let mut candidates: Vec<(u8, Target, RemoteScanExec)> = Vec::new();
-    if let Some((target, scan)) = target(children[point_child], point_child, window.point) {
+    if let Some((target, scan)) = target(children[point_child], point_child, (window.point, window.point)) {
         candidates.push((promise(children[window_child]), target, scan));
     }
-    // Rows of the streamed side that match nothing may be wanted; and both ends must be of one column.
+    // Rows of the streamed side that match nothing may be wanted.
     let drops_unmatched = matches!(join.join_type(), JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi);
-    if drops_unmatched
-        && window.low.column == window.high.column
-        && let Some((mut target, scan)) = target(children[window_child], window_child, window.low.column)
-    {
+    let ends = (window.low.column, window.high.column);
+    if drops_unmatched && let Some((mut target, scan)) = target(children[window_child], window_child, ends) {
         // Ranges are fetched oldest first, which may not be the order that was promised.
         target.several &= join.properties().output_ordering().is_none();
         candidates.push((promise(children[point_child]), target, scan));
@@ -88,11 +89,13 @@ pub(super) fn push(join: Arc<IntervalJoinExec>) -> Result<Arc<dyn ExecutionPlan>
     Ok(Arc::new(WindowPushExec { join: Arc::new(join), target, metrics: ExecutionPlanMetricsSet::new() }))
 }
 
-/// The scan that column `index` of `plan` comes from, if its vendor can be asked for a range of it.
-fn target(plan: &Arc<dyn ExecutionPlan>, child: usize, index: usize) -> Option<(Target, RemoteScanExec)> {
-    let name = plan.schema().field(index).name().clone();
-    let expr: Arc<dyn PhysicalExpr> = Arc::new(Column::new(&name, index));
-    let (scan, column) = origin(plan, &expr)?;
+/// The scan whose column `ends` of `plan` are, up to constants, if its vendor can be asked for a range of it.
+fn target(plan: &Arc<dyn ExecutionPlan>, child: usize, ends: (usize, usize)) -> Option<(Target, RemoteScanExec)> {
+    let (scan, column, low) = source(plan, ends.0)?;
+    let (other, other_column, high) = source(plan, ends.1)?;
+    if scan.id() != other.id() || column != other_column {
+        return None;
+    }
     if scan.is_fed() || !scan.missing_keys().is_empty() {
         return None;
     }
@@ -103,7 +106,19 @@ fn target(plan: &Arc<dyn ExecutionPlan>, child: usize, index: usize) -> Option<(
     let upper = takes([Operator::Less, Operator::LessEqual]);
     // A listing in the column's order ends where the range does.
     let useful = lower || upper || scan.ordered_by() == Some(column.as_str());
-    useful.then(|| (Target { child, scan: scan.id(), column, several: lower && upper }, scan))
+    useful.then(|| (Target { child, scan: scan.id(), column, several: lower && upper, shift: (low, high) }, scan))
+}
+
+/// The scan and column that column `index` of `plan` is, and the constant added to it: planning computes `at + interval`
+/// below the join.
+fn source(plan: &Arc<dyn ExecutionPlan>, index: usize) -> Option<(RemoteScanExec, String, i64)> {
+    if let Some(projection) = downcast::<ProjectionExec>(plan) {
+        let computed = linear(&projection.expr().get(index)?.expr, &projection.input().schema())?;
+        let (scan, column, offset) = source(projection.input(), computed.column)?;
+        return Some((scan, column, offset.checked_add(computed.offset)?));
+    }
+    let expr: Arc<dyn PhysicalExpr> = Arc::new(Column::new(plan.schema().field(index).name(), index));
+    origin(plan, &expr).map(|(scan, column)| (scan, column, 0))
 }
 
 /// How likely a driver is short: local rows are at hand; a limit or a predicate makes a remote side shorter.
@@ -189,16 +204,22 @@ impl WindowPushExec {
             if finds_points {
                 let (lows, highs) = (whole(batch.column(low.column))?, whole(batch.column(high.column))?);
                 let rows = (0..batch.num_rows()).filter(|row| lows.is_valid(*row) && highs.is_valid(*row));
-                ranges.extend(rows.map(|row| {
-                    (lows.value(row).saturating_add(low.offset), highs.value(row).saturating_add(high.offset))
-                }));
+                let (to_low, to_high) =
+                    (low.offset.saturating_sub(self.target.shift.0), high.offset.saturating_sub(self.target.shift.1));
+                ranges.extend(
+                    rows.map(|row| (lows.value(row).saturating_add(to_low), highs.value(row).saturating_add(to_high))),
+                );
             } else {
                 // c + low <= p < c + high means p - high < c <= p - low.
                 let points = whole(batch.column(*point))?;
-                ranges.extend(points.iter().flatten().map(|p| {
-                    let after = p.saturating_sub(high.offset).saturating_add(1);
-                    (after, p.saturating_sub(low.offset).saturating_add(1))
-                }));
+                let (low, high) =
+                    (low.offset.saturating_add(self.target.shift.0), high.offset.saturating_add(self.target.shift.1));
+                ranges.extend(
+                    points
+                        .iter()
+                        .flatten()
+                        .map(|p| (p.saturating_sub(high).saturating_add(1), p.saturating_sub(low).saturating_add(1))),
+                );
             }
         }
         Ok(merged(ranges, if self.target.several { MOST_RANGES } else { 1 }))
