@@ -53,6 +53,8 @@ macro_rules! settings {
             pub incident_channels: Vec<String>,
             /// Cron expression per job (5 fields, or 6 with seconds first), overriding the one in a detector's header.
             pub schedules: BTreeMap<String, String>,
+            /// Tables of which a local copy is kept, by `source.table`.
+            pub sync: BTreeMap<String, SyncSettings>,
             /// Who writes narratives.
             pub narrator: NarratorSettings,
             /// Who may approve, what is asked and what is done without asking.
@@ -65,6 +67,7 @@ macro_rules! settings {
                     $($key: $default,)+
                     incident_channels: ["incidents", "engineering", "backend", "alerts"].map(str::to_owned).to_vec(),
                     schedules: BTreeMap::from([("approval_expiry".to_owned(), "0 * * * * *".to_owned())]),
+                    sync: BTreeMap::new(),
                     narrator: NarratorSettings::default(),
                     governance: GovernanceSettings::default(),
                 }
@@ -89,6 +92,26 @@ macro_rules! settings {
     };
     (@whole i64) => { true };
     (@whole f64) => { false };
+}
+
+/// How a local copy of a table is kept. Lengths of time are a number and a unit: `90s`, `5m`, `12h`, `7d`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SyncSettings {
+    /// How far back rows are kept.
+    pub window: String,
+    /// How often `serve` brings it up to date.
+    pub interval: String,
+    /// How far behind its end it is read again each time, for rows that come late.
+    pub overlap: String,
+    /// The column that the window is about, where the table's own order does not tell.
+    pub time: Option<String>,
+}
+
+impl Default for SyncSettings {
+    fn default() -> Self {
+        Self { window: "7d".to_owned(), interval: "5m".to_owned(), overlap: "10m".to_owned(), time: None }
+    }
 }
 
 settings! {

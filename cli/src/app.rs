@@ -17,6 +17,7 @@ use tripline_engine::{
 };
 use tripline_store::{OpenMode, Scope, SqliteStore, StoreError, sql_tables};
 
+use crate::copies::Copies;
 use crate::failure::Failure;
 use crate::terminal;
 
@@ -94,7 +95,7 @@ pub(crate) fn status_text(source: &Source) -> String {
 }
 
 /// Sources as the engine's catalog shows them.
-pub(crate) fn source_entries(connectors: &Connectors) -> Vec<SourceEntry> {
+fn source_entries(connectors: &Connectors, copies: &Copies) -> Vec<SourceEntry> {
     connectors
         .sources()
         .iter()
@@ -103,7 +104,7 @@ pub(crate) fn source_entries(connectors: &Connectors) -> Vec<SourceEntry> {
             description: source.description().to_owned(),
             status: status_text(source),
             base_url: source.base_url(),
-            tables: source.tables(),
+            tables: copies.in_front_of(source),
         })
         .collect()
 }
@@ -111,11 +112,12 @@ pub(crate) fn source_entries(connectors: &Connectors) -> Vec<SourceEntry> {
 /// An engine over the sources and, as one project sees them, the store's tables.
 pub(crate) fn engine(
     connectors: &Connectors,
+    copies: &Copies,
     store: &SqliteStore,
     scope: &Scope,
     clock: &SharedClock,
 ) -> Result<Engine, EngineError> {
-    let local = sql_tables(store, scope)
+    let mut local: Vec<LocalTable> = sql_tables(store, scope)
         .into_iter()
         .map(|table| LocalTable {
             schema: table.schema.to_owned(),
@@ -123,7 +125,8 @@ pub(crate) fn engine(
             provider: table.provider,
         })
         .collect();
-    Engine::new(Arc::clone(clock), EngineOptions::default(), &source_entries(connectors), local)
+    local.push(copies.table()?);
+    Engine::new(Arc::clone(clock), EngineOptions::default(), &source_entries(connectors, copies), local)
 }
 
 /// What commands that only read work with.
@@ -154,8 +157,9 @@ impl Reader {
         });
         let (store, empty) = opened.await.map_err(|error| Failure::new(error.to_string()))??;
         let scope = Scope::default_project();
-        let engine = Arc::new(engine(&connectors, &store, &scope, &clock)?);
         let settings = home.settings()?;
+        let copies = Copies::open(home, &connectors, &settings)?;
+        let engine = Arc::new(engine(&connectors, &copies, &store, &scope, &clock)?);
         let context =
             AgentContext { engine, store: store.store(), scope, clock, settings: SettingsHandle::new(settings) };
         Ok(Self { context, queries: home.queries()?, _empty: empty })

@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Seed(SeedArgs),
     /// Ask a question in SQL.
     Sql(SqlArgs),
+    /// Bring local copies of tables up to date, or read a stretch of time again.
+    Sync(SyncArgs),
     /// Look at the sources: what is configured, what their tables offer, whether they answer.
     #[command(subcommand)]
     Sources(SourcesCommand),
@@ -152,12 +154,33 @@ pub(crate) struct SqlArgs {
     /// HTTP requests the query may send.
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     pub(crate) max_requests: u64,
+    /// How old rows from local copies may be, such as 60s.
+    #[arg(long, value_name = "AGE", default_value = "0s", value_parser = tripline_engine::parse_duration)]
+    pub(crate) freshness: Duration,
 }
 
 impl SqlArgs {
     pub(crate) fn deadline(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SyncArgs {
+    /// Only the copies of this table, as source.table; else all that settings.json names under `sync`.
+    pub(crate) table: Option<String>,
+    /// Read again from here: what the source no longer has is removed.
+    #[arg(long, value_name = "TIME", value_parser = time, requires = "to")]
+    pub(crate) from: Option<DateTime<Utc>>,
+    /// Up to here, exclusive.
+    #[arg(long, value_name = "TIME", value_parser = time, requires = "from")]
+    pub(crate) to: Option<DateTime<Utc>>,
+    /// What the present is.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) now: Option<DateTime<Utc>>,
+    /// Seconds each table may take; what came by then is kept.
+    #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+    pub(crate) timeout: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -11,3 +11,4 @@ pub(crate) mod serve;
 pub(crate) mod simulate;
 pub(crate) mod sources;
 pub(crate) mod sql;
+pub(crate) mod sync;

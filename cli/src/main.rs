@@ -3,6 +3,7 @@
 mod app;
 mod args;
 mod commands;
+mod copies;
 mod failure;
 mod server;
 mod telemetry;
@@ -54,6 +55,7 @@ async fn run(command: Command, home: Home) -> Result<(), Failure> {
         Command::Detectors(command) => commands::detectors::run(command, &home).await,
         Command::Seed(args) => commands::seed::run(args, &home).await,
         Command::Sql(args) => commands::sql::run(args, home).await,
+        Command::Sync(args) => commands::sync::run(args, home).await,
         Command::Sources(command) => commands::sources::run(command, &home).await,
         Command::Keys(command) => commands::keys::run(command, &home).await,
         Command::Audit(command) => commands::audit::run(command, &home).await,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tripline_agent::AgentContext;
 use tripline_agent::actions::{Destinations, OutboxOptions};
@@ -31,6 +31,7 @@ use tripline_web::ports::{
 use tripline_web::{AuthMode, WebOptions, WebParts, WebState};
 
 use crate::app::{Home, engine, status_text};
+use crate::copies::Copies;
 use crate::failure::Failure;
 
 /// Everything, assembled, nothing running yet.
@@ -38,6 +39,7 @@ pub(crate) struct Server {
     pub(crate) context: AgentContext,
     pub(crate) governance: Governance,
     pub(crate) jobs: Jobs,
+    copies: Arc<Copies>,
     web: WebState,
     loader: SettingsLoader,
     stop: CancellationToken,
@@ -59,14 +61,16 @@ impl Server {
             tracing::warn!("{problem}");
         }
         let scope = Scope::default_project();
+        let mut settings = home.settings()?;
+        adjust(&mut settings);
+        let copies = Arc::new(Copies::open(home, &connectors, &settings)?);
         let engines = Engines {
             connectors: Arc::clone(&connectors),
+            copies: Arc::clone(&copies),
             store: sqlite.clone(),
             clock: Arc::clone(&clock),
             made: Mutex::default(),
         };
-        let mut settings = home.settings()?;
-        adjust(&mut settings);
         let context = AgentContext {
             engine: engines.of(&scope)?,
             store: sqlite.store(),
@@ -98,19 +102,20 @@ impl Server {
             stop: stop.clone(),
         });
         let loader = SettingsLoader::new(Some(&home.path), home.environment.clone());
-        Ok(Self { context, governance, jobs, web, loader, stop })
+        Ok(Self { context, governance, jobs, copies, web, loader, stop })
     }
 
     /// Starts to serve on `listener`, with these tasks beside it.
     pub(crate) async fn start(self, listener: TcpListener, background: Background) -> Result<Running, Failure> {
         let address = listener.local_addr().map_err(Failure::display)?;
         let web = tokio::spawn(tripline_web::serve(listener, self.web.clone(), self.stop.clone()));
-        let mut running = Running { address, web, outbox: None, jobs: None, watcher: None, server: self };
+        let mut running = Running { address, web, outbox: None, jobs: None, copies: None, watcher: None, server: self };
         let server = &running.server;
         if background.outbox {
             running.outbox = Some(tokio::spawn(server.governance.outbox.clone().run(server.stop.clone())));
         }
         if background.jobs {
+            running.copies = Some(server.copies.keep(&server.context.clock, &server.stop));
             let jobs = scheduler::start(server.jobs.clone()).await;
             running.jobs = Some(jobs.map_err(|error| Failure::new(format!("the scheduler did not start: {error}")))?);
             let (loader, settings) = (server.loader.clone(), server.context.settings.clone());
@@ -128,7 +133,7 @@ impl Server {
 pub(crate) struct Background {
     /// Executing actions and sending messages.
     pub(crate) outbox: bool,
-    /// Jobs by the wall clock, and following the settings file.
+    /// Jobs by the wall clock, local copies, and following the settings file.
     pub(crate) jobs: bool,
 }
 
@@ -146,6 +151,7 @@ pub(crate) struct Running {
     web: JoinHandle<Result<(), tripline_web::ServeError>>,
     outbox: Option<JoinHandle<()>>,
     jobs: Option<scheduler::JobsHandle>,
+    copies: Option<JoinSet<()>>,
     watcher: Option<SettingsWatcher>,
 }
 
@@ -173,6 +179,9 @@ impl Running {
         }
         self.server.stop.cancel();
         drop(self.watcher);
+        if let Some(mut copies) = self.copies {
+            while copies.join_next().await.is_some() {}
+        }
         if let Some(outbox) = self.outbox {
             // A task that panicked has nothing left to finish.
             let _ = outbox.await;
@@ -191,6 +200,7 @@ fn holder() -> String {
 
 struct Engines {
     connectors: Arc<Connectors>,
+    copies: Arc<Copies>,
     store: SqliteStore,
     clock: SharedClock,
     made: Mutex<HashMap<ProjectId, Arc<Engine>>>,
@@ -202,7 +212,7 @@ impl Engines {
         if let Some(engine) = made.get(scope.project_id()) {
             return Ok(Arc::clone(engine));
         }
-        let engine = Arc::new(engine(&self.connectors, &self.store, scope, &self.clock)?);
+        let engine = Arc::new(engine(&self.connectors, &self.copies, &self.store, scope, &self.clock)?);
         made.insert(scope.project_id().clone(), Arc::clone(&engine));
         Ok(engine)
     }

@@ -215,6 +215,12 @@ impl Source {
         self.shared.client.base("").map_or_else(|_| String::new(), |url| SafeUrl::new(url.clone()).to_string())
     }
 
+    /// Stands for address and account, `None` while it is not configured. No credential can be had from it.
+    #[must_use]
+    pub fn account(&self) -> Option<String> {
+        self.shared.client.account()
+    }
+
     /// Whether it can be asked.
     #[must_use]
     pub fn status(&self) -> SourceStatus {

@@ -13,7 +13,7 @@ use tripline_engine::{
 
 use crate::plan;
 use crate::scan::{self, Shared};
-use crate::spec::{Endpoint, Filter, ListStyle, Origin, Pagination, Part, Slot, TableSpec, VendorOrder};
+use crate::spec::{Column, Endpoint, Filter, ListStyle, Origin, Pagination, Part, Slot, TableSpec, VendorOrder};
 
 /// A table served over HTTP.
 #[derive(Debug)]
@@ -182,6 +182,14 @@ fn capabilities(table: &TableSpec) -> Capabilities {
     for filter in &first.filters {
         filters.extend(filter_capabilities(&name(filter.column), filter, first));
     }
+    let named = |wanted: &dyn Fn(&Column, usize) -> bool| -> Vec<String> {
+        let columns = table.columns.iter().enumerate().filter(|(index, column)| wanted(column, *index));
+        columns.map(|(_, column)| column.name.clone()).collect()
+    };
+    let aggregated = |index: usize| {
+        let aggregates = table.endpoints.iter().filter_map(|endpoint| endpoint.aggregate.as_ref());
+        aggregates.flat_map(|aggregate| &aggregate.columns).any(|(column, _)| *column == index)
+    };
     Capabilities {
         filters,
         required: table
@@ -196,6 +204,10 @@ fn capabilities(table: &TableSpec) -> Capabilities {
         max_page_size: first.page_size.as_ref().map_or(0, |size| size.max),
         guide: table.guide.clone(),
         description: table.description.clone(),
+        primary_key: table.primary_key.iter().map(|index| name(*index)).collect(),
+        keys: named(&|column, _| column.origin == Origin::Key),
+        content: named(&|column, _| column.content),
+        costly: named(&|column, index| matches!(column.origin, Origin::Detail(_)) || aggregated(index)),
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +46,8 @@ pub struct QueryContext {
     pub cancel: CancellationToken,
     /// What the scans did.
     pub report: Arc<ReportBuilder>,
+    /// How old an answer from a local copy may be.
+    pub freshness: TimeDelta,
     requests_left: AtomicU64,
 }
 
@@ -53,16 +55,12 @@ impl QueryContext {
     /// A context that ends `timeout` from now and may send at most `max_requests` HTTP requests.
     #[must_use]
     pub fn new(now: DateTime<Utc>, timeout: Duration, max_requests: u64) -> Arc<Self> {
-        Arc::new(Self::begin(now, timeout, max_requests))
+        Arc::new(Self::with_freshness(now, timeout, max_requests, TimeDelta::zero()))
     }
 
-    /// As [`QueryContext::new`], for a caller that takes an answer with stated gaps.
+    /// The same, of a query that accepts answers as old as `freshness`.
     #[must_use]
-    pub fn partial(now: DateTime<Utc>, timeout: Duration, max_requests: u64) -> Arc<Self> {
-        Arc::new(Self { partial: true, ..Self::begin(now, timeout, max_requests) })
-    }
-
-    fn begin(now: DateTime<Utc>, timeout: Duration, max_requests: u64) -> Self {
+    pub fn with_freshness(now: DateTime<Utc>, timeout: Duration, max_requests: u64, freshness: TimeDelta) -> Self {
         Self {
             began: Moment::now(),
             partial: false,
@@ -71,8 +69,16 @@ impl QueryContext {
             timeout,
             cancel: CancellationToken::new(),
             report: Arc::new(ReportBuilder::default()),
+            freshness,
             requests_left: AtomicU64::new(max_requests),
         }
+    }
+
+    /// The same, of a caller that takes an answer with stated gaps when `partial`.
+    #[must_use]
+    pub fn allowing_gaps(mut self, partial: bool) -> Self {
+        self.partial = partial;
+        self
     }
 
     /// Takes one request out of the budget of this query.

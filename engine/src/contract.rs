@@ -111,6 +111,14 @@ pub struct Capabilities {
     pub guide: String,
     /// What a row is, in a sentence.
     pub description: String,
+    /// Columns that together identify a row.
+    pub primary_key: Vec<String>,
+    /// Columns whose values pick what is listed (path parts, fan-out keys); they are NULL or repeated in every row.
+    pub keys: Vec<String>,
+    /// Columns that hold what people or models wrote; never kept at rest.
+    pub content: Vec<String>,
+    /// Columns that cost further requests per row.
+    pub costly: Vec<String>,
 }
 
 /// What a scan under given constraints would look like, before anything is sent.

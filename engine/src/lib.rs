@@ -12,6 +12,7 @@ pub mod clock;
 pub mod constraint;
 pub mod context;
 pub mod contract;
+pub mod copy;
 pub mod env;
 pub mod error;
 pub mod extract;
@@ -39,7 +40,7 @@ pub use contract::{
 pub use env::Environment;
 pub use error::{EngineError, ScanError, ScanErrorKind};
 pub use output::{OutputFormat, RowWriter, json_rows};
-pub use params::{Param, Params};
+pub use params::{Param, Params, parse_duration};
 pub use query::{Progress, QueryOptions, QueryResult, QueryStream};
 pub use report::{CompletenessReport, ReportBuilder, ScanReport, ScanStats};
 pub use session::{Engine, EngineOptions, InputTable, LocalTable, SourceEntry};

@@ -190,3 +190,43 @@ pub fn timestamp_type() -> DataType {
 pub fn timestamp_field(name: &str) -> Field {
     Field::new(name, timestamp_type(), true)
 }
+
+/// A length of time as people write it: a number and `ms`, `s`, `m`, `h` or `d`.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let millis = match unit.trim() {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => {
+            return Err(format!("'{text}' is no length of time: write a number and a unit, such as 90s, 5m, 12h or 7d"));
+        }
+    };
+    let number: u64 = number.parse().map_err(|_| format!("'{text}' must begin with a number"))?;
+    number.checked_mul(millis).map(std::time::Duration::from_millis).ok_or_else(|| format!("'{text}' is too long"))
+}
+
+#[cfg(test)]
+mod duration_tests {
+    use std::time::Duration;
+
+    use super::parse_duration;
+
+    #[test]
+    fn lengths_of_time_have_a_unit() {
+        for (text, seconds) in [("90s", 90), ("5m", 300), ("12h", 43_200), ("7d", 604_800), (" 0s ", 0)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)));
+        }
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        for text in ["", "5", "m", "-1s", "1.5h", "1w", "99999999999999999999d", "18446744073709551615d"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+}

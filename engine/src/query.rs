@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::{QueryPlanner, SQLOptions, SessionState};
 use datafusion::logical_expr::LogicalPlan;
@@ -41,6 +41,8 @@ pub struct QueryOptions {
     /// Whether an answer with gaps is wanted rather than an error: a source that fails, or is not done at the deadline,
     /// then ends early, and the report says what is missing. Every output must show its warnings.
     pub partial: bool,
+    /// How old an answer from a local copy may be.
+    pub freshness: Duration,
 }
 
 impl Default for QueryOptions {
@@ -53,6 +55,7 @@ impl Default for QueryOptions {
             max_requests: 10_000,
             max_rows: None,
             partial: false,
+            freshness: Duration::ZERO,
         }
     }
 }
@@ -195,8 +198,9 @@ impl Engine {
     /// [`EngineError::Query`] and [`EngineError::ReadOnly`] for the text, [`EngineError::Source`] for a missing key.
     pub async fn query(&self, sql: &str, options: QueryOptions) -> Result<QueryStream, EngineError> {
         let now = options.now.unwrap_or_else(|| self.clock().now());
-        let begin = if options.partial { QueryContext::partial } else { QueryContext::new };
-        let query = begin(now, options.timeout, options.max_requests);
+        let freshness = TimeDelta::from_std(options.freshness).unwrap_or(TimeDelta::MAX);
+        let query = QueryContext::with_freshness(now, options.timeout, options.max_requests, freshness);
+        let query = Arc::new(query.allowing_gaps(options.partial));
         let guard = query.cancel.clone().drop_guard();
         let started = Instant::now();
 

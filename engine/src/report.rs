@@ -80,6 +80,11 @@ impl ScanStats {
     pub fn set_gap(&self, reason: impl Into<String>) {
         *self.gap.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.into());
     }
+    /// What is missing from the answer so far, if anything.
+    #[must_use]
+    pub fn gap(&self) -> Option<String> {
+        self.gap.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
     /// Marks that the scan delivered all it was asked for.
     pub fn finish(&self) {
         self.finished.store(true, Ordering::Relaxed);

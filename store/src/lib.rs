@@ -1,8 +1,8 @@
 //! The state of Tripline: what was found, what was decided, what was done, and the record of it.
 //!
 //! **Owns** the data model (one file per aggregate under [`model`], each with its trait), the embedded
-//! implementation on SQLite ([`SqliteStore`]), the hash-chained audit log, and the read-only SQL tables
-//! `agent.*` and `ingest.events` ([`sql_tables`]).
+//! implementation on SQLite ([`SqliteStore`]), the hash-chained audit log, the read-only SQL tables
+//! `agent.*` and `ingest.events` ([`sql_tables`]), and the local copies of remote tables ([`ParquetCopies`]).
 //!
 //! **Does not own** any decision (what is an anomaly, who may approve, when to retry: the agent's), any
 //! vendor, any clock (every function that needs the time takes `now`) and any environment variable (the
@@ -17,6 +17,7 @@
 //! - audit rows and events are never changed or removed.
 
 pub mod canonical;
+pub mod copies;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod error;
@@ -25,6 +26,7 @@ pub mod sqlite;
 pub mod tables;
 
 pub use canonical::ExactJson;
+pub use copies::ParquetCopies;
 pub use error::{Result, StoreError};
 pub use model::*;
 pub use sqlite::{OpenMode, OpenOptions, SCHEMA_VERSION, SqliteStore, WriterStats};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use datafusion::common::utils::datafusion_strsim::levenshtein;
 use serde_json::{Map, Value};
-use tripline_engine::Environment;
+use tripline_engine::{Environment, parse_duration};
 
 use super::{Settings, ThresholdRule};
 
@@ -203,6 +203,22 @@ impl Settings {
             if let Err(reason) = crate::jobs::Schedule::parse(cron) {
                 let allowed = format!("a cron expression of 5 or 6 fields ({reason})");
                 return Err(refuse(format!("schedules.{job}"), format!("'{cron}'"), &allowed));
+            }
+        }
+        for (table, sync) in &self.sync {
+            if table.split('.').count() != 2 {
+                return Err(refuse(format!("sync.{table}"), format!("'{table}'"), "named source.table"));
+            }
+            for (key, text, least, most) in [
+                ("window", &sync.window, "1h", "400d"),
+                ("interval", &sync.interval, "10s", "1d"),
+                ("overlap", &sync.overlap, "0s", "7d"),
+            ] {
+                let range = [least, most].map(|edge| parse_duration(edge).unwrap_or_default());
+                if !parse_duration(text).is_ok_and(|length| (range[0]..=range[1]).contains(&length)) {
+                    let allowed = format!("a length of time from {least} to {most}, such as 90s, 5m, 12h, 7d");
+                    return Err(refuse(format!("sync.{table}.{key}"), format!("'{text}'"), &allowed));
+                }
             }
         }
         if !(1..=120).contains(&self.narrator.timeout_seconds) {

@@ -15,8 +15,13 @@ use crate::failure::Failure;
 pub(crate) async fn run(args: SqlArgs, home: Home) -> Result<(), Failure> {
     let app = Reader::open(&home, args.now).await?;
     let (sql, params) = query_text(&args, &app)?;
-    let options =
-        QueryOptions { params, timeout: args.deadline(), max_requests: args.max_requests, ..QueryOptions::default() };
+    let options = QueryOptions {
+        params,
+        timeout: args.deadline(),
+        max_requests: args.max_requests,
+        freshness: args.freshness,
+        ..QueryOptions::default()
+    };
     let mut rows = app.context.engine.query(&sql, options).await?;
 
     let out = std::io::stdout();

@@ -14,6 +14,7 @@ use rand::rngs::StdRng;
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tripline_engine::{Environment, ScanError, ScanErrorKind, ScanRun, ScanStats, SharedClock};
 use url::Url;
@@ -169,6 +170,18 @@ impl SourceClient {
     /// The base URL; an error that says what to set when there is none.
     pub(crate) fn base(&self, table: &str) -> Result<&Url, ScanError> {
         self.access(table).map(|access| &access.base)
+    }
+
+    /// Stands for address and credentials: another account has another one. No credential can be had from it.
+    pub(crate) fn account(&self) -> Option<String> {
+        let access = self.access.as_ref().ok()?;
+        let mut hash = Sha256::new();
+        for part in std::iter::once(access.base.as_str()).chain(access.inputs.iter().map(String::as_str)) {
+            hash.update(part.len().to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+        let digest = hex::encode(hash.finalize());
+        Some(digest[..16].to_owned())
     }
 
     fn access(&self, table: &str) -> Result<&Access, ScanError> {

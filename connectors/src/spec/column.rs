@@ -26,6 +26,8 @@ pub struct Column {
     pub null_on_error: bool,
     /// Whether empty text is NULL.
     pub empty_is_null: bool,
+    /// Whether it holds what people or models wrote, which is never kept at rest.
+    pub content: bool,
 }
 
 /// Column types.
@@ -157,6 +159,7 @@ fn read_column(index: usize, name: &str, node: &Node, parent: Option<&Parent>, p
         time: TimeFormat::Auto,
         null_on_error: false,
         empty_is_null: false,
+        content: false,
     };
     let what = format!("the column `{name}`");
     let Some(mut fields) = node.fields(&what, problems) else { return column };
@@ -199,6 +202,7 @@ fn read_column(index: usize, name: &str, node: &Node, parent: Option<&Parent>, p
         column.time = node.choice("the time `format`", TIMES, problems).unwrap_or(TimeFormat::Auto);
     }
     column.empty_is_null = fields.flag("empty_is_null", false, problems);
+    column.content = fields.flag("content", false, problems);
     if let Some(node) = fields.take("on_error") {
         // `null` unquoted is YAML's nothing.
         column.null_on_error = matches!(node.value, Value::Null)

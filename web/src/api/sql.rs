@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tripline_engine::{
-    CompletenessReport, EngineError, OutputFormat, Param, QueryOptions, QueryResult, RowWriter, json_rows,
+    CompletenessReport, EngineError, OutputFormat, Param, QueryOptions, QueryResult, RowWriter, json_rows, parse_duration,
 };
 
 use crate::auth::Caller;
@@ -45,6 +45,8 @@ pub(crate) struct SqlRequest {
     max_rows: Option<usize>,
     /// Milliseconds at most, 1 to 60,000; default 30,000.
     timeout_ms: Option<u64>,
+    /// How old rows from local copies may be, such as `60s`; default `0s`.
+    freshness: Option<String>,
     /// `json` (default), `ndjson` or `csv`.
     #[serde(default)]
     format: Format,
@@ -116,6 +118,10 @@ fn options(request: &SqlRequest) -> Result<QueryOptions, ApiError> {
         max_rows: Some(max_rows),
         ..QueryOptions::default()
     };
+    if let Some(text) = &request.freshness {
+        options.freshness =
+            parse_duration(text).map_err(|problem| ApiError::unprocessable(format!("freshness: {problem}")))?;
+    }
     for (name, value) in &request.params {
         let param =
             Param::try_from(value).map_err(|problem| ApiError::unprocessable(format!("params.{name}: {problem}")))?;

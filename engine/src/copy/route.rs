@@ -1,0 +1,151 @@
+//! From what a copy has and what a query wants to what must be fetched. Pure.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{CopyState, TimeSpan};
+
+/// What a query wants of a copy.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    /// The stretch of time it is about.
+    pub span: TimeSpan,
+    /// The query's clock.
+    pub now: DateTime<Utc>,
+    /// How old the answer may be.
+    pub freshness: TimeDelta,
+    /// Whether it may need only a few of the rows.
+    pub limited: bool,
+}
+
+/// How the copy is kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kept {
+    pub window: TimeDelta,
+    pub overlap: TimeDelta,
+    /// Whether the source can be asked for rows that changed since a moment.
+    pub changes: bool,
+}
+
+/// Ranges to fetch before the copy can answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Missing {
+    /// From here on, up to now: the copy is started or brought up to date.
+    pub newer: Option<DateTime<Utc>>,
+    /// Before what the copy covers.
+    pub older: Option<TimeSpan>,
+}
+
+/// Where a query is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Route {
+    /// At the source, because of this.
+    Source(&'static str),
+    /// From the copy, once this was fetched.
+    Copy(Missing),
+}
+
+/// Decides. Extending a copy may cost at most about twice what asking the source would.
+pub(super) fn route(state: &CopyState, kept: Kept, wanted: Wanted) -> Route {
+    let oldest = wanted.now - kept.window;
+    if wanted.span.from < oldest {
+        return Route::Source("the query goes back further than the copy's window");
+    }
+    let until = wanted.span.until.min(wanted.now).max(wanted.span.from);
+    let asked = until - wanted.span.from;
+    let missing = match state.covered.filter(|covered| covered.until > oldest) {
+        None => Missing { newer: Some(wanted.span.from), older: None },
+        Some(covered) => {
+            let settled = covered.until - kept.overlap;
+            let recent = state.refreshed_at.is_some_and(|at| wanted.now - at <= wanted.freshness);
+            let fresh = recent || (until <= settled && !kept.changes);
+            let older =
+                (wanted.span.from < covered.from).then_some(TimeSpan { from: wanted.span.from, until: covered.from });
+            Missing { newer: (!fresh).then_some(settled.max(oldest)), older }
+        }
+    };
+    let newer = missing.newer.map_or(TimeDelta::zero(), |from| wanted.now - from);
+    let older = missing.older.map_or(TimeDelta::zero(), TimeSpan::length);
+    if missing.newer.is_none() && missing.older.is_none() {
+        return Route::Copy(missing);
+    }
+    if wanted.limited {
+        return Route::Source("a LIMIT needs less than the copy lacks");
+    }
+    if newer + older > asked * 2 + kept.overlap * 2 {
+        return Route::Source("the copy lacks more than the query needs");
+    }
+    Route::Copy(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(hours: i64) -> DateTime<Utc> {
+        "2026-11-20T00:00:00Z".parse::<DateTime<Utc>>().unwrap() + TimeDelta::hours(hours)
+    }
+
+    const KEPT: Kept = Kept { window: TimeDelta::days(7), overlap: TimeDelta::minutes(10), changes: false };
+
+    fn wanted(from: i64, until: i64, now: i64) -> Wanted {
+        let span = TimeSpan { from: at(from), until: at(until) };
+        Wanted { span, now: at(now), freshness: TimeDelta::zero(), limited: false }
+    }
+
+    fn covering(from: i64, until: i64) -> CopyState {
+        let covered = Some(TimeSpan { from: at(from), until: at(until) });
+        CopyState { covered, refreshed_at: Some(at(until)), ..CopyState::default() }
+    }
+
+    #[test]
+    fn a_first_question_starts_the_copy_where_it_begins() {
+        let missing = Missing { newer: Some(at(0)), older: None };
+        assert_eq!(route(&CopyState::default(), KEPT, wanted(0, 24, 24)), Route::Copy(missing));
+    }
+
+    #[test]
+    fn the_next_cycle_fetches_what_is_new_and_the_overlap() {
+        let missing = Missing { newer: Some(at(24) - KEPT.overlap), older: None };
+        assert_eq!(route(&covering(0, 24), KEPT, wanted(1, 25, 25)), Route::Copy(missing));
+    }
+
+    #[test]
+    fn what_is_settled_costs_nothing() {
+        let nothing = Missing { newer: None, older: None };
+        assert_eq!(route(&covering(0, 24), KEPT, wanted(2, 20, 30)), Route::Copy(nothing));
+        let changes = Kept { changes: true, ..KEPT };
+        let missing = Missing { newer: Some(at(24) - KEPT.overlap), older: None };
+        assert_eq!(route(&covering(0, 24), changes, wanted(2, 20, 30)), Route::Copy(missing));
+    }
+
+    #[test]
+    fn an_accepted_age_costs_nothing() {
+        let stale = Wanted { freshness: TimeDelta::hours(1), ..wanted(1, 25, 25) };
+        assert_eq!(route(&covering(0, 24), KEPT, stale), Route::Copy(Missing { newer: None, older: None }));
+        let impatient = Wanted { freshness: TimeDelta::minutes(59), ..wanted(1, 25, 25) };
+        assert!(matches!(route(&covering(0, 24), KEPT, impatient), Route::Copy(Missing { newer: Some(_), .. })));
+    }
+
+    #[test]
+    fn an_earlier_beginning_is_added_in_front() {
+        let older = Some(TimeSpan { from: at(-10), until: at(0) });
+        let missing = Missing { newer: None, older };
+        assert_eq!(route(&covering(0, 24), KEPT, wanted(-10, 20, 24)), Route::Copy(missing));
+    }
+
+    #[test]
+    fn a_question_that_needs_little_goes_to_the_source() {
+        let long_ago = wanted(-100, -98, 24);
+        assert!(matches!(route(&covering(0, 24), KEPT, long_ago), Route::Source(_)));
+        assert!(matches!(route(&CopyState::default(), KEPT, long_ago), Route::Source(_)));
+        let few = Wanted { limited: true, ..wanted(1, 25, 25) };
+        assert!(matches!(route(&covering(0, 24), KEPT, few), Route::Source(_)));
+        assert!(matches!(route(&covering(0, 24), KEPT, wanted(-200, 20, 24)), Route::Source(_)));
+    }
+
+    #[test]
+    fn a_copy_from_before_the_window_is_started_anew() {
+        let missing = Missing { newer: Some(at(500)), older: None };
+        assert_eq!(route(&covering(0, 24), KEPT, wanted(500, 524, 524)), Route::Copy(missing));
+    }
+}

@@ -1,0 +1,202 @@
+//! Local copies of remote tables as Parquet files.
+//!
+//! Owns: the folder of copies. A copy is a folder of its own: one file per hour that has rows, newest row first, and a
+//! manifest ([`manifest`]) that says which files count and what they cover. Does not own: when to fetch and what
+//! (the engine's `copy`).
+//!
+//! Must hold: the manifest is replaced in one step after the files it names are on disk, so a copy is always as it was
+//! before or after a change; a reader that has opened its files is not disturbed by a change; within a copy a key
+//! appears once.
+
+mod manifest;
+mod segment;
+
+#[cfg(test)]
+mod query_tests;
+#[cfg(test)]
+mod tests;
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use futures::StreamExt;
+use tripline_engine::copy::{
+    CopyChange, CopyError, CopyId, CopyRows, CopyShape, CopyState, CopyStore, TimeSpan,
+};
+
+use manifest::{Manifest, Segment};
+
+/// Batches that wait between the reading thread and the query.
+const AHEAD: usize = 2;
+/// How often a reader looks again when a change removed a file between reading the manifest and opening it.
+const LOOKS: usize = 5;
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Copies below one folder.
+#[derive(Debug, Clone)]
+pub struct ParquetCopies {
+    folder: PathBuf,
+}
+
+impl ParquetCopies {
+    /// Copies below `folder`, which is made when the first copy is.
+    #[must_use]
+    pub fn new(folder: PathBuf) -> Arc<Self> {
+        Arc::new(Self { folder })
+    }
+
+    fn place(&self, id: &CopyId) -> PathBuf {
+        self.folder.join(manifest::folder_name(id))
+    }
+
+    async fn blocking<T: Send + 'static>(
+        id: &CopyId,
+        work: impl FnOnce() -> Outcome<T> + Send + 'static,
+    ) -> Result<T, CopyError> {
+        let failed = |reason: String| CopyError { copy: id.to_string(), reason };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(outcome) => outcome.map_err(|error| failed(error.to_string())),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+}
+
+#[async_trait]
+impl CopyStore for ParquetCopies {
+    async fn state(&self, id: &CopyId, shape: &CopyShape) -> Result<CopyState, CopyError> {
+        let (place, shape) = (self.place(id), shape.clone());
+        Self::blocking(id, move || Ok(Manifest::of(&place, &shape)?.map(|m| m.state()).unwrap_or_default())).await
+    }
+
+    async fn lock(&self, id: &CopyId) -> Result<Box<dyn Any + Send>, CopyError> {
+        let place = self.place(id);
+        Self::blocking(id, move || {
+            std::fs::create_dir_all(&place)?;
+            let file = File::options().create(true).append(true).open(place.join("lock"))?;
+            // Released when the file is closed, also by the end of the process.
+            file.lock()?;
+            Ok(Box::new(file) as Box<dyn Any + Send>)
+        })
+        .await
+    }
+
+    async fn apply(&self, id: &CopyId, shape: &CopyShape, change: CopyChange) -> Result<CopyState, CopyError> {
+        let (place, id2, shape) = (self.place(id), id.clone(), shape.clone());
+        Self::blocking(id, move || apply(&place, &id2, &shape, &change)).await
+    }
+
+    async fn read(
+        &self,
+        id: &CopyId,
+        shape: &CopyShape,
+        span: TimeSpan,
+        projection: Vec<usize>,
+        descending: bool,
+    ) -> Result<CopyRows, CopyError> {
+        let (place, shape, name) = (self.place(id), shape.clone(), id.to_string());
+        let look = shape.clone();
+        let mut files = Self::blocking(id, move || open(&place, &look, span)).await?;
+        if !descending {
+            files.reverse();
+        }
+        let (sender, receiver) = tokio::sync::mpsc::channel(AHEAD);
+        tokio::task::spawn_blocking(move || {
+            for file in files {
+                let rows = segment::rows(file, &shape, span, &projection, descending);
+                let rows = rows.map_err(|error| CopyError { copy: name.clone(), reason: error.to_string() });
+                let failed = rows.is_err();
+                // Nobody listens any more when the query was dropped.
+                if sender.blocking_send(rows).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        let rows = futures::stream::unfold(receiver, async |mut rows| rows.recv().await.map(|next| (next, rows)));
+        Ok(rows.boxed())
+    }
+
+    async fn list(&self) -> Result<Vec<(CopyId, CopyState)>, CopyError> {
+        let folder = self.folder.clone();
+        let all = CopyId {
+            source: folder.display().to_string(),
+            table: "*".to_owned(),
+            account: String::new(),
+            pinned: Vec::new(),
+        };
+        Self::blocking(&all, move || {
+            let entries = match std::fs::read_dir(&folder) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+                entries => entries?,
+            };
+            let mut copies = Vec::new();
+            for entry in entries {
+                if let Some(manifest) = Manifest::load(&entry?.path())? {
+                    copies.push((manifest.id(), manifest.state()));
+                }
+            }
+            copies.sort_by(|a, b| a.0.cmp(&b.0));
+            Ok(copies)
+        })
+        .await
+    }
+}
+
+/// The files with rows of `span`, newest first, opened.
+fn open(place: &Path, shape: &CopyShape, span: TimeSpan) -> Outcome<Vec<File>> {
+    for _ in 0..LOOKS {
+        let Some(manifest) = Manifest::of(place, shape)? else { return Ok(Vec::new()) };
+        let wanted = manifest.segments.iter().rev().filter(|segment| segment.overlaps(span));
+        let files: Result<Vec<File>, std::io::Error> = wanted.map(|s| File::open(place.join(&s.file))).collect();
+        match files {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            files => return Ok(files?),
+        }
+    }
+    Err(format!("files that {} names are missing", place.join(manifest::FILE).display()).into())
+}
+
+fn apply(place: &Path, id: &CopyId, shape: &CopyShape, change: &CopyChange) -> Outcome<CopyState> {
+    let before = Manifest::of(place, shape)?;
+    std::fs::create_dir_all(place)?;
+    let mut incoming = segment::by_hour(&change.rows, shape)?;
+    let keys = segment::keys(&change.rows, shape)?;
+    let mut kept: Vec<Segment> = Vec::new();
+    let mut replaced: BTreeMap<i64, RecordBatch> = BTreeMap::new();
+    for old in before.iter().flat_map(|manifest| &manifest.segments) {
+        if old.max < change.covered.from.timestamp_micros() {
+            continue;
+        }
+        let touched = incoming.contains_key(&old.hour) || change.replaces.is_some_and(|span| old.overlaps(span));
+        // A row that is replaced may lie in any hour.
+        if !touched && !segment::has_any(File::open(place.join(&old.file))?, shape, &keys)? {
+            kept.push(old.clone());
+            continue;
+        }
+        let rows = segment::all(File::open(place.join(&old.file))?, shape)?;
+        let rows = segment::without(&rows, shape, change.replaces, &keys)?;
+        if rows.num_rows() > 0 {
+            replaced.insert(old.hour, rows);
+        }
+    }
+    for (hour, rows) in replaced {
+        incoming.entry(hour).or_default().push(rows);
+    }
+    let mut segments = kept;
+    for (hour, batches) in &incoming {
+        let file = format!("{hour}-{}.parquet", uuid::Uuid::new_v4().simple());
+        segments.push(segment::write(place, file, *hour, batches, shape)?);
+    }
+    segments.sort_by_key(|segment| segment.hour);
+    let mut manifest = Manifest::new(id, shape, change.covered, segments);
+    manifest.refreshed_at =
+        change.refreshed_at.or_else(|| before.as_ref().and_then(|manifest| manifest.refreshed_at));
+    manifest.save(place)?;
+    manifest.sweep(place)?;
+    Ok(manifest.state())
+}

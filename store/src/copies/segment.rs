@@ -1,0 +1,187 @@
+//! The rows of one hour of a copy.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{Array, BooleanArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, UInt32Array};
+use arrow::compute::{SortOptions, concat_batches, filter_record_batch, sort_to_indices, take_record_batch};
+use arrow::datatypes::SchemaRef;
+use arrow::row::{OwnedRow, RowConverter, SortField};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::{ArrowWriter, ProjectionMask};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use tripline_engine::copy::{CopyShape, TimeSpan};
+
+use super::Outcome;
+use super::manifest::Segment;
+
+const HOUR_US: i64 = 3_600_000_000;
+const BATCH: usize = 65_536;
+
+/// The identities of rows.
+pub(super) struct Keys(HashSet<OwnedRow>);
+
+fn times(batch: &RecordBatch, column: usize) -> Outcome<&TimestampMicrosecondArray> {
+    let times = batch.columns().get(column).and_then(|c| c.as_any().downcast_ref::<TimestampMicrosecondArray>());
+    times.ok_or_else(|| "the time column is not in microseconds".into())
+}
+
+fn take(batch: &RecordBatch, rows: Vec<u32>) -> Outcome<RecordBatch> {
+    Ok(take_record_batch(batch, &UInt32Array::from(rows))?)
+}
+
+fn converter(shape: &CopyShape) -> Outcome<RowConverter> {
+    let fields = shape.key.iter().map(|i| SortField::new(shape.schema.field(*i).data_type().clone()));
+    Ok(RowConverter::new(fields.collect())?)
+}
+
+/// The rows by hour. Of rows with one key the last counts; rows without a time do not.
+pub(super) fn by_hour(batches: &[RecordBatch], shape: &CopyShape) -> Outcome<BTreeMap<i64, Vec<RecordBatch>>> {
+    let mut hours: BTreeMap<i64, Vec<RecordBatch>> = BTreeMap::new();
+    let converter = converter(shape)?;
+    let mut seen = HashSet::new();
+    for batch in batches.iter().rev() {
+        let columns: Vec<_> = shape.key.iter().map(|i| Arc::clone(batch.column(*i))).collect();
+        let keys = converter.convert_columns(&columns)?;
+        let times = times(batch, shape.time)?;
+        let mut rows: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+        for row in (0..batch.num_rows()).rev() {
+            if times.is_valid(row) && seen.insert(keys.row(row).owned()) {
+                rows.entry(times.value(row).div_euclid(HOUR_US)).or_default().push(u32::try_from(row)?);
+            }
+        }
+        for (hour, rows) in rows {
+            hours.entry(hour).or_default().push(take(batch, rows)?);
+        }
+    }
+    Ok(hours)
+}
+
+/// The keys of all rows.
+pub(super) fn keys(batches: &[RecordBatch], shape: &CopyShape) -> Outcome<Keys> {
+    let converter = converter(shape)?;
+    let mut keys = HashSet::new();
+    for batch in batches {
+        let columns: Vec<_> = shape.key.iter().map(|i| Arc::clone(batch.column(*i))).collect();
+        keys.extend(converter.convert_columns(&columns)?.iter().map(|row| row.owned()));
+    }
+    Ok(Keys(keys))
+}
+
+/// Whether a file has a row with one of these keys.
+pub(super) fn has_any(file: File, shape: &CopyShape, keys: &Keys) -> Outcome<bool> {
+    if keys.0.is_empty() {
+        return Ok(false);
+    }
+    let converter = converter(shape)?;
+    for batch in reader(file, &shape.key)? {
+        let batch = batch?;
+        let columns = in_order(&batch, &shape.schema, &shape.key)?;
+        let rows = converter.convert_columns(columns.columns())?;
+        if rows.iter().any(|row| keys.0.contains(&row.owned())) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The rows that are neither in `replaced` nor have one of these keys.
+pub(super) fn without(
+    batch: &RecordBatch,
+    shape: &CopyShape,
+    replaced: Option<TimeSpan>,
+    keys: &Keys,
+) -> Outcome<RecordBatch> {
+    let columns: Vec<_> = shape.key.iter().map(|i| Arc::clone(batch.column(*i))).collect();
+    let rows = converter(shape)?.convert_columns(&columns)?;
+    let times = times(batch, shape.time)?;
+    let gone = |row: usize| {
+        let at = times.value(row);
+        replaced.is_some_and(|span| span.from.timestamp_micros() <= at && at < span.until.timestamp_micros())
+            || keys.0.contains(&rows.row(row).owned())
+    };
+    let kept: BooleanArray = (0..batch.num_rows()).map(|row| Some(!gone(row))).collect();
+    Ok(filter_record_batch(batch, &kept)?)
+}
+
+/// All rows of a file.
+pub(super) fn all(file: File, shape: &CopyShape) -> Outcome<RecordBatch> {
+    let every: Vec<usize> = (0..shape.schema.fields().len()).collect();
+    let batches: Vec<RecordBatch> = reader(file, &every)?.collect::<Result<_, _>>()?;
+    Ok(concat_batches(&shape.schema, &batches)?)
+}
+
+/// The rows of a file within `span`: some columns, in the order of time.
+pub(super) fn rows(
+    file: File,
+    shape: &CopyShape,
+    span: TimeSpan,
+    projection: &[usize],
+    descending: bool,
+) -> Outcome<RecordBatch> {
+    let mut wanted = projection.to_vec();
+    if !wanted.contains(&shape.time) {
+        wanted.push(shape.time);
+    }
+    let time = wanted.iter().position(|column| *column == shape.time).unwrap_or_default();
+    let mut batches = Vec::new();
+    for batch in reader(file, &wanted)? {
+        batches.push(in_order(&batch?, &shape.schema, &wanted)?);
+    }
+    let schema = Arc::new(shape.schema.project(&wanted)?);
+    let batch = concat_batches(&schema, &batches)?;
+    let at = times(&batch, time)?;
+    let (from, until) = (span.from.timestamp_micros(), span.until.timestamp_micros());
+    let inside: BooleanArray = (0..at.len()).map(|i| Some(from <= at.value(i) && at.value(i) < until)).collect();
+    let batch = filter_record_batch(&batch, &inside)?;
+    // Files are newest first.
+    let batch = if descending { batch } else { take(&batch, (0..u32::try_from(batch.num_rows())?).rev().collect())? };
+    let columns: Vec<_> = (0..projection.len()).map(|i| Arc::clone(batch.column(i))).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::new(shape.schema.project(projection)?), columns, &options)?)
+}
+
+/// Writes one hour's rows, newest first, and waits until they are on disk.
+pub(super) fn write(
+    place: &Path,
+    file: String,
+    hour: i64,
+    batches: &[RecordBatch],
+    shape: &CopyShape,
+) -> Outcome<Segment> {
+    let batch = concat_batches(&shape.schema, batches)?;
+    let newest_first = SortOptions { descending: true, nulls_first: false };
+    let order = sort_to_indices(batch.column(shape.time), Some(newest_first), None)?;
+    let batch = take_record_batch(&batch, &order)?;
+    let at = times(&batch, shape.time)?;
+    let (Some(max), Some(min)) = (at.iter().flatten().next(), at.iter().flatten().last()) else {
+        return Err("an hour without rows is not written".into());
+    };
+    let path = place.join(&file);
+    let level = ZstdLevel::try_new(1)?;
+    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
+    let mut writer = ArrowWriter::try_new(File::create(&path)?, Arc::clone(&shape.schema), Some(properties))?;
+    writer.write(&batch)?;
+    let out = writer.into_inner()?;
+    out.sync_all()?;
+    let bytes = out.metadata()?.len();
+    Ok(Segment { hour, file, rows: batch.num_rows() as u64, bytes, min, max })
+}
+
+fn reader(file: File, columns: &[usize]) -> Outcome<parquet::arrow::arrow_reader::ParquetRecordBatchReader> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+    let mask = ProjectionMask::roots(builder.parquet_schema(), columns.iter().copied());
+    Ok(builder.with_projection(mask).with_batch_size(BATCH).build()?)
+}
+
+/// The reader gives columns in the order of the file; this gives them in the order that was asked for.
+fn in_order(batch: &RecordBatch, schema: &SchemaRef, columns: &[usize]) -> Outcome<RecordBatch> {
+    let mut sorted = columns.to_vec();
+    sorted.sort_unstable();
+    let arrays: Vec<_> =
+        columns.iter().filter_map(|c| sorted.binary_search(c).ok()).map(|i| Arc::clone(batch.column(i))).collect();
+    Ok(RecordBatch::try_new(Arc::new(schema.project(columns)?), arrays)?)
+}
