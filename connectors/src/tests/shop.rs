@@ -40,6 +40,15 @@ tables:
           at: { lower: since, upper: until, format: iso_s }
           open: { equal: open }
           kind: { equal: kind, list: comma }
+  moments:
+    description: Twelve orders, far apart.
+    guide: Ask.
+    primary_key: [id]
+    columns:
+      id: { type: int, about: Id }
+      at: { type: timestamp, about: When }
+    endpoints:
+      - { name: moments, path: /moments, rows: data }
   items:
     description: Items of a box.
     guide: Ask.
@@ -63,8 +72,8 @@ tables:
     required: [{ any_of: [[code], [label]] }]
     columns:
       id: { type: int, about: Id }
-      code: { type: text, about: Code }
-      label: { type: text, about: Label }
+      code: { type: text, from: key, about: Code }
+      label: { type: text, from: key, about: Label }
     endpoints:
       - name: parcels
         path: /parcels
@@ -85,10 +94,10 @@ pub(crate) fn order(n: i64) -> Value {
 }
 
 /// Pages of `all`; 30 rows where nothing is asked, 100 at most.
-fn page(asked: &Asked, all: &[Value]) -> Value {
+fn page(asked: &Asked, all: &[i64], row: impl Fn(i64) -> Value) -> Value {
     let limit = asked.number("limit").unwrap_or(30).min(100);
     let from = limit * (asked.number("page").unwrap_or(1) - 1);
-    let data: Vec<&Value> = all.iter().skip(from).take(limit).collect();
+    let data: Vec<Value> = all.iter().skip(from).take(limit).map(|n| row(*n)).collect();
     json!({"data": data, "pages": all.len().div_ceil(limit)})
 }
 
@@ -104,12 +113,16 @@ pub(crate) fn answer(asked: &Asked) -> Reply {
                     && asked.param("open").is_none_or(|open| open == (n % 4 == 0).to_string())
                     && asked.param("kind").is_none_or(|kinds| kinds.split(',').any(|k| k == format!("k{}", n % 5)))
             };
-            let all: Vec<Value> = (0..10_000).filter(wanted).map(order).collect();
-            Reply::Json(page(asked, &all))
+            let all: Vec<i64> = (0..10_000).filter(wanted).collect();
+            Reply::Json(page(asked, &all, order))
         }
         ["boxes", _, "items"] => {
-            let all: Vec<Value> = (0..20).map(|n| json!({"id": n})).collect();
-            Reply::Json(page(asked, &all))
+            let all: Vec<i64> = (0..20).collect();
+            Reply::Json(page(asked, &all, |n| json!({ "id": n })))
+        }
+        ["moments"] => {
+            let all: Vec<i64> = (0..12).map(|i| 100 + i * 800).collect();
+            Reply::Json(json!({"data": all.into_iter().map(order).collect::<Vec<Value>>()}))
         }
         ["boxes", _, "items", id] => Reply::Json(json!({"id": id, "weight": 1.5})),
         ["parcels"] => {
