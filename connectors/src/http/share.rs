@@ -29,6 +29,9 @@ const LONGEST_FRESH: Duration = Duration::from_secs(60);
 /// What an entry costs beside its body, about.
 const ENTRY_BYTES: usize = 1024;
 
+/// Headers that ask a vendor whether an answer still holds.
+type Conditions = Vec<(HeaderName, HeaderValue)>;
+
 /// What is known of a request.
 #[derive(Debug)]
 pub(crate) enum Found {
@@ -48,7 +51,7 @@ struct Kept {
     /// Until when the vendor vouches for it.
     fresh_until: Option<Instant>,
     /// Headers that ask the vendor whether it still holds.
-    conditions: Vec<(HeaderName, HeaderValue)>,
+    conditions: Conditions,
     /// The vendor allows keeping it beyond the queries that are running.
     storable: bool,
     /// Its place in the order of use.
@@ -184,7 +187,7 @@ pub(crate) struct Asking {
     key: String,
     asked: Moment,
     /// An older answer, and the headers that ask whether it still holds.
-    known: Option<(Arc<RawAnswer>, Vec<(HeaderName, HeaderValue)>)>,
+    known: Option<(Arc<RawAnswer>, Conditions)>,
     sender: watch::Sender<Option<Arc<RawAnswer>>>,
 }
 
@@ -261,7 +264,7 @@ fn fresh_for(headers: &HeaderMap) -> Option<Duration> {
     (!left.is_zero()).then_some(left)
 }
 
-fn conditions(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+fn conditions(headers: &HeaderMap) -> Conditions {
     let one = |from: HeaderName, to: HeaderName| headers.get(from).map(|value| (to, value.clone()));
     // An entity tag says more than a date of whole seconds.
     one(ETAG, IF_NONE_MATCH).or_else(|| one(LAST_MODIFIED, IF_MODIFIED_SINCE)).into_iter().collect()

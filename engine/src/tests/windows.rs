@@ -112,10 +112,8 @@ async fn no_window_is_no_request_and_an_anti_join_still_gives_its_rows() {
 
 #[tokio::test]
 async fn a_side_whose_unmatched_rows_are_wanted_is_read_whole() {
-    let sql = format!(
-        "SELECT t.id AS x, m.id AS y FROM toy.t LEFT JOIN input.moments m ON m.at >= t.at AND m.at < t.at + INTERVAL '3 minutes'"
-    );
-    let (requests, result) = ask(hundred(), &sql, moments(&[50])).await;
+    let sql = "SELECT t.id AS x, m.id AS y FROM toy.t LEFT JOIN input.moments m ON m.at >= t.at AND m.at < t.at + INTERVAL '3 minutes'";
+    let (requests, result) = ask(hundred(), sql, moments(&[50])).await;
     assert_eq!((rows(&result).len(), requests), (10_000, 100));
 }
 
