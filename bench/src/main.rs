@@ -4,6 +4,7 @@
 //! promise on any machine; what counts is the ratio beside the baseline's name, and the requests counted by the server.
 
 mod fetch;
+mod local;
 mod toy;
 mod window;
 
@@ -18,6 +19,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     say(&format!("profile: {profile}; cores: {}", std::thread::available_parallelism()?));
     if matches!(wanted.as_str(), "all" | "fetch") {
         fetch::run().await?;
+    }
+    if matches!(wanted.as_str(), "all" | "local") {
+        local::run().await?;
     }
     if matches!(wanted.as_str(), "all" | "window") {
         window::run().await?;

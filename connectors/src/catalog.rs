@@ -284,7 +284,7 @@ impl Source {
         let ask = Ask { run: &run, table: TABLE, absent: &[], probing: false };
         let url = Target { path, params: Vec::new() }.url(base);
         let started = tokio::time::Instant::now();
-        client.get(&url, ask, |_| Ok(())).await.map_err(crate::http::Failure::into_error)?;
+        client.get_anew(&url, ask, None, |_| Ok(())).await.map_err(crate::http::Failure::into_error)?;
         Ok(started.elapsed())
     }
 }

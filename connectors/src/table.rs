@@ -113,6 +113,9 @@ impl HttpTable {
         if plan.stop.is_some() && !bound_is_sent && plan.target.is_none() {
             words.push_str(", until the order passes the time bound");
         }
+        if plan.split_by(&self.spec, endpoint).is_some() {
+            words.push_str(", long ranges in parts at once");
+        }
         let named = |columns: &[usize]| {
             let names: Vec<&str> = columns.iter().map(|c| self.spec.columns[*c].name.as_str()).collect();
             names.join(", ")

@@ -9,30 +9,23 @@
 //! Must hold: no key is fetched twice; an empty outer side fetches nothing; a scan that is merely *allowed* to bind
 //! falls back to a plain join when the other side turns out to have more than `OPTIONAL_KEYS` keys.
 
-use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{JoinType, Result, ScalarValue, internal_datafusion_err, internal_err};
-use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::expressions::{CastExpr, Column};
-use datafusion::physical_expr::{Distribution, EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::{Distribution, PhysicalExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::empty::EmptyExec;
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
-use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::execution_plan::SchedulingType;
 use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
 use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
-use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, InputDistributionRequirements, Partitioning, PlanProperties,
@@ -41,16 +34,13 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt};
 
 use crate::contract::Operator;
+use crate::plans::{OnceExec, downcast, memory, origin, replace_scan};
 use crate::scan::RemoteScanExec;
 
 /// Distinct keys up to which a scan that need not bind is bound all the same.
 const OPTIONAL_KEYS: usize = 200;
 /// Distinct keys gathered before they are fetched; fewer at first when a LIMIT may be satisfied early.
 const CHUNK_KEYS: usize = 500;
-
-fn downcast<T: 'static>(plan: &Arc<dyn ExecutionPlan>) -> Option<&T> {
-    (plan.as_ref() as &dyn Any).downcast_ref::<T>()
-}
 
 /// Turns hash joins on required or cheap keys into bind joins.
 #[derive(Debug)]
@@ -159,51 +149,6 @@ fn is_small(plan: &Arc<dyn ExecutionPlan>) -> bool {
         return true;
     }
     downcast::<RemoteScanExec>(plan).is_none() && plan.children().into_iter().all(is_small)
-}
-
-/// The scan and column that an expression over `plan`'s output comes from unchanged, such that restricting the column
-/// in the scan is the same as restricting it here.
-fn origin(plan: &Arc<dyn ExecutionPlan>, expr: &Arc<dyn PhysicalExpr>) -> Option<(RemoteScanExec, String)> {
-    // Planning casts text to another form of text (views) to compare the two sides.
-    if let Some(cast) = (expr.as_ref() as &dyn Any).downcast_ref::<CastExpr>() {
-        let from = cast.expr().data_type(&plan.schema()).ok()?;
-        return (is_text(&from) && is_text(cast.cast_type())).then(|| origin(plan, cast.expr())).flatten();
-    }
-    let index = (expr.as_ref() as &dyn Any).downcast_ref::<Column>()?.index();
-    if let Some(scan) = downcast::<RemoteScanExec>(plan) {
-        return Some((scan.clone(), scan.schema().field(index).name().clone()));
-    }
-    if let Some(filter) = downcast::<FilterExec>(plan) {
-        return match filter.projection() {
-            None => origin(filter.input(), expr),
-            Some(_) => None,
-        };
-    }
-    if let Some(projection) = downcast::<ProjectionExec>(plan) {
-        return origin(projection.input(), &projection.expr().get(index)?.expr);
-    }
-    if let Some(aggregate) = downcast::<AggregateExec>(plan) {
-        let (key, _) = aggregate.group_expr().expr().get(index)?;
-        return aggregate.group_expr().is_single().then(|| origin(aggregate.input(), key)).flatten();
-    }
-    None
-}
-
-fn is_text(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8)
-}
-
-/// `plan` with the scan `id` replaced.
-fn replace_scan(
-    plan: Arc<dyn ExecutionPlan>,
-    id: usize,
-    with: &dyn Fn(&RemoteScanExec) -> Result<Arc<dyn ExecutionPlan>>,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    plan.transform_down(|node| match downcast::<RemoteScanExec>(&node) {
-        Some(scan) if scan.id() == id => Ok(Transformed::yes(with(scan)?)),
-        _ => Ok(Transformed::no(node)),
-    })
-    .data()
 }
 
 /// Which join key feeds which column of the scan.
@@ -513,80 +458,5 @@ impl Running {
         let outer = Arc::new(OnceExec::new(Box::pin(RecordBatchStreamAdapter::new(schema, stream))));
         let join = self.join.template.builder().with_new_children(vec![inner, outer])?.build_exec()?;
         join.execute(0, Arc::clone(&self.context))
-    }
-}
-
-fn memory(batches: Vec<RecordBatch>, schema: SchemaRef) -> Result<Arc<dyn ExecutionPlan>> {
-    Ok(MemorySourceConfig::try_new_exec(&[batches], schema, None)?)
-}
-
-/// A stream that already runs, as a plan that can be executed once.
-struct OnceExec {
-    stream: Mutex<Option<SendableRecordBatchStream>>,
-    properties: Arc<PlanProperties>,
-}
-
-impl OnceExec {
-    fn new(stream: SendableRecordBatchStream) -> Self {
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(stream.schema()),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
-        Self { stream: Mutex::new(Some(stream)), properties: Arc::new(properties) }
-    }
-}
-
-impl fmt::Debug for OnceExec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OnceExec")
-    }
-}
-
-impl DisplayAs for OnceExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OnceExec")
-    }
-}
-
-impl ExecutionPlan for OnceExec {
-    fn name(&self) -> &'static str {
-        "OnceExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        _: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        self.stream
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-            .ok_or_else(|| internal_datafusion_err!("a running stream can be read once"))
     }
 }

@@ -1,6 +1,9 @@
 //! The context of one query: its clock reading, deadline, cancellation, API-call budget and report.
 //!
 //! Travels inside DataFusion's session config as an extension, so that scans reach it at execution time.
+//!
+//! [`Moment`]s order queries and requests: what was asked for after a query began is as fresh as anything the query could
+//! ask for itself, so it may share the answer. Clocks cannot say that (two events may have one reading).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,9 +16,26 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{ScanError, ScanErrorKind};
 use crate::report::ReportBuilder;
 
+/// A point in the order of this process's queries and requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// Now: later than every moment taken before.
+    #[must_use]
+    pub fn now() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// Shared by everything that works for one query.
 #[derive(Debug)]
 pub struct QueryContext {
+    /// When the query began, in the order of queries and requests.
+    pub began: Moment,
+    /// Whether the caller takes an answer with stated gaps instead of an error.
+    pub partial: bool,
     /// What `now()` is in this query.
     pub now: DateTime<Utc>,
     /// When the query must have finished (monotonic).
@@ -42,6 +62,8 @@ impl QueryContext {
     #[must_use]
     pub fn with_freshness(now: DateTime<Utc>, timeout: Duration, max_requests: u64, freshness: TimeDelta) -> Self {
         Self {
+            began: Moment::now(),
+            partial: false,
             now,
             deadline: Instant::now() + timeout,
             timeout,
@@ -50,6 +72,13 @@ impl QueryContext {
             freshness,
             requests_left: AtomicU64::new(max_requests),
         }
+    }
+
+    /// The same, of a caller that takes an answer with stated gaps when `partial`.
+    #[must_use]
+    pub fn allowing_gaps(mut self, partial: bool) -> Self {
+        self.partial = partial;
+        self
     }
 
     /// Takes one request out of the budget of this query.
@@ -77,12 +106,35 @@ impl QueryContext {
         waiting_for: &str,
         work: impl Future<Output = T>,
     ) -> Result<T, ScanError> {
+        self.guard_until(self.deadline, source, table, waiting_for, work).await
+    }
+
+    /// As [`QueryContext::guard`], for work that guards itself: until a moment after the deadline, so that the error is the
+    /// one that knows which request was waited for.
+    pub(crate) async fn guard_around<T>(
+        &self,
+        source: &str,
+        table: &str,
+        waiting_for: &str,
+        work: impl Future<Output = T>,
+    ) -> Result<T, ScanError> {
+        self.guard_until(self.deadline + Duration::from_millis(20), source, table, waiting_for, work).await
+    }
+
+    async fn guard_until<T>(
+        &self,
+        until: Instant,
+        source: &str,
+        table: &str,
+        waiting_for: &str,
+        work: impl Future<Output = T>,
+    ) -> Result<T, ScanError> {
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => {
                 Err(ScanError::new(source, table, ScanErrorKind::Cancelled, "the caller stopped the query"))
             }
-            () = tokio::time::sleep_until(self.deadline) => {
+            () = tokio::time::sleep_until(until) => {
                 Err(ScanError::new(source, table, ScanErrorKind::Deadline,
                     format!("no answer within the query's {:?}", self.timeout))
                     .request(waiting_for)

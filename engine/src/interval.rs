@@ -1,7 +1,8 @@
 //! The time-window join: `b.ts >= a.ts AND b.ts < a.ts + interval`, with or without equalities.
 //!
 //! Owns: [`IntervalJoin`] (the rule) and, in its modules, the reading of such conditions (`window`), the sorted index of
-//! one side (`index`) and the operator ([`IntervalJoinExec`]). DataFusion 55 runs these joins as a nested loop or as a
+//! one side (`index`), the operator ([`IntervalJoinExec`]), and the handing over of windows to the vendor of one side
+//! ([`WindowPushExec`], `ranges`). DataFusion 55 runs these joins as a nested loop or as a
 //! hash join with a filter over every pair of equal keys; this runs in O(n log n + matches).
 //!
 //! The side that is the *point* of the window is collected and sorted by (equality keys, point); the other side, which
@@ -10,6 +11,8 @@
 
 mod exec;
 mod index;
+mod push;
+mod ranges;
 mod window;
 
 use std::any::Any;
@@ -25,6 +28,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 pub use exec::IntervalJoinExec;
 use exec::JoinParts;
+pub use push::WindowPushExec;
 
 /// Turns hash joins and nested loop joins over a time window into interval joins.
 #[derive(Debug)]
@@ -97,7 +101,7 @@ fn rewrite(node: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan
             }
         }
         let properties = (build == JoinSide::Left).then(|| Arc::clone(node.properties()));
-        return Ok(Some(Arc::new(IntervalJoinExec::try_new(parts, build, window, properties)?)));
+        return push::push(Arc::new(IntervalJoinExec::try_new(parts, build, window, properties)?)).map(Some);
     }
     Ok(None)
 }

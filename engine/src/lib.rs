@@ -20,6 +20,7 @@ mod functions;
 pub mod interval;
 pub mod output;
 pub mod params;
+mod plans;
 pub mod query;
 pub mod report;
 pub mod rules;
@@ -31,7 +32,7 @@ mod tests;
 
 pub use clock::{Clock, ManualClock, OffsetClock, SharedClock, SystemClock};
 pub use constraint::{Bound, ColumnConstraint, Constraints, LikePattern, Predicate};
-pub use context::QueryContext;
+pub use context::{Moment, QueryContext};
 pub use contract::{
     Capabilities, FilterCapability, MissingKey, Operator, PageStream, RemoteTable, RequestPlan, RequiredKey,
     ScanRequest, ScanRun, ScanShape, SortKey,

@@ -38,6 +38,9 @@ pub struct QueryOptions {
     pub max_requests: u64,
     /// Rows returned at most; more is a truncation stated in the report.
     pub max_rows: Option<usize>,
+    /// Whether an answer with gaps is wanted rather than an error: a source that fails, or is not done at the deadline,
+    /// then ends early, and the report says what is missing. Every output must show its warnings.
+    pub partial: bool,
     /// How old an answer from a local copy may be.
     pub freshness: Duration,
 }
@@ -51,6 +54,7 @@ impl Default for QueryOptions {
             timeout: Duration::from_secs(120),
             max_requests: 10_000,
             max_rows: None,
+            partial: false,
             freshness: Duration::ZERO,
         }
     }
@@ -125,7 +129,7 @@ impl QueryStream {
                 biased;
                 () = self.query.cancel.cancelled() => return Err(EngineError::Cancelled),
                 // Scans report the deadline themselves, naming what they wait for; local work gets this.
-                () = tokio::time::sleep_until(self.query.deadline + Duration::from_millis(50)) => {
+                () = tokio::time::sleep_until(self.query.deadline + self.grace()) => {
                     return Err(EngineError::Deadline(self.query.timeout));
                 }
                 next = std::panic::AssertUnwindSafe(self.stream.next()).catch_unwind() => next,
@@ -146,6 +150,12 @@ impl QueryStream {
             self.rows += batch.num_rows() as u64;
             return Ok(Some(batch));
         }
+    }
+
+    /// How long local work may go on after the deadline. Where gaps are allowed, the scans end at the deadline and what
+    /// came until then is still to be joined and sorted.
+    fn grace(&self) -> Duration {
+        if self.query.partial { Duration::from_secs(5) } else { Duration::from_millis(50) }
     }
 
     /// What the query did so far.
@@ -189,7 +199,8 @@ impl Engine {
     pub async fn query(&self, sql: &str, options: QueryOptions) -> Result<QueryStream, EngineError> {
         let now = options.now.unwrap_or_else(|| self.clock().now());
         let freshness = TimeDelta::from_std(options.freshness).unwrap_or(TimeDelta::MAX);
-        let query = Arc::new(QueryContext::with_freshness(now, options.timeout, options.max_requests, freshness));
+        let query = QueryContext::with_freshness(now, options.timeout, options.max_requests, freshness);
+        let query = Arc::new(query.allowing_gaps(options.partial));
         let guard = query.cancel.clone().drop_guard();
         let started = Instant::now();
 

@@ -19,6 +19,7 @@ pub struct ScanStats {
     pages: AtomicU64,
     rows: AtomicU64,
     cache_hits: AtomicU64,
+    revalidated: AtomicU64,
     bytes: AtomicU64,
     retries: AtomicU64,
     waited_us: AtomicU64,
@@ -47,9 +48,13 @@ impl ScanStats {
         self.pages.fetch_add(1, Ordering::Relaxed);
         self.rows.fetch_add(rows as u64, Ordering::Relaxed);
     }
-    /// Counts an answer that came from a cache instead of the vendor.
+    /// Counts an answer that needed no request: it was under way or here already.
     pub fn add_cache_hit(&self) {
         self.cache_hits.fetch_add(1, Ordering::Relaxed);
+    }
+    /// Counts a request whose answer was that what is here already still holds (304).
+    pub fn add_revalidated(&self) {
+        self.revalidated.fetch_add(1, Ordering::Relaxed);
     }
     /// Counts body bytes received.
     pub fn add_bytes(&self, bytes: usize) {
@@ -85,6 +90,21 @@ impl ScanStats {
         self.finished.store(true, Ordering::Relaxed);
     }
 
+    /// The figures that `EXPLAIN ANALYZE` shows, by name.
+    pub(crate) fn figures(&self) -> Vec<(&'static str, u64)> {
+        let report = self.snapshot();
+        vec![
+            ("requests_sent", report.requests),
+            ("requests_saved", report.cache_hits),
+            ("not_modified", report.revalidated),
+            ("retries", report.retries),
+            ("waited_ms", report.waited_ms),
+            ("pages", report.pages),
+            ("rows_fetched", report.rows),
+            ("bytes_received", report.bytes),
+        ]
+    }
+
     fn snapshot(&self) -> ScanReport {
         ScanReport {
             source: self.source.clone(),
@@ -94,6 +114,7 @@ impl ScanStats {
             pages: self.pages.load(Ordering::Relaxed),
             rows: self.rows.load(Ordering::Relaxed),
             cache_hits: self.cache_hits.load(Ordering::Relaxed),
+            revalidated: self.revalidated.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             retries: self.retries.load(Ordering::Relaxed),
             waited_ms: self.waited_us.load(Ordering::Relaxed) / 1000,
@@ -119,8 +140,10 @@ pub struct ScanReport {
     pub pages: u64,
     /// Rows decoded, before the query's own predicates.
     pub rows: u64,
-    /// Answers served from a cache.
+    /// Answers that needed no request: shared with another scan, or still good by the vendor's own word.
     pub cache_hits: u64,
+    /// Of `requests`, those answered with "not modified".
+    pub revalidated: u64,
     /// Body bytes received.
     pub bytes: u64,
     /// Requests repeated after a failure or throttling.

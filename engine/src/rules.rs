@@ -7,7 +7,6 @@
 //!   join of two vendors cost the sum of both. Buffering remote probe sides overlaps them;
 //! - [`RequiredKeys`]: a scan that still lacks a required key is a planning error that says which.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use datafusion::common::Result;
@@ -27,10 +26,11 @@ use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceCh
 use crate::bind::BindJoin;
 use crate::error::{ScanError, ScanErrorKind};
 use crate::interval::{IntervalJoin, IntervalJoinExec};
+use crate::plans::{contains_remote_scan, downcast};
 use crate::scan::RemoteScanExec;
 
 /// Bytes of rows a remote probe side may run ahead of its join.
-const PREFETCH_BYTES: usize = 64 << 20;
+pub(crate) const PREFETCH_BYTES: usize = 64 << 20;
 
 type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
@@ -54,14 +54,6 @@ pub fn physical_rules() -> Vec<Rule> {
         }
     }
     rules
-}
-
-fn downcast<T: 'static>(plan: &Arc<dyn ExecutionPlan>) -> Option<&T> {
-    (plan.as_ref() as &dyn Any).downcast_ref::<T>()
-}
-
-fn contains_remote_scan(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    downcast::<RemoteScanExec>(plan).is_some() || plan.children().into_iter().any(contains_remote_scan)
 }
 
 /// Lets remote probe sides of joins start together with their build sides.

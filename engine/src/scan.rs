@@ -8,26 +8,28 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DFSchema, Result, ScalarValue, internal_datafusion_err};
+use datafusion::common::{DFSchema, Result, ScalarValue, internal_datafusion_err, internal_err};
 use datafusion::datasource::{TableProvider, TableType};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown};
 use datafusion::physical_expr::equivalence::ConstExpr;
-use datafusion::physical_expr::expressions::{Column, col, in_list, lit};
+use datafusion::physical_expr::expressions::{Column, binary, col, in_list, lit};
 use datafusion::physical_expr::{AcrossPartitions, EquivalenceProperties, PhysicalExpr, PhysicalSortExpr, conjunction};
 use datafusion::physical_plan::coop::cooperative;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
 use datafusion::physical_plan::filter::batch_filter;
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, Count, ExecutionPlanMetricsSet, Metric, MetricValue, MetricsSet,
+};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
@@ -36,11 +38,12 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt};
 use tracing::Instrument as _;
 
-use crate::constraint::{Constraints, Predicate};
+use crate::constraint::{Bound, Constraints, Predicate};
 use crate::context::QueryContext;
 use crate::contract::{MissingKey, PageStream, RemoteTable, ScanRequest, ScanRun, ScanShape, SortKey};
-use crate::error::ScanError;
+use crate::error::{ScanError, ScanErrorKind};
 use crate::extract;
+use crate::report::ScanStats;
 
 /// A remote table as DataFusion sees it.
 #[derive(Debug)]
@@ -119,6 +122,8 @@ impl TableProvider for RemoteTableProvider {
             nulls_first: None,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             bound: Vec::new(),
+            window: None,
+            stats: Arc::default(),
         };
         Ok(Arc::new(RemoteScanExec::try_new(parts)?))
     }
@@ -149,6 +154,11 @@ struct ScanParts {
     id: usize,
     /// Columns whose values a join will supply while the query runs.
     bound: Vec<String>,
+    /// The column whose ranges a join will supply while the query runs.
+    window: Option<String>,
+    /// What this scan did. Shared by the scans that a join makes of it, one per set of keys or per range: they are one
+    /// line in the report.
+    stats: Arc<OnceLock<Arc<ScanStats>>>,
 }
 
 impl RemoteScanExec {
@@ -268,6 +278,40 @@ impl RemoteScanExec {
         scan.rebuilt(|parts| parts.predicate = Some(conjunction(predicates))).map(Some)
     }
 
+    /// This scan, to be given ranges of `column` by a join while the query runs.
+    pub(crate) fn windowed(&self, column: &str) -> Result<Self> {
+        self.rebuilt(|parts| parts.window = Some(column.to_owned()))
+    }
+
+    /// This scan for `low <= column < high`, in units of the column's type; `None` when that contradicts the query's own
+    /// predicates. The range becomes a predicate on the rows as well: ranges side by side never repeat a row.
+    pub(crate) fn for_range(&self, column: &str, low: i64, high: i64) -> Result<Option<Self>> {
+        let schema = &self.parts.decode_schema;
+        let data_type = schema.field_with_name(column)?.data_type();
+        let (low, high) = (instant(low, data_type)?, instant(high, data_type)?);
+        let at: Arc<dyn PhysicalExpr> = col(column, schema)?;
+        let after = binary(Arc::clone(&at), Operator::GtEq, lit(low.clone()), schema)?;
+        let before = binary(at, Operator::Lt, lit(high.clone()), schema)?;
+        let scan = self.rebuilt(|parts| {
+            parts.window = None;
+            parts.request.constraints.add(column, Predicate::Lower(Bound { value: low, inclusive: true }));
+            parts.request.constraints.add(column, Predicate::Upper(Bound { value: high, inclusive: false }));
+            parts.predicate = Some(conjunction(parts.predicate.iter().cloned().chain([after, before])));
+        })?;
+        Ok((!scan.parts.request.constraints.is_contradiction()).then_some(scan))
+    }
+
+    /// Whether keys or ranges of it are already supplied by a join.
+    pub(crate) fn is_fed(&self) -> bool {
+        !self.parts.bound.is_empty() || self.parts.window.is_some()
+    }
+
+    /// The column its rows come ordered by, whichever way.
+    pub(crate) fn ordered_by(&self) -> Option<&str> {
+        let order = self.parts.request.sort.as_ref().or(self.shape.order.as_ref());
+        order.map(|key| key.column.as_str())
+    }
+
     /// Required keys that nothing supplies.
     #[must_use]
     pub fn missing_keys(&self) -> &[MissingKey] {
@@ -275,9 +319,23 @@ impl RemoteScanExec {
     }
 }
 
+/// A point in a column's own units as a constant of its type.
+fn instant(value: i64, data_type: &DataType) -> Result<ScalarValue> {
+    Ok(match data_type {
+        DataType::Int64 => ScalarValue::Int64(Some(value)),
+        DataType::Timestamp(unit, zone) => match unit {
+            TimeUnit::Second => ScalarValue::TimestampSecond(Some(value), zone.clone()),
+            TimeUnit::Millisecond => ScalarValue::TimestampMillisecond(Some(value), zone.clone()),
+            TimeUnit::Microsecond => ScalarValue::TimestampMicrosecond(Some(value), zone.clone()),
+            TimeUnit::Nanosecond => ScalarValue::TimestampNanosecond(Some(value), zone.clone()),
+        },
+        other => return internal_err!("a column of type {other} has no ranges"),
+    })
+}
+
 impl DisplayAs for RemoteScanExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ScanParts { table, request, decode_schema, output, bound, .. } = &self.parts;
+        let ScanParts { table, request, decode_schema, output, bound, window, .. } = &self.parts;
         let columns: Vec<&str> = output.iter().map(|i| decode_schema.field(*i).name().as_str()).collect();
         let plan = table.describe(request);
         if matches!(t, DisplayFormatType::TreeRender) {
@@ -286,6 +344,9 @@ impl DisplayAs for RemoteScanExec {
         write!(f, "RemoteScanExec: {}.{}, columns=[{}]", table.source(), table.name(), columns.join(", "))?;
         if !bound.is_empty() {
             write!(f, ", keys=[{} from the join]", bound.join(", "))?;
+        }
+        if let Some(column) = window {
+            write!(f, ", ranges=[{column} from the join]")?;
         }
         if !request.constraints.is_empty() || request.constraints.residual() {
             write!(f, ", where=[{}]", request.constraints)?;
@@ -378,7 +439,14 @@ impl ExecutionPlan for RemoteScanExec {
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
+        let mut metrics = self.metrics.clone_inner();
+        // EXPLAIN ANALYZE: what was sent, saved, retried, waited.
+        for (name, figure) in self.parts.stats.get().map(|stats| stats.figures()).unwrap_or_default() {
+            let count = Count::new();
+            count.add(usize::try_from(figure).unwrap_or(usize::MAX));
+            metrics.push(Arc::new(Metric::new(MetricValue::Count { name: name.into(), count }, None)));
+        }
+        Some(metrics)
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
@@ -387,7 +455,7 @@ impl ExecutionPlan for RemoteScanExec {
             .get_extension::<QueryContext>()
             .ok_or_else(|| internal_datafusion_err!("a remote scan ran outside a Tripline query"))?;
         let ScanParts { table, request, predicate, output, .. } = &self.parts;
-        let stats = query.report.scan(table.source(), table.name());
+        let stats = Arc::clone(self.parts.stats.get_or_init(|| query.report.scan(table.source(), table.name())));
         let run = ScanRun { query, stats };
         let span = tracing::info_span!("scan", source = table.source(), table = table.name());
         let rows = Rows {
@@ -427,11 +495,20 @@ impl Rows {
                 return Ok(None);
             }
             let waiting_for = "the next page";
-            let page: Result<Option<RecordBatch>, ScanError> =
-                self.run.query.guard(&self.source, &self.table, waiting_for, self.pages.try_next()).await?;
-            let Some(page) = page? else {
-                self.run.stats.finish();
-                return Ok(None);
+            let guarded =
+                self.run.query.guard_around(&self.source, &self.table, waiting_for, self.pages.try_next()).await;
+            let page = match guarded.and_then(|page: Result<Option<RecordBatch>, ScanError>| page) {
+                Ok(Some(page)) => page,
+                Ok(None) => {
+                    self.run.stats.finish();
+                    return Ok(None);
+                }
+                // The caller takes what there is, and is told what there is not.
+                Err(error) if self.run.query.partial && error.kind != ScanErrorKind::Cancelled => {
+                    self.run.stats.set_gap(error.to_string());
+                    return Ok(None);
+                }
+                Err(error) => return Err(error.into()),
             };
             let timer = self.metrics.elapsed_compute().timer();
             let mut kept = match &self.predicate {

@@ -141,7 +141,7 @@ impl Engine {
 
         let runtime = Arc::new(RuntimeEnvBuilder::new().build().map_err(EngineError::from)?);
         let mut state = SessionStateBuilder::new()
-            .with_config(config())
+            .with_config(config(options.memory_per_query))
             .with_runtime_env(Arc::clone(&runtime))
             .with_default_features()
             .with_physical_optimizer_rules(physical_rules())
@@ -243,7 +243,7 @@ impl Engine {
     }
 }
 
-fn config() -> SessionConfig {
+fn config(memory_per_query: usize) -> SessionConfig {
     let mut config = SessionConfig::new()
         .with_default_catalog_and_schema(CATALOG, "public")
         .with_create_default_catalog_and_schema(false)
@@ -258,6 +258,9 @@ fn config() -> SessionConfig {
     options.optimizer.enable_topk_dynamic_filter_pushdown = false;
     options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
     options.optimizer.enable_round_robin_repartition = false;
+    // What a sort keeps free for merging what it spilled; more than the whole pool would fail every sort.
+    let reserved = options.execution.sort_spill_reservation_bytes;
+    options.execution.sort_spill_reservation_bytes = reserved.min(memory_per_query / 3);
     options.explain.logical_plan_only = false;
     config
 }

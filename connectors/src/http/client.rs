@@ -11,6 +11,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -22,6 +23,7 @@ use super::access::{Access, Unconfigured, configure};
 use super::limiter::{Limiter, TooLate};
 use super::quota::Quota;
 use super::retry::{TRIES, Verdict, backoff, judge};
+use super::share::{Asking, Found, SHELF_BYTES, Shelf};
 use super::text::{clean, message};
 use super::transport::{RawAnswer, Transport, TransportError};
 use super::url::SafeUrl;
@@ -101,6 +103,7 @@ pub(crate) struct SourceClient {
     secrets: Vec<SecretString>,
     transport: Arc<dyn Transport>,
     limiter: Limiter,
+    shelf: Arc<Shelf>,
     rng: Mutex<StdRng>,
     health: Mutex<Health>,
     clock: SharedClock,
@@ -143,6 +146,7 @@ impl SourceClient {
             secrets,
             transport,
             limiter,
+            shelf: Shelf::new(SHELF_BYTES),
             rng: Mutex::new(StdRng::seed_from_u64(seed)),
             health: Mutex::default(),
             clock,
@@ -202,7 +206,8 @@ impl SourceClient {
         change(&mut self.health.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Sends a GET until there is an answer that `read` understands, at most [`TRIES`] times, never past the deadline.
+    /// The answer to a GET: one that is here already and good enough for the query, one that somebody else is waiting
+    /// for, or a new one.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -210,6 +215,54 @@ impl SourceClient {
         &self,
         url: &SafeUrl,
         ask: Ask<'_>,
+        read: impl Fn(&Bytes) -> Result<T, DecodeError>,
+    ) -> Result<Answer<T>, Failure> {
+        let query = &ask.run.query;
+        let asking = match self.shelf.find(url.expose().as_str(), query) {
+            Found::Ask(asking) => Some(asking),
+            Found::Here(answer) => return self.shared(&answer, url, ask, read),
+            Found::UnderWay(mut waiting) => {
+                let asked = format!("GET {url}");
+                let came = query.guard(&self.spec.name, ask.table, &asked, waiting.wait_for(Option::is_some)).await?;
+                if let Some(answer) = came.ok().and_then(|answer| answer.clone()) {
+                    return self.shared(&answer, url, ask, read);
+                }
+                // The other one failed, for reasons that may be its own (its deadline, its budget): everyone who waited
+                // asks alone, at once.
+                None
+            }
+        };
+        self.get_anew(url, ask, asking, read).await
+    }
+
+    /// Reads an answer that needed no request.
+    fn shared<T>(
+        &self,
+        answer: &RawAnswer,
+        url: &SafeUrl,
+        ask: Ask<'_>,
+        read: impl Fn(&Bytes) -> Result<T, DecodeError>,
+    ) -> Result<Answer<T>, Failure> {
+        ask.run.stats.add_cache_hit();
+        match read(&answer.body) {
+            Ok(value) => Ok(Answer { value, headers: answer.headers.clone() }),
+            Err(error) => {
+                let asked = format!("GET {url}");
+                Err(self.failed(self.unreadable(&error, ask.table, &asked, answer.status.as_u16())).into())
+            }
+        }
+    }
+
+    /// Sends a GET until there is an answer that `read` understands, at most [`TRIES`] times, never past the deadline.
+    /// Without `asking`, nobody else gets the answer.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub(crate) async fn get_anew<T>(
+        &self,
+        url: &SafeUrl,
+        ask: Ask<'_>,
+        mut asking: Option<Asking>,
         read: impl Fn(&Bytes) -> Result<T, DecodeError>,
     ) -> Result<Answer<T>, Failure> {
         let access = self.access(ask.table)?;
@@ -232,7 +285,12 @@ impl SourceClient {
             query.spend_request(source, ask.table)?;
             let mut counted = Counted { stats, done: false };
             let started = Instant::now();
-            let exchange = self.transport.get(sent.clone(), access.headers.clone());
+            let mut headers = access.headers.clone();
+            if let Some(asking) = &mut asking {
+                asking.begin_try();
+                headers.extend(asking.conditions().iter().cloned());
+            }
+            let exchange = self.transport.get(sent.clone(), headers);
             let outcome = query.guard(source, ask.table, &asked, exchange).await?;
             drop(permit);
             let (kind, status, detail, throttled) = match outcome {
@@ -251,10 +309,16 @@ impl SourceClient {
                     let error = self.error(ask.table, ScanErrorKind::BadRequest, &asked, &detail).hint(hint);
                     return Err(self.failed(error).into());
                 }
-                Ok(answer) => {
+                Ok(mut answer) => {
                     stats.add_bytes(answer.body.len());
                     let quota = Quota::read(&answer.headers, &self.spec.limits, self.clock.now());
                     self.adopt(&quota);
+                    if answer.status == StatusCode::NOT_MODIFIED
+                        && let Some(known) = asking.as_ref().and_then(|asking| asking.still_holds(&answer))
+                    {
+                        stats.add_revalidated();
+                        answer = known;
+                    }
                     let status = answer.status.as_u16();
                     if ask.absent.contains(&status) {
                         if ask.probing {
@@ -271,6 +335,9 @@ impl SourceClient {
                                     health.last_success_at = Some(now);
                                     health.latency = Some(started.elapsed());
                                 });
+                                if let Some(asking) = asking {
+                                    asking.answered(&answer);
+                                }
                                 return Ok(Answer { value, headers: answer.headers });
                             }
                             // Worth another try: the connection may have been cut where the length was not known.
@@ -278,11 +345,7 @@ impl SourceClient {
                                 (ScanErrorKind::Malformed, Some(status), DecodeError::CutShort.to_string(), None)
                             }
                             Err(error) => {
-                                let detail = clean(&error.to_string(), &self.secrets);
-                                let error = self
-                                    .error(ask.table, ScanErrorKind::Malformed, &asked, &detail)
-                                    .status(status)
-                                    .hint(self.malformed_hint(&error));
+                                let error = self.unreadable(&error, ask.table, &asked, status);
                                 return Err(self.failed(error).into());
                             }
                         },
@@ -388,6 +451,12 @@ impl SourceClient {
 
     fn error(&self, table: &str, kind: ScanErrorKind, asked: &str, detail: &str) -> ScanError {
         ScanError::new(&self.spec.name, table, kind, detail).request(asked)
+    }
+
+    fn unreadable(&self, error: &DecodeError, table: &str, asked: &str, status: u16) -> ScanError {
+        let detail = clean(&error.to_string(), &self.secrets);
+        let hint = self.malformed_hint(error);
+        self.error(table, ScanErrorKind::Malformed, asked, &detail).status(status).hint(hint)
     }
 
     fn code_error(&self, table: &str, kind: ScanErrorKind, asked: &str, code: &str) -> ScanError {

@@ -1,6 +1,6 @@
 //! Talking to a vendor: one client per source, shared by all queries.
 //!
-//! Owns: URLs and what of them may be shown, sending, the limiter, retries, what a status means. Does not own: which
+//! Owns: URLs and what of them may be shown, sending, the limiter, retries, what a status means, sharing answers. Does not own: which
 //! requests a query needs (`plan`, `scan`) nor what the bodies hold (`decode`).
 //!
 //! Must hold: only GET; secrets are in requests and nowhere else; nothing waits past the query's deadline or its
@@ -12,6 +12,7 @@ mod limiter;
 mod link;
 mod quota;
 mod retry;
+mod share;
 mod text;
 mod transport;
 mod url;

@@ -102,6 +102,23 @@ impl Plan {
         self.choices.iter().fold(1, |product, choices| product.saturating_mul(choices.len()))
     }
 
+    /// The time column by which the listing may be walked in several parts at once: pages follow each other by cursor, all
+    /// rows are wanted, they come in the column's order, and the vendor takes both ends of a range of it exactly.
+    pub(crate) fn split_by(&self, table: &TableSpec, endpoint: &Endpoint) -> Option<usize> {
+        let one_by_one = matches!(
+            endpoint.pagination,
+            Pagination::Cursor { .. } | Pagination::Link { .. } | Pagination::NextUrl { .. }
+        );
+        let column = self.order.as_ref()?.column;
+        let filter = endpoint.filters.iter().find(|f| f.column == column)?;
+        let ranged = filter.lower.is_some() && filter.upper.is_some() && filter.exact;
+        // Rows are told apart by their key where two parts meet.
+        let keyed = !table.primary_key.is_empty() && !endpoint.unique;
+        let whole = self.limit.is_none() && self.stop.is_some() && endpoint.cap.is_none();
+        let single = self.parent.is_none() && self.listings() == 1;
+        (one_by_one && ranged && keyed && whole && single).then_some(column)
+    }
+
     /// The combination numbered `number`.
     pub(crate) fn listing(&self, mut number: usize) -> Listing {
         let mut listing = Listing::default();

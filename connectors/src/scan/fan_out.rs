@@ -15,7 +15,7 @@ use futures::stream::{BoxStream, SelectAll};
 use futures::{StreamExt, stream};
 
 use super::job::Job;
-use super::{Batches, listing, run_scan};
+use super::{Batches, listing, run_scan, split};
 use crate::filter;
 use crate::http::Failure;
 use crate::plan::{Listing, ParentPlan, key_choice};
@@ -25,7 +25,7 @@ use crate::spec::Parent;
 pub(crate) fn walk_all(job: Arc<Job>) -> Batches {
     if job.plan.parent.is_none() && job.plan.listings() == 1 {
         let listing = job.plan.listing(0);
-        return listing::walk(job, listing);
+        return split::walk(job, listing);
     }
     Box::pin(walk_many(job))
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arrow::array::RecordBatch;
 use tokio_util::task::AbortOnDropHandle;
-use tripline_engine::{ScanError, ScanErrorKind, ScanRun};
+use tripline_engine::{Bound, Predicate, ScanError, ScanErrorKind, ScanRequest, ScanRun, SortKey};
 use url::Url;
 
 use super::{Batches, Shared, enrich, fan_out};
@@ -83,6 +83,25 @@ impl Job {
             divisor: AtomicUsize::new(1),
             own,
         })
+    }
+
+    /// This scan, of part of its time range only; `None` where the vendor cannot be told both ends.
+    pub(crate) fn narrowed(&self, column: usize, lower: Bound, upper: Bound) -> Option<Arc<Self>> {
+        let name = self.table.columns[column].name.as_str();
+        let mut constraints = self.plan.constraints.clone();
+        constraints.add(name, Predicate::Lower(lower));
+        constraints.add(name, Predicate::Upper(upper));
+        let sort = self.plan.order.as_ref().filter(|order| self.endpoint().order.as_ref() != Some(order));
+        let sort = sort.map(|order| SortKey {
+            column: self.table.columns[order.column].name.clone(),
+            descending: order.descending,
+        });
+        let request = ScanRequest { projection: self.plan.columns.clone(), constraints, sort, limit: None };
+        let plan = plan::plan(self.shared.client.spec(), &self.table, self.endpoint(), &request);
+        let sent = |end: char| plan.pushed.iter().any(|p| p.column == name && p.operator.starts_with(end));
+        let same = plan.columns == self.plan.columns && plan.order == self.plan.order;
+        (same && sent('>') && sent('<') && !plan.nothing)
+            .then(|| Self::new(&self.shared, &self.table, self.endpoint, plan, &self.run, false, self.own))
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {

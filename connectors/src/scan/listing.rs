@@ -6,7 +6,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use async_stream::try_stream;
 use tripline_engine::ScanErrorKind;
@@ -31,7 +31,7 @@ pub(crate) fn walk(job: Arc<Job>, listing: Listing) -> Batches {
 }
 
 /// The state of a walk.
-struct Walk {
+pub(super) struct Walk {
     job: Arc<Job>,
     listing: Arc<Listing>,
     /// Pages being fetched, in order.
@@ -50,6 +50,8 @@ struct Walk {
     visited: HashSet<String>,
     /// Nothing beyond is wanted, or there is nothing beyond.
     done: bool,
+    /// Whether the next page may be asked for before this one was consumed.
+    ahead: bool,
 }
 
 /// Pages whose number is known.
@@ -67,7 +69,7 @@ struct Numbered {
 }
 
 impl Walk {
-    fn new(job: Arc<Job>, listing: Listing) -> Self {
+    pub(super) fn new(job: Arc<Job>, listing: Listing) -> Self {
         let position = |column: &usize| job.plan.columns.binary_search(column).ok();
         let key = job.table.primary_key.iter().filter_map(position).collect();
         let order = job
@@ -87,11 +89,29 @@ impl Walk {
             rows: 0,
             visited: HashSet::new(),
             done: false,
+            ahead: true,
         }
     }
 
+    /// Asks for no page before it is needed.
+    pub(super) fn one_by_one(&mut self, one_by_one: bool) {
+        self.ahead = !one_by_one;
+    }
+
+    /// About how many pages are left before the bound where the listing may stop, and the time of the last row; nothing when
+    /// it has ended or does not say.
+    pub(super) fn left(&self) -> Option<(usize, i64)> {
+        let order = self.order.as_ref().filter(|_| !self.done && self.next.is_some())?;
+        order.pages_left().zip(order.last())
+    }
+
+    /// Rows of `batch` that did not come before.
+    pub(super) fn new_rows(&mut self, batch: &RecordBatch) -> BooleanArray {
+        self.seen.new_rows(batch)
+    }
+
     /// The next page, in order.
-    async fn next(&mut self) -> Result<Option<Page>, Failure> {
+    pub(super) async fn next(&mut self) -> Result<Option<Page>, Failure> {
         if self.done {
             return Ok(None);
         }
@@ -118,7 +138,7 @@ impl Walk {
     }
 
     /// Judges a page, arranges for what comes after it, and returns its new rows.
-    fn take(&mut self, page: Page) -> Result<Option<RecordBatch>, Failure> {
+    pub(super) fn take(&mut self, page: Page) -> Result<Option<RecordBatch>, Failure> {
         let mask = self.seen.new_rows(&page.batch);
         let batch = filter_record_batch(&page.batch, &mask).map_err(|error| {
             Failure::from(self.job.error(ScanErrorKind::Malformed, format!("dropping repeated rows failed: {error}")))
@@ -219,7 +239,9 @@ impl Walk {
             return Err(self.job.error(ScanErrorKind::Malformed, detail).into());
         }
         self.next = next;
-        let wanted_ahead = !self.limited();
+        // With a limit, a page is surely needed while even all rows so far would not reach it.
+        let wanted_ahead =
+            self.ahead && (!self.limited() || self.job.plan.target.is_some_and(|target| self.rows < target));
         if wanted_ahead && let Some(place) = self.next.take() {
             // The next page travels while this one is consumed.
             self.pending.push_back(self.job.spawn(&self.listing, place, self.pages + 1));

@@ -11,6 +11,7 @@ mod fan_out;
 mod job;
 mod listing;
 mod rows;
+mod split;
 
 use std::sync::Arc;
 

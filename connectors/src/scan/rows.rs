@@ -125,6 +125,11 @@ impl OrderWatch {
         if passed { Ordered::Passed } else { Ordered::Yes }
     }
 
+    /// The last time seen.
+    pub(crate) fn last(&self) -> Option<i64> {
+        self.last
+    }
+
     /// About how many more pages there are before the stop, judged by how much time a page covered so far; rounded
     /// down, so that pages which may not be needed are not fetched ahead.
     pub(crate) fn pages_left(&self) -> Option<usize> {

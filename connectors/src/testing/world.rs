@@ -8,12 +8,12 @@ use chrono::{DateTime, Utc};
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 use tripline_engine::{
-    Bound, Constraints, Environment, ManualClock, PageStream, Predicate, QueryContext, ScanError, ScanReport,
-    ScanRequest, ScanRun,
+    Bound, Constraints, Engine, EngineError, EngineOptions, Environment, ManualClock, PageStream, Predicate,
+    QueryContext, QueryOptions, QueryResult, ScanError, ScanReport, ScanRequest, ScanRun, SourceEntry,
 };
 
 use super::toy::{InProcess, Toy};
-use crate::catalog::{ConnectorOptions, Connectors};
+use crate::catalog::{ConnectorOptions, Connectors, Source};
 use crate::http::Transport;
 
 /// A toy vendor, a source over it, and one query's context.
@@ -107,6 +107,24 @@ impl World {
         let schema = Arc::new(schema.project(&request.projection).unwrap());
         let all = concat_batches(&schema, &batches).unwrap();
         Ok((all.slice(0, all.num_rows().min(limit)), run.query.report.scans().remove(0)))
+    }
+
+    /// An SQL engine over all sources.
+    pub(crate) fn engine(&self) -> Engine {
+        let entry = |source: &Source| SourceEntry {
+            name: source.name().to_owned(),
+            description: source.description().to_owned(),
+            status: String::new(),
+            base_url: source.base_url(),
+            tables: source.tables(),
+        };
+        let entries: Vec<SourceEntry> = self.connectors.sources().iter().map(entry).collect();
+        Engine::new(ManualClock::at(noon()), EngineOptions::default(), &entries, Vec::new()).unwrap()
+    }
+
+    /// Runs SQL to its end.
+    pub(crate) async fn sql(&self, sql: &str) -> Result<QueryResult, EngineError> {
+        self.engine().collect(sql, QueryOptions::default()).await
     }
 
     /// A request for `columns` of `table`.

@@ -110,6 +110,22 @@ impl IntervalJoinExec {
         usize::from(self.build == JoinSide::Left)
     }
 
+    pub(super) fn window(&self) -> &Window {
+        &self.window
+    }
+
+    pub(super) fn join_type(&self) -> JoinType {
+        self.parts.join_type
+    }
+
+    /// This join of other children of the same schemas.
+    pub(super) fn with_children(&self, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Self> {
+        let [left, right]: [Arc<dyn ExecutionPlan>; 2] =
+            children.try_into().map_err(|_| internal_datafusion_err!("an interval join has two children"))?;
+        let parts = JoinParts { left, right, ..self.parts.clone() };
+        Self::try_new(parts, self.build, self.window.clone(), Some(Arc::clone(&self.properties)))
+    }
+
     fn sides(&self) -> (&Arc<dyn ExecutionPlan>, &Arc<dyn ExecutionPlan>) {
         match self.build {
             JoinSide::Left => (&self.parts.left, &self.parts.right),
@@ -196,10 +212,7 @@ impl ExecutionPlan for IntervalJoinExec {
         children: Vec<Arc<dyn ExecutionPlan>>,
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let [left, right]: [Arc<dyn ExecutionPlan>; 2] =
-            children.try_into().map_err(|_| internal_datafusion_err!("an interval join has two children"))?;
-        let parts = JoinParts { left, right, ..self.parts.clone() };
-        Ok(Arc::new(Self::try_new(parts, self.build, self.window.clone(), Some(Arc::clone(&self.properties)))?))
+        Ok(Arc::new(self.with_children(children)?))
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
@@ -317,7 +330,7 @@ fn valid_rows(keys: &[ArrayRef], null_equality: NullEquality) -> Option<BooleanA
 }
 
 /// Timestamps as the integers they are.
-fn whole(column: &ArrayRef) -> Result<Int64Array> {
+pub(super) fn whole(column: &ArrayRef) -> Result<Int64Array> {
     Ok(as_int64_array(&cast(column, &DataType::Int64)?)?.clone())
 }
 

@@ -30,9 +30,9 @@ pub(super) struct Bound {
 
 /// A column of the filter's schema plus a constant.
 #[derive(Debug, Clone, Copy)]
-struct Linear {
-    column: usize,
-    offset: i64,
+pub(super) struct Linear {
+    pub(super) column: usize,
+    pub(super) offset: i64,
 }
 
 /// The window of `filter` whose point lies on side `build`, if there is one.
@@ -93,7 +93,7 @@ fn comparison(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Option<(Linear, 
 }
 
 /// `column`, `column + constant`, `constant + column` or `column - constant`.
-fn linear(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Option<Linear> {
+pub(super) fn linear(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Option<Linear> {
     if let Some(column) = (expr.as_ref() as &dyn Any).downcast_ref::<Column>() {
         unit(schema.field(column.index()).data_type())?;
         return Some(Linear { column: column.index(), offset: 0 });

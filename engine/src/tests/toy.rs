@@ -7,6 +7,7 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use chrono::{DateTime, Utc};
+use datafusion::common::ScalarValue;
 use futures::StreamExt;
 
 use crate::params::timestamp_field;
@@ -33,6 +34,7 @@ pub(super) struct Toy {
     vendor_sorts: bool,
     key: Option<&'static str>,
     fail_at: Option<usize>,
+    ranged: bool,
     capabilities: Capabilities,
     /// Pages fetched so far.
     pub(super) fetched: AtomicUsize,
@@ -65,6 +67,7 @@ impl Toy {
             vendor_sorts: false,
             key: None,
             fail_at: None,
+            ranged: false,
             capabilities,
             fetched: AtomicUsize::new(0),
             columns: AtomicUsize::new(0),
@@ -93,6 +96,35 @@ impl Toy {
         self.fail_at = Some(page);
         self
     }
+    /// Takes both ends of a range of `at`, and returns exactly the rows inside.
+    pub(super) fn ranged(mut self) -> Self {
+        self.ranged = true;
+        for operator in [Operator::GreaterEqual, Operator::Less] {
+            self.capabilities.filters.push(FilterCapability {
+                column: "at".into(),
+                operator,
+                parameter: "range".into(),
+                exact: true,
+            });
+        }
+        self
+    }
+    /// The rows a vendor that takes ranges returns.
+    fn rows(&self, constraints: &Constraints) -> Vec<i64> {
+        let micros = |bound: Option<&crate::Bound>| match bound.map(|b| (&b.value, b.inclusive)) {
+            Some((ScalarValue::TimestampMicrosecond(Some(us), _), inclusive)) => Some((*us, inclusive)),
+            _ => None,
+        };
+        let range = constraints.column("at").filter(|_| self.ranged);
+        let (low, high) = (micros(range.and_then(|c| c.lower.as_ref())), micros(range.and_then(|c| c.upper.as_ref())));
+        let all = 0..i64::try_from(self.pages * PAGE).unwrap();
+        all.filter(|i| {
+            let at = at(*i);
+            low.is_none_or(|(us, inclusive)| at > us || (inclusive && at == us))
+                && high.is_none_or(|(us, inclusive)| at < us || (inclusive && at == us))
+        })
+        .collect()
+    }
     pub(super) fn pages_fetched(&self) -> usize {
         self.fetched.load(Ordering::SeqCst)
     }
@@ -107,24 +139,26 @@ pub(super) fn schema() -> SchemaRef {
     ]))
 }
 
-fn page(number: usize, projection: &[usize]) -> RecordBatch {
-    let rows = || (number * PAGE..(number + 1) * PAGE).map(|i| i as i64);
+/// When row `i` happened, microseconds.
+fn at(i: i64) -> i64 {
+    now().timestamp_micros() - i * 60_000_000
+}
+
+fn page(numbers: &[i64], projection: &[usize]) -> RecordBatch {
+    let rows = || numbers.iter().copied();
     let columns: Vec<ArrayRef> = projection
         .iter()
         .map(|column| -> ArrayRef {
             match column {
                 0 => Arc::new(Int64Array::from_iter_values(rows())),
-                1 => {
-                    let at = rows().map(|i| now().timestamp_micros() - i * 60_000_000);
-                    Arc::new(TimestampMicrosecondArray::from_iter_values(at).with_timezone("UTC"))
-                }
+                1 => Arc::new(TimestampMicrosecondArray::from_iter_values(rows().map(at)).with_timezone("UTC")),
                 2 => Arc::new(StringArray::from_iter_values(rows().map(|i| if i % 3 == 2 { "error" } else { "ok" }))),
                 _ => Arc::new(StringArray::from_iter_values(rows().map(|_| "me"))),
             }
         })
         .collect();
     let schema = Arc::new(schema().project(projection).unwrap());
-    let options = RecordBatchOptions::new().with_row_count(Some(PAGE));
+    let options = RecordBatchOptions::new().with_row_count(Some(numbers.len()));
     RecordBatch::try_new_with_options(schema, columns, &options).unwrap()
 }
 
@@ -166,9 +200,14 @@ impl RemoteTable for Toy {
         self.columns.fetch_max(request.projection.len(), Ordering::SeqCst);
         self.limit.store(request.limit.unwrap_or(0) as u64, Ordering::SeqCst);
         self.sorted.store(request.sort.is_some(), Ordering::SeqCst);
-        let pages = self.pages;
-        futures::stream::iter(0..pages)
-            .then(move |number| {
+        let rows = self.rows(&request.constraints);
+        let mut pages: Vec<Vec<i64>> = rows.chunks(PAGE).map(<[i64]>::to_vec).collect();
+        if pages.is_empty() {
+            // That there is nothing is known only once it was asked.
+            pages.push(Vec::new());
+        }
+        futures::stream::iter(pages.into_iter().enumerate())
+            .then(move |(number, rows)| {
                 let (toy, run, projection) = (Arc::clone(&self), run.clone(), request.projection.clone());
                 async move {
                     run.query.spend_request("toy", &toy.name)?;
@@ -180,8 +219,8 @@ impl RemoteTable for Toy {
                     if toy.fail_at == Some(number) {
                         return Err(ScanError::new("toy", &toy.name, ScanErrorKind::Unavailable, "boom").status(503));
                     }
-                    run.stats.add_page(PAGE);
-                    Ok(page(number, &projection))
+                    run.stats.add_page(rows.len());
+                    Ok(page(&rows, &projection))
                 }
             })
             .boxed()
