@@ -111,6 +111,8 @@ pub struct Capabilities {
     pub guide: String,
     /// What a row is, in a sentence.
     pub description: String,
+    /// What columns hold, by name. Not in the schema, whose copies travel with every batch.
+    pub columns: std::collections::BTreeMap<String, String>,
 }
 
 /// What a scan under given constraints would look like, before anything is sent.

@@ -96,7 +96,7 @@ fn describe_table(table: &dyn RemoteTable) {
             .filter(|f| f.column == *field.name())
             .map(|f| format!("{}{}", f.operator.sql(), if f.exact { "" } else { "~" }))
             .collect();
-        let about = field.metadata().get("description").cloned().unwrap_or_default();
+        let about = capabilities.columns.get(field.name()).cloned().unwrap_or_default();
         vec![field.name().clone(), field.data_type().to_string(), filters.join(" "), about]
     });
     terminal::line(&terminal::table(&["column", "type", "pushed filters", "what it is"], rows.collect()));

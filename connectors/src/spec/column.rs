@@ -4,6 +4,7 @@
 
 use arrow::datatypes::{DataType, TimeUnit};
 
+use super::body::read_select;
 use super::node::{Node, Problems, Value};
 use super::path::{JsonPath, Segment};
 use super::source::{is_name, json_path};
@@ -26,6 +27,8 @@ pub struct Column {
     pub null_on_error: bool,
     /// Whether empty text is NULL.
     pub empty_is_null: bool,
+    /// What a GraphQL query asks for below the column's path.
+    pub select: Option<String>,
 }
 
 /// Column types.
@@ -157,6 +160,7 @@ fn read_column(index: usize, name: &str, node: &Node, parent: Option<&Parent>, p
         time: TimeFormat::Auto,
         null_on_error: false,
         empty_is_null: false,
+        select: None,
     };
     let what = format!("the column `{name}`");
     let Some(mut fields) = node.fields(&what, problems) else { return column };
@@ -199,6 +203,7 @@ fn read_column(index: usize, name: &str, node: &Node, parent: Option<&Parent>, p
         column.time = node.choice("the time `format`", TIMES, problems).unwrap_or(TimeFormat::Auto);
     }
     column.empty_is_null = fields.flag("empty_is_null", false, problems);
+    column.select = fields.take("select").and_then(|node| read_select(node, problems));
     if let Some(node) = fields.take("on_error") {
         // `null` unquoted is YAML's nothing.
         column.null_on_error = matches!(node.value, Value::Null)
