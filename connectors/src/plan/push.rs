@@ -221,7 +221,12 @@ fn mapped(filter: &Filter, values: &[ScalarValue]) -> Option<Vec<String>> {
 fn word(filter: &Filter, text: &Template<Token>, values: &[ScalarValue]) -> Option<String> {
     let words = mapped(filter, values)?;
     let [word] = words.as_slice() else { return None };
-    Some(text.fill(|_| word.clone()))
+    Some(text.fill(|token| if *token == Token::Quoted { quoted(word) } else { word.clone() }))
+}
+
+/// A value as a phrase of a search expression.
+fn quoted(value: &str) -> String {
+    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 fn plain_choices(

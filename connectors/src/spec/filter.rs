@@ -105,6 +105,8 @@ pub struct Edge {
 pub enum Token {
     /// The value.
     Value,
+    /// The value in double quotes, its own quotes and backslashes escaped, so that it cannot be anything but a value.
+    Quoted,
     /// The lower bound.
     Lower,
     /// The upper bound.
@@ -203,9 +205,10 @@ fn word(node: &Node, problems: &mut Problems) -> Option<Template<Token>> {
     let text = node.text("a search word", problems)?;
     let parsed = Template::parse(&text, |name| match name {
         "value" => Ok(Token::Value),
+        "quoted" => Ok(Token::Quoted),
         "lower" => Ok(Token::Lower),
         "upper" => Ok(Token::Upper),
-        other => Err(format!("a search word takes {{{{value}}}}, {{{{lower}}}} and {{{{upper}}}}, not `{other}`")),
+        other => Err(format!("a search word takes {{{{value}}}}, {{{{quoted}}}}, {{{{lower}}}} and {{{{upper}}}}, not `{other}`")),
     });
     parsed.map_err(|errors| errors.into_iter().for_each(|e| problems.add(node.at, e))).ok()
 }
@@ -274,9 +277,10 @@ fn read_one(
     if has_range && format.is_none() {
         problems.add(node.at, format!("{what} needs a `format`: how times are written"));
     }
-    if matches!(&equal, Some(Equal { target: Target::Word { .. }, .. })) && map.is_none() {
+    let is_free = |text: &Template<Token>| text.slots().any(|token| *token != Token::Quoted);
+    if matches!(&equal, Some(Equal { target: Target::Word { text, .. }, .. }) if is_free(text)) && map.is_none() {
         // Free text in a search expression could change its meaning.
-        problems.add(node.at, format!("{what} goes into a search expression, so it needs a `map` of allowed values"));
+        problems.add(node.at, format!("{what} goes into a search expression, so it needs {{{{quoted}}}}, or a `map` of allowed values"));
     }
     Some(Filter {
         column: column?,

@@ -62,7 +62,7 @@ fn the_bundled_specs_are_valid() {
         }
     }
     names.sort();
-    assert_eq!(names, ["github", "langfuse", "sentry", "slack"]);
+    assert_eq!(names, ["datadog", "github", "langfuse", "linear", "pagerduty", "sentry", "slack"]);
 }
 
 #[test]
@@ -144,7 +144,7 @@ proptest! {
 
     #[test]
     fn no_damage_to_a_spec_makes_the_parser_panic(
-        source in 0..5_usize, at in 0.0..1.0_f64, length in 0..40_usize, insert in "[a-z0-9:{}\\[\\], \n'\"&*.#/-]{0,12}"
+        source in 0..8_usize, at in 0.0..1.0_f64, length in 0..40_usize, insert in "[a-z0-9:{}\\[\\], \n'\"&*.#/-]{0,12}"
     ) {
         let text = crate::bundled().nth(source).map_or_else(minimal, |(_, text)| text.to_owned());
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a place in a text")]

@@ -11,4 +11,5 @@ mod paging;
 mod sentry;
 mod slack;
 mod vendor;
+mod vendors;
 mod wire;
