@@ -15,6 +15,7 @@
 mod catalog;
 mod decode;
 mod describe;
+mod draft;
 mod filter;
 mod generations;
 mod http;
@@ -24,7 +25,9 @@ pub mod spec;
 mod table;
 
 pub use catalog::{ConnectorOptions, Connectors, Source, SourceStatus, bundled, lint};
+pub use draft::{Draft, draft};
 pub use http::Health;
+pub use spec::json_schema;
 
 #[cfg(test)]
 mod testing;

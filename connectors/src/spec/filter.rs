@@ -208,7 +208,9 @@ fn word(node: &Node, problems: &mut Problems) -> Option<Template<Token>> {
         "quoted" => Ok(Token::Quoted),
         "lower" => Ok(Token::Lower),
         "upper" => Ok(Token::Upper),
-        other => Err(format!("a search word takes {{{{value}}}}, {{{{quoted}}}}, {{{{lower}}}} and {{{{upper}}}}, not `{other}`")),
+        other => Err(format!(
+            "a search word takes {{{{value}}}}, {{{{quoted}}}}, {{{{lower}}}} and {{{{upper}}}}, not `{other}`"
+        )),
     });
     parsed.map_err(|errors| errors.into_iter().for_each(|e| problems.add(node.at, e))).ok()
 }
@@ -280,7 +282,10 @@ fn read_one(
     let is_free = |text: &Template<Token>| text.slots().any(|token| *token != Token::Quoted);
     if matches!(&equal, Some(Equal { target: Target::Word { text, .. }, .. }) if is_free(text)) && map.is_none() {
         // Free text in a search expression could change its meaning.
-        problems.add(node.at, format!("{what} goes into a search expression, so it needs {{{{quoted}}}}, or a `map` of allowed values"));
+        problems.add(
+            node.at,
+            format!("{what} goes into a search expression, so it needs {{{{quoted}}}}, or a `map` of allowed values"),
+        );
     }
     Some(Filter {
         column: column?,

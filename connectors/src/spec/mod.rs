@@ -12,6 +12,7 @@ mod endpoint;
 mod filter;
 mod node;
 mod path;
+mod schema;
 mod source;
 mod table;
 mod template;
@@ -24,7 +25,9 @@ pub use endpoint::{Aggregate, Cap, Endpoint, FieldGroups, Function, Included, Pa
 pub use filter::{ConditionSlot, Conditions, Edge, Equal, Filter, ListStyle, Target, TimeStyle, Token};
 pub use node::{At, SpecErrors, SpecProblem};
 pub use path::{JsonPath, Segment};
+pub use schema::json_schema;
 pub use source::{Auth, BaseUrl, BodyErrors, Input, Limits, ResetFormat, SecretFile, Slot, SourceSpec, TestRequest};
+pub(crate) use source::{is_address, is_name as is_source_name};
 pub use table::{Parent, TableSpec};
 pub use template::{Part, Template};
 

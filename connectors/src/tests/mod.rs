@@ -1,7 +1,7 @@
 //! What a user can rely on, tested against a toy vendor.
 
 mod catalog;
-mod descriptions;
+pub(crate) mod descriptions;
 mod faults;
 mod github;
 mod keys;

@@ -23,8 +23,10 @@ fn linear(issues: usize) -> World {
         let start: usize = variables["after"].as_str().map_or(0, |cursor| cursor.parse().unwrap());
         let end = (start + first).min(issues);
         let nodes: Vec<Value> = (start..end)
-            .map(|n| json!({"id": format!("i{n}"), "title": format!("Issue {n}"), "state": {"name": "Todo"},
-                            "team": {"key": "ENG"}, "updatedAt": format!("2026-11-20T11:{:02}:00Z", 59 - n % 60)}))
+            .map(|n| {
+                json!({"id": format!("i{n}"), "title": format!("Issue {n}"), "state": {"name": "Todo"},
+                            "team": {"key": "ENG"}, "updatedAt": format!("2026-11-20T11:{:02}:00Z", 59 - n % 60)})
+            })
             .collect();
         let info = json!({"hasNextPage": end < issues, "endCursor": end.to_string()});
         Reply::Json(json!({"data": {"issues": {"nodes": nodes, "pageInfo": info}}}))
@@ -134,15 +136,16 @@ async fn datadog_sends_both_keys_and_a_short_page_is_the_last_although_it_has_a_
         Reply::Json(json!({"data": [row], "meta": {"page": {"after": "further"}}}))
     }));
     let asked = request(world.select("datadog.events", &["title", "tags"]), |request| {
-        request.constraints = constrain(&[
-            ("timestamp", ">=", time("2026-11-20T10:00:00Z")),
-            ("service", "=", word(r#"web" OR "x"#)),
-        ]);
+        request.constraints =
+            constrain(&[("timestamp", ">=", time("2026-11-20T10:00:00Z")), ("service", "=", word(r#"web" OR "x"#))]);
     });
     world.run("datadog.events", asked).await.unwrap();
     let log = world.toy.log();
     assert_eq!(log.len(), 1);
-    assert_eq!((log[0].headers["dd-api-key"].to_str().unwrap(), log[0].path.as_str()), ("dd-api-hunter2-secret", "/datadog/api/v2/events"));
+    assert_eq!(
+        (log[0].headers["dd-api-key"].to_str().unwrap(), log[0].path.as_str()),
+        ("dd-api-hunter2-secret", "/datadog/api/v2/events")
+    );
     assert_eq!(log[0].headers["dd-application-key"], "dd-app-hunter2-secret");
     assert_eq!(log[0].param("filter[from]"), Some("1795168799999"), "at most a step earlier than asked");
     assert_eq!(log[0].param("filter[query]"), Some(r#"service:"web\" OR \"x""#), "a value stays one phrase");
@@ -171,17 +174,14 @@ async fn a_search_that_datadog_gave_up_is_an_error_and_not_its_first_rows() {
 #[tokio::test]
 async fn an_error_tracking_search_is_one_post_whose_rows_get_the_objects_beside_them() {
     let world = World::bundled(Toy::new(|_: &Asked| {
-        let row = |id: &str, count: u64| {
-            json!({"id": id, "attributes": {"total_count": count}, "relationships": {"issue": {"data": {"id": id}}}})
-        };
-        let issue = |id: &str, service: &str| {
-            json!({"id": id, "type": "issue", "attributes": {"service": service, "state": "OPEN", "last_seen": 1_795_172_400_000_i64}})
-        };
+        let row = |id: &str, count: u64| json!({"id": id, "attributes": {"total_count": count}, "relationships": {"issue": {"data": {"id": id}}}});
+        let issue = |id: &str, service: &str| json!({"id": id, "type": "issue", "attributes": {"service": service, "state": "OPEN", "last_seen": 1_795_172_400_000_i64}});
         Reply::Json(json!({"data": [row("a", 7), row("b", 3)], "included": [issue("b", "web"), issue("a", "api")]}))
     }));
     let columns = ["id", "total_count", "service", "last_seen"];
     let asked = request(world.select("datadog.error_tracking_issues", &columns), |request| {
-        request.constraints = constrain(&[("last_seen", ">=", time("2026-11-20T10:00:00Z")), ("state", "=", word("OPEN"))]);
+        request.constraints =
+            constrain(&[("last_seen", ">=", time("2026-11-20T10:00:00Z")), ("state", "=", word("OPEN"))]);
     });
     let (rows, _) = world.run("datadog.error_tracking_issues", asked).await.unwrap();
     assert_eq!(i64s(&rows, "total_count"), [Some(7), Some(3)]);
@@ -215,14 +215,24 @@ async fn pagerduty_incidents_are_not_cut_to_a_month_and_a_short_window_is_sent()
 
     let world = pagerduty(0);
     let window = |from: &str| {
-        constrain(&[("created_at", ">=", time(from)), ("created_at", "<", time("2026-11-20T00:00:00Z")), ("status", "in", word("triggered,acknowledged"))])
+        constrain(&[
+            ("created_at", ">=", time(from)),
+            ("created_at", "<", time("2026-11-20T00:00:00Z")),
+            ("status", "in", word("triggered,acknowledged")),
+        ])
     };
-    let asked = |from: &str| request(world.select("pagerduty.incidents", &["id"]), |request| request.constraints = window(from));
+    let asked = |from: &str| {
+        request(world.select("pagerduty.incidents", &["id"]), |request| request.constraints = window(from))
+    };
     world.run("pagerduty.incidents", asked("2026-11-01T00:00:00Z")).await.unwrap();
     world.run("pagerduty.incidents", asked("2025-11-01T00:00:00Z")).await.unwrap();
     let log = world.toy.log();
     assert_eq!((log[0].param("since"), log[0].param("date_range")), (Some("2026-10-31T23:59:59Z"), None));
-    assert_eq!((log[1].param("since"), log[1].param("date_range")), (None, Some("all")), "PagerDuty refuses more than six months");
+    assert_eq!(
+        (log[1].param("since"), log[1].param("date_range")),
+        (None, Some("all")),
+        "PagerDuty refuses more than six months"
+    );
     let statuses: Vec<&str> = log[0].query.iter().filter(|(n, _)| n == "statuses[]").map(|(_, v)| v.as_str()).collect();
     assert_eq!(statuses, ["triggered", "acknowledged"]);
 }
