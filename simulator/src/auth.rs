@@ -71,7 +71,9 @@ impl Auth {
     pub(crate) fn accepts_datadog(&self, api: &str, app: &str) -> bool {
         match self {
             Auth::Off => true,
-            Auth::Exact(Credentials { datadog: Some((known_api, known_app)), .. }) => known_api == api && known_app == app,
+            Auth::Exact(Credentials { datadog: Some((known_api, known_app)), .. }) => {
+                known_api == api && known_app == app
+            }
             _ => plausible(api) && plausible(app),
         }
     }

@@ -44,8 +44,13 @@ impl View<'_> {
             let tags = object.value["tags"].as_array();
             named && wanted_tags.iter().all(|tag| tags.is_some_and(|tags| tags.iter().any(|t| t == tag)))
         };
-        let all: Vec<Value> =
-            self.store.monitors.visible(self.horizon).filter(is_wanted).map(|object| self.monitor_now(object)).collect();
+        let all: Vec<Value> = self
+            .store
+            .monitors
+            .visible(self.horizon)
+            .filter(is_wanted)
+            .map(|object| self.monitor_now(object))
+            .collect();
         let page = match self.call.query.filled("page") {
             // Whatever the page size says.
             None => all.as_slice(),
@@ -59,16 +64,17 @@ impl View<'_> {
 
     pub(super) fn monitor(&self, id: &str) -> Result<Reply, Reply> {
         let found = self.store.monitors.visible(self.horizon).find(|object| object.text("/id").as_deref() == Some(id));
-        found.map(|object| Reply::value(200, &self.monitor_now(object))).ok_or_else(|| refused(404, "Monitor not found"))
+        found
+            .map(|object| Reply::value(200, &self.monitor_now(object)))
+            .ok_or_else(|| refused(404, "Monitor not found"))
     }
 
     /// A monitor in the state it has at the clock's time: that of the last `_states` entry that is not later.
     fn monitor_now(&self, object: &Object) -> Value {
         let mut value = object.value.clone();
         let states = object.keys.get("_states").and_then(Value::as_array).into_iter().flatten();
-        let seen = states.filter(|state| {
-            self.horizon.is_none_or(|now| moment(&state["at"]).is_none_or(|at| at <= now))
-        });
+        let seen =
+            states.filter(|state| self.horizon.is_none_or(|now| moment(&state["at"]).is_none_or(|at| at <= now)));
         if let Some(state) = seen.max_by_key(|state| moment(&state["at"])) {
             value["overall_state"] = state["state"].clone();
         }
@@ -118,7 +124,12 @@ impl View<'_> {
             return Ok(Reply::value(200, &json!({"data": []})));
         }
         let after = URL_SAFE_NO_PAD.encode(format!("at:{}", offset + page.len()));
-        let next = format!("{}/datadog{}?{}", self.call.origin, self.call.path, self.call.query.with(&[("page[cursor]", &after)]));
+        let next = format!(
+            "{}/datadog{}?{}",
+            self.call.origin,
+            self.call.path,
+            self.call.query.with(&[("page[cursor]", &after)])
+        );
         Ok(Reply::value(
             200,
             &json!({"data": page, "links": {"next": next},
@@ -129,7 +140,8 @@ impl View<'_> {
     pub(super) fn incidents(&self) -> Result<Reply, Reply> {
         let size = self.count("page[size]", 10, 100)?;
         let offset = self.count("page[offset]", 0, usize::MAX)?;
-        let all: Vec<Value> = self.store.incidents.visible(self.horizon).rev().map(|object| self.incident(object)).collect();
+        let all: Vec<Value> =
+            self.store.incidents.visible(self.horizon).rev().map(|object| self.incident(object)).collect();
         let page = part(&all, offset, size);
         let next = offset.saturating_add(page.len());
         let mut pagination = json!({"offset": offset, "size": page.len()});
@@ -162,7 +174,8 @@ impl View<'_> {
         let Some(size) = self.call.query.filled("page[size]") else {
             return Ok(Reply::value(200, &json!({ "data": all })));
         };
-        let size = size.parse().ok().filter(|n| (1..=10_000).contains(n)).ok_or_else(|| refused(400, "invalid page[size]"))?;
+        let size =
+            size.parse().ok().filter(|n| (1..=10_000).contains(n)).ok_or_else(|| refused(400, "invalid page[size]"))?;
         let cursor = self.call.query.filled("page[cursor]");
         let offset = cursor.map_or(Some(0), offset_of).ok_or_else(|| refused(400, "invalid page[cursor]"))?;
         let page = part(&all, offset, size);
@@ -187,7 +200,8 @@ impl View<'_> {
         }
         let query = asked["query"].as_str().ok_or_else(|| bad("query is required"))?;
         let query = Query::parse(query).map_err(|why| bad(&why))?;
-        let (from, to) = asked["from"].as_i64().zip(asked["to"].as_i64()).ok_or_else(|| bad("from and to are required"))?;
+        let (from, to) =
+            asked["from"].as_i64().zip(asked["to"].as_i64()).ok_or_else(|| bad("from and to are required"))?;
         let track = asked["track"].as_str();
         if track.is_none() && asked["persona"].as_str().is_none() {
             return Err(bad("either track or persona is required"));

@@ -50,14 +50,16 @@ fn any(value: &Value, conditions: &Value) -> Result<bool, String> {
 }
 
 fn is_comparator(name: &str) -> bool {
-    matches!(name, "eq" | "neq" | "in" | "nin" | "gt" | "gte" | "lt" | "lte" | "contains" | "startsWith" | "eqIgnoreCase")
+    matches!(
+        name,
+        "eq" | "neq" | "in" | "nin" | "gt" | "gte" | "lt" | "lte" | "contains" | "startsWith" | "eqIgnoreCase"
+    )
 }
 
 fn compares(value: &Value, name: &str, with: &Value) -> Result<bool, String> {
     let order = |ordering: fn(Ordering) -> bool| compare(value, with).is_some_and(ordering);
-    let text = |test: fn(&str, &str) -> bool| {
-        value.as_str().zip(with.as_str()).is_some_and(|(value, with)| test(value, with))
-    };
+    let text =
+        |test: fn(&str, &str) -> bool| value.as_str().zip(with.as_str()).is_some_and(|(value, with)| test(value, with));
     let list = || with.as_array().ok_or_else(|| format!("\"{name}\" needs a list"));
     Ok(match name {
         "eq" => same(value, with),
@@ -103,7 +105,8 @@ mod tests {
 
     #[test]
     fn a_filter_goes_into_objects_and_ends_in_comparators() {
-        let issue = json!({"team": {"key": "ENG"}, "priority": 2, "updatedAt": "2026-11-20T10:00:00Z", "assignee": null});
+        let issue =
+            json!({"team": {"key": "ENG"}, "priority": 2, "updatedAt": "2026-11-20T10:00:00Z", "assignee": null});
         for (filter, expected) in [
             (json!({"team": {"key": {"in": ["ENG"]}}}), true),
             (json!({"team": {"key": {"eq": "OPS"}}}), false),

@@ -79,7 +79,8 @@ impl Query {
                     select(users.first().unwrap_or(&json!({"id": "viewer"})), field)?
                 }
                 name => {
-                    let objects = list(name).ok_or_else(|| format!("Cannot query field \"{name}\" on type \"Query\""))?;
+                    let objects =
+                        list(name).ok_or_else(|| format!("Cannot query field \"{name}\" on type \"Query\""))?;
                     self.connection(field, objects)?
                 }
             };

@@ -137,7 +137,9 @@ impl View<'_> {
 
     fn one(&self, name: &str, shelf: &Shelf, id: &str) -> Result<Reply, Reply> {
         let found = shelf.visible(self.horizon).find(|object| object.text("/id").as_deref() == Some(id));
-        found.map(|object| Reply::value(200, &json!({name: self.as_of(object)}))).ok_or_else(|| refused(404, 2100, "Not Found"))
+        found
+            .map(|object| Reply::value(200, &json!({name: self.as_of(object)})))
+            .ok_or_else(|| refused(404, 2100, "Not Found"))
     }
 
     /// Whether a list parameter, if there, has the text at `pointer`.
@@ -151,7 +153,8 @@ impl View<'_> {
         let mut value = object.value.clone();
         let Some(now) = self.horizon else { return value };
         if object.time("/resolved_at").is_some_and(|at| at > now) {
-            let acknowledged = object.keys.get("_acknowledged_at").and_then(crate::shelf::moment).filter(|at| *at <= now);
+            let acknowledged =
+                object.keys.get("_acknowledged_at").and_then(crate::shelf::moment).filter(|at| *at <= now);
             value["status"] = json!(if acknowledged.is_some() { "acknowledged" } else { "triggered" });
             value["resolved_at"] = Value::Null;
             let changed = acknowledged.or(object.at).map_or(Value::Null, |at| json!(crate::time::seconds_z(at)));
@@ -180,7 +183,9 @@ impl View<'_> {
             .filter(within)
             .filter(|object| self.listed("urgencies", object, "/urgency"))
             .filter(|object| self.listed("service_ids", object, "/service/id"))
-            .filter(|object| self.call.query.filled("incident_key").is_none_or(|key| object.value["incident_key"] == key))
+            .filter(|object| {
+                self.call.query.filled("incident_key").is_none_or(|key| object.value["incident_key"] == key)
+            })
             .map(|object| self.as_of(object))
             .filter(|value| {
                 let mut wanted = self.call.query.all("statuses").peekable();
@@ -255,7 +260,10 @@ impl View<'_> {
         let query = self.call.query.filled("query").map(str::to_lowercase);
         let is_wanted = |object: &&Object| {
             query.as_ref().is_none_or(|query| {
-                ["/name", "/email"].iter().filter_map(|p| object.text(p)).any(|text| text.to_lowercase().contains(query.as_str()))
+                ["/name", "/email"]
+                    .iter()
+                    .filter_map(|p| object.text(p))
+                    .any(|text| text.to_lowercase().contains(query.as_str()))
             })
         };
         let all: Vec<Value> =
