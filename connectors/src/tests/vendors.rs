@@ -253,3 +253,111 @@ async fn alerts_need_an_incident() {
     let error = world.run("pagerduty.alerts", world.select("pagerduty.alerts", &["id"])).await.unwrap_err();
     assert!(error.kind == ScanErrorKind::MissingKey && error.to_string().contains("incident_id"), "{error}");
 }
+
+#[tokio::test]
+async fn a_column_that_costs_a_request_per_row_is_fetched_only_where_it_is_selected() {
+    let sentry = || {
+        World::bundled(Toy::new(|asked: &Asked| {
+            let row =
+                |n: usize| json!({"id": n.to_string(), "title": "Boom", "level": if n < 2 { "error" } else { "info" }});
+            match asked.path.trim_end_matches('/').rsplit('/').next() {
+                Some("issues") => Reply::Json((0..5).map(row).collect()),
+                Some(id) => Reply::Json(json!({"id": id, "firstRelease": {"version": format!("v{id}")}})),
+                None => Reply::status(404),
+            }
+        }))
+    };
+    let world = sentry();
+    let (_, report) = world.run("sentry.issues", world.select("sentry.issues", &["title"])).await.unwrap();
+    assert_eq!(report.requests, 1);
+
+    let world = sentry();
+    let asked = request(world.select("sentry.issues", &["level", "first_release"]), |request| {
+        request.constraints = constrain(&[("level", "=", word("error"))]);
+    });
+    let (rows, report) = world.run("sentry.issues", asked).await.unwrap();
+    assert_eq!(texts(&rows, "first_release"), [Some("v0".to_owned()), Some("v1".to_owned())]);
+    assert_eq!(report.requests, 3, "the vendor disobeyed; rows that the predicate drops cost nothing further");
+}
+
+const DESK: &str = r"source: desk
+description: A desk.
+base_url: { env: [DESK_URL], default: 'https://{{input.region}}.desk.example' }
+inputs:
+  token: { env: [DESK_TOKEN], file: [DESK_TOKEN_FILE], required: true, secret: true }
+  region: { env: [DESK_REGION], default: eu }
+auth: { type: query, param: api_key, value: token }
+test: { path: /search, body: { size: 1 } }
+tables:
+  tickets:
+    description: Tickets.
+    guide: Ask.
+    primary_key: [id]
+    columns:
+      id: { type: int, about: Id }
+      size: { type: int, about: Size, on_error: null }
+      open: { type: bool, about: Whether it is open }
+    endpoints:
+      - name: search
+        path: /search
+        method: post
+        body: { sort: [id], limits: { depth: 2 } }
+        params: { verbose: '1' }
+        rows: hits
+        pagination: { type: offset, param: /page/from, total: total }
+        page_size: { param: /page/size, max: 2 }
+        filters:
+          id: { equal: /filter/ids, list: repeat }
+          open: { equal: /filter/open }
+";
+
+fn desk(environment: &[(&str, &str)]) -> World {
+    let toy = Toy::new(|asked: &Asked| {
+        let page = &asked.body["page"];
+        let (from, size) = (page["from"].as_u64().unwrap_or(0), page["size"].as_u64().unwrap_or(2));
+        let hits: Vec<Value> = (from..(from + size).min(5))
+            .map(|n| json!({"id": n, "open": true, "size": if n == 1 { json!("huge") } else { json!(n) }}))
+            .collect();
+        Reply::Json(json!({"hits": hits, "total": 5}))
+    });
+    let environment = tripline_engine::Environment::of(environment.iter().map(|(n, v)| (*n, (*v).to_owned())));
+    World::with(toy, &[("desk.yaml", DESK)], &environment)
+}
+
+#[tokio::test]
+async fn a_users_source_can_search_by_post_with_offsets_in_the_body_and_a_secret_from_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, "desk-hunter2-secret\n").unwrap();
+    let world = desk(&[("DESK_TOKEN_FILE", file.to_str().unwrap())]);
+    let asked = request(world.select("desk.tickets", &["id", "size"]), |request| {
+        request.constraints = constrain(&[("open", "=", ScalarValue::Boolean(Some(true)))]);
+    });
+    let (rows, report) = world.run("desk.tickets", asked).await.unwrap();
+    assert_eq!(i64s(&rows, "id"), [Some(0), Some(1), Some(2), Some(3), Some(4)]);
+    assert_eq!(i64s(&rows, "size")[1], None, "on_error: null");
+    assert_eq!(report.requests, 3);
+    let log = world.toy.log();
+    let first = json!({"sort": ["id"], "limits": {"depth": 2}, "page": {"size": 2}, "filter": {"open": true}});
+    assert_eq!(log[0].body, first);
+    assert_eq!((log[0].param("verbose"), log[0].param("api_key")), (Some("1"), Some("desk-hunter2-secret")));
+    assert_eq!(log[1].body["page"], json!({"size": 2, "from": 2}));
+    world.connectors.source("desk").unwrap().test().await.unwrap();
+    assert_eq!(world.toy.log().last().unwrap().body, json!({"size": 1}));
+}
+
+#[tokio::test]
+async fn a_secret_file_that_cannot_be_read_and_a_region_that_is_none_are_named_and_not_shown() {
+    use crate::SourceStatus;
+    let status = |environment: &[(&str, &str)]| desk(environment).connectors.source("desk").unwrap().status();
+    let shown = |environment: &[(&str, &str)]| match status(environment) {
+        SourceStatus::Missing { variables, detail } => format!("{}: {detail}", variables.join(",")),
+        SourceStatus::Configured => "configured".to_owned(),
+    };
+    assert_eq!(shown(&[("DESK_TOKEN", "x")]), "configured");
+    assert!(shown(&[]).starts_with("DESK_TOKEN: "));
+    let unreadable = shown(&[("DESK_TOKEN_FILE", "/nowhere/at/all")]);
+    assert!(unreadable.starts_with("DESK_TOKEN_FILE: the file"), "{unreadable}");
+    let elsewhere = shown(&[("DESK_TOKEN", "x"), ("DESK_REGION", "evil.example/#")]);
+    assert!(elsewhere.starts_with("DESK_REGION: ") && !elsewhere.contains("evil"), "{elsewhere}");
+}
