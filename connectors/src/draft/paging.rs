@@ -92,7 +92,7 @@ pub(super) fn guess(
     }
     let is_link = response["headers"].as_object().is_some_and(|h| h.keys().any(|k| k.eq_ignore_ascii_case("link")));
     let next = find_path(document, answer, &NEXT, &[], 0);
-    let mut use_parameter = |paging: &mut Paging, kind: &str, parameter: &Parameter| {
+    let use_parameter = |paging: &mut Paging, kind: &str, parameter: &Parameter| {
         paging.fields = vec![("type", kind.to_owned()), ("param", parameter.name.clone())];
         paging.used.push(parameter.name.clone());
     };

@@ -95,3 +95,14 @@ fn a_secret_that_no_header_can_carry_is_refused_without_being_shown() {
     let shown = format!("{:?}", world.connectors.source("toy").unwrap().status());
     assert!(shown.contains("TOY_TOKEN") && !shown.contains("hunter2"), "{shown}");
 }
+
+#[test]
+fn every_column_says_what_it_holds() {
+    let (connectors, _dir) = load(&[]);
+    for table in connectors.sources().iter().flat_map(crate::Source::tables) {
+        for field in table.schema().fields() {
+            let about = table.capabilities().columns.get(field.name());
+            assert!(about.is_some_and(|about| !about.is_empty()), "{}.{}.{}", table.source(), table.name(), field.name());
+        }
+    }
+}

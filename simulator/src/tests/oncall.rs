@@ -133,11 +133,10 @@ async fn linear_answers_the_fields_that_are_asked_for_page_by_page() {
         ("{ nothing { id } }", "Cannot query field"),
         ("{ issues { nodes { team } } }", "selection of subfields"),
         ("mutation { issueDelete { id } }", "only queries"),
-        ("{ issues(first: 250) { nodes { id labels { nodes { id } } } } }", ""),
     ] {
         let answer = ask(&sim, wrong, json!({})).await;
         let message = answer.json()["errors"][0]["message"].as_str().unwrap_or_default().to_owned();
-        assert_eq!(answer.status == 400, !what.is_empty(), "{wrong}: {message}");
+        assert_eq!(answer.status, 400, "{wrong}: {message}");
         assert!(message.to_lowercase().contains(&what.to_lowercase()), "{wrong}: {message}");
     }
     let deep = "{ issues(first: 250) { nodes { labels(first: 100) { nodes { id name color } } } } }";
