@@ -360,23 +360,15 @@ tables:
     fn takes(name: &str, kind: &str) -> BTreeSet<String> {
         let marker = format!("@{name}@");
         assert!(EVERYTHING.contains(&marker), "no mapping {name}");
-        let kinds = if name == "Pagination" { format!("{kind}, zqzqzqzq: 1 }}") } else { "none }".to_owned() };
-        let auth = if name == "Auth" {
-            EVERYTHING.replace("type: none", &format!("type: {kind}"))
-        } else {
-            EVERYTHING.to_owned()
-        };
-        let text = auth.replace("@Pagination@", &kinds).replace(&marker, "zqzqzqzq");
-        let rest: String = text
-            .lines()
-            .filter(|line| !line.trim_start().starts_with('@'))
-            .map(|line| match (line.find(", @"), line.rfind("@: 1")) {
-                (Some(from), Some(to)) if !line.contains("zqzqzqzq") => {
-                    format!("{}{}\n", &line[..from], &line[to + 4..])
-                }
-                _ => format!("{}\n", line.replace(", @Limits@: 1", "").replace(", @Reset@: 1", "")),
-            })
-            .collect();
+        let paging = if name == "Pagination" { format!("{kind}, zqzqzqzq: 1 }}") } else { "none }".to_owned() };
+        let auth = if name == "Auth" { format!("type: {kind}, @Auth@") } else { "type: none, @Auth@".to_owned() };
+        let mut rest = EVERYTHING.replace("@Pagination@", &paging).replace("type: none, @Auth@", &auth);
+        rest = rest.replace(&marker, "zqzqzqzq");
+        for (other, _) in MAPPINGS {
+            rest = rest.replace(&format!(", @{other}@: 1"), "");
+            let alone = format!("@{other}@: 1");
+            rest = rest.lines().filter(|line| line.trim() != alone).map(|line| format!("{line}\n")).collect();
+        }
         let shown = crate::spec::parse("x.yaml", &rest).unwrap_err().to_string();
         let told = shown
             .lines()

@@ -102,7 +102,13 @@ fn every_column_says_what_it_holds() {
     for table in connectors.sources().iter().flat_map(crate::Source::tables) {
         for field in table.schema().fields() {
             let about = table.capabilities().columns.get(field.name());
-            assert!(about.is_some_and(|about| !about.is_empty()), "{}.{}.{}", table.source(), table.name(), field.name());
+            assert!(
+                about.is_some_and(|about| !about.is_empty()),
+                "{}.{}.{}",
+                table.source(),
+                table.name(),
+                field.name()
+            );
         }
     }
 }
