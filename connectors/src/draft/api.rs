@@ -272,7 +272,7 @@ fn table(
 
 /// Where the rows of an answer are, and what they look like.
 fn rows_of<'d>(document: Document<'d>, answer: &'d Value) -> Option<(String, &'d Value)> {
-    let is_object = |items: &Value| !document.0.is_null() && type_of(items) == "object" || items["oneOf"].is_array();
+    let is_object = |items: &Value| type_of(items) == "object" || items["oneOf"].is_array();
     if type_of(answer) == "array" {
         let items = document.resolve(&answer["items"]);
         return is_object(items).then_some((String::new(), items));
