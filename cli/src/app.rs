@@ -67,10 +67,15 @@ impl Home {
         Ok(library)
     }
 
+    /// Where a user's own source files are.
+    pub(crate) fn sources_dir(&self) -> std::path::PathBuf {
+        self.path.join("sources.d")
+    }
+
     pub(crate) fn connectors(&self, clock: &SharedClock) -> Connectors {
         Connectors::load(&ConnectorOptions {
             environment: &self.environment,
-            sources_dir: Some(self.path.join("sources.d")),
+            sources_dir: Some(self.sources_dir()),
             cache_dir: Some(self.path.join("cache")),
             clock: Arc::clone(clock),
             retry_seed: u64::from(std::process::id()),

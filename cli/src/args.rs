@@ -212,6 +212,20 @@ pub(crate) enum SourcesCommand {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Print the JSON Schema of source files, for editors.
+    Schema,
+    /// Draft a source file from the OpenAPI document of an API.
+    New {
+        /// The document: OpenAPI 3.0 or 3.1, JSON or YAML.
+        #[arg(long, value_name = "FILE")]
+        openapi: PathBuf,
+        /// Name of the source; the document's file name when absent.
+        #[arg(long)]
+        name: Option<String>,
+        /// Where to write the draft; `sources.d/NAME.yaml` in the home directory when absent. Nothing is overwritten.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Send one cheap request to each source (or one).
     Test {
         /// Only this source.

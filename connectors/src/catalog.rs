@@ -16,6 +16,7 @@ use tripline_engine::{Environment, QueryContext, RemoteTable, ScanError, ScanRun
 use crate::describe;
 use crate::generations::Generations;
 use crate::http::{Ask, Health, HttpTransport, SafeUrl, SourceClient, Target, Transport, path_part};
+use crate::plan;
 use crate::scan::Shared;
 use crate::spec::{self, Part, Slot, SourceSpec, SpecErrors, SpecProblem};
 use crate::table::HttpTable;
@@ -268,21 +269,33 @@ impl Source {
         let client = &self.shared.client;
         let base = client.base(TABLE)?;
         let mut path = String::new();
-        for part in &self.spec().test.0 {
+        for part in &self.spec().test.path.0 {
             match part {
                 Part::Literal(text) => path.push_str(text),
                 Part::Slot(Slot::Input(index)) => match path_part(client.input(*index)) {
                     Ok(part) => path.push_str(&part),
                     Err(_) => path.push('-'),
                 },
-                Part::Slot(Slot::Column(_)) => {}
+                Part::Slot(Slot::Column(_) | Slot::Now(_)) => {}
             }
         }
         let query = QueryContext::new(client.clock().now(), TEST_TIMEOUT, 8);
         let stats = query.report.scan(self.name(), TABLE);
         let run = ScanRun { query, stats };
-        let ask = Ask { run: &run, table: TABLE, absent: &[], probing: false };
-        let url = Target { path, params: Vec::new() }.url(base);
+        let mut fill = |slot: &Slot| -> Result<String, std::convert::Infallible> {
+            Ok(match slot {
+                Slot::Input(index) => client.input(*index).to_owned(),
+                Slot::Column(_) | Slot::Now(_) => String::new(),
+            })
+        };
+        let body = match self.spec().test.body.as_ref().map(|body| plan::body::value(body, &[], &mut fill)).transpose()
+        {
+            Ok(body) => body,
+            Err(never) => match never {},
+        };
+        let target = Target { path, body, ..Target::default() };
+        let (url, posted) = (target.url(base), target.posted());
+        let ask = Ask { run: &run, table: TABLE, absent: &[], probing: false, body: posted.as_ref() };
         let started = tokio::time::Instant::now();
         client.get_anew(&url, ask, None, |_| Ok(())).await.map_err(crate::http::Failure::into_error)?;
         Ok(started.elapsed())

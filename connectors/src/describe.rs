@@ -62,6 +62,10 @@ fn serving(source: &SourceSpec, table: &TableSpec, capabilities: &Capabilities) 
         let required = required.join(", ");
         sentences.push(format!("Required keys, pinned with `=` or `IN` or supplied by a join: {required}."));
     }
+    if !table.bounded.is_empty() {
+        let names: Vec<&str> = table.bounded.iter().map(|index| table.columns[*index].name.as_str()).collect();
+        sentences.push(format!("A query must bound `{}` from below.", names.join("` and `")));
+    }
     if let Some(parent) = &table.parent {
         let key = &table.columns[parent.key.0].name;
         let there = &source.tables[parent.table].name;

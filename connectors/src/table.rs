@@ -70,6 +70,10 @@ impl RemoteTable for HttpTable {
                 pushed: Vec::new(),
             };
         }
+        if let Some(column) = plan::unbounded(&self.spec, &request.constraints) {
+            let requests = format!("none: `{column}` must be bounded from below");
+            return RequestPlan { request: String::new(), requests, pushed: Vec::new() };
+        }
         let endpoint = self.endpoint();
         let plan = plan::plan(source, &self.spec, endpoint, request);
         if plan.nothing {
@@ -140,11 +144,11 @@ impl HttpTable {
 /// One request of a plan, values filled in.
 fn example(table: &TableSpec, endpoint: &Endpoint, plan: &plan::Plan) -> String {
     let listing = plan.listing(0);
-    let mut path = String::from("GET ");
+    let mut path = String::from(if endpoint.post { "POST " } else { "GET " });
     for part in &endpoint.path.0 {
         match part {
             Part::Literal(text) => path.push_str(text),
-            Part::Slot(Slot::Input(_)) => path.push('…'),
+            Part::Slot(Slot::Input(_) | Slot::Now(_)) => path.push('…'),
             Part::Slot(Slot::Column(index)) => match listing.constants.get(index).and_then(plan::text) {
                 Some(text) => path.push_str(&text),
                 None => path.push_str(&format!("{{{}}}", table.columns[*index].name)),
@@ -157,8 +161,16 @@ fn example(table: &TableSpec, endpoint: &Endpoint, plan: &plan::Plan) -> String 
     if let (Some(language), false) = (&endpoint.conditions, conditions.is_empty()) {
         params.push((language.param.clone(), format!("[{}]", conditions.join(","))));
     }
-    let target = crate::http::Target { path, params };
-    target.to_string()
+    let mut shown = |slot: &Slot| -> Result<String, std::convert::Infallible> {
+        Ok(match slot {
+            Slot::Column(index) => listing.constants.get(index).and_then(plan::text).unwrap_or_else(|| "…".to_owned()),
+            Slot::Input(_) | Slot::Now(_) => "…".to_owned(),
+        })
+    };
+    match plan::body::target(table, endpoint, &plan.columns, path, params, &mut shown) {
+        Ok(target) => target.to_string(),
+        Err(never) => match never {},
+    }
 }
 
 fn capabilities(table: &TableSpec) -> Capabilities {
@@ -208,6 +220,7 @@ fn capabilities(table: &TableSpec) -> Capabilities {
         keys: named(&|column, _| column.origin == Origin::Key),
         content: named(&|column, _| column.content),
         costly: named(&|column, index| matches!(column.origin, Origin::Detail(_)) || aggregated(index)),
+        columns: table.columns.iter().map(|column| (column.name.clone(), column.about.clone())).collect(),
     }
 }
 

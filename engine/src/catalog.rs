@@ -86,7 +86,11 @@ fn column_table(sources: &[SourceEntry]) -> Result<Arc<dyn TableProvider>, Engin
         .flat_map(|(source, table)| {
             let schema = table.schema();
             let fields: Vec<_> = schema.fields().iter().cloned().collect();
-            fields.into_iter().enumerate().map(move |(i, field)| (source.clone(), table.name().to_owned(), i, field))
+            let about = table.capabilities().columns.clone();
+            fields.into_iter().enumerate().map(move |(i, field)| {
+                let about = about.get(field.name()).cloned();
+                (source.clone(), table.name().to_owned(), i, field, about)
+            })
         })
         .collect();
     mem_table(vec![
@@ -95,7 +99,7 @@ fn column_table(sources: &[SourceEntry]) -> Result<Arc<dyn TableProvider>, Engin
         ("ordinal", Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.2 as i64)))),
         ("name", text(rows.iter().map(|r| r.3.name().clone()))),
         ("data_type", text(rows.iter().map(|r| r.3.data_type().to_string()))),
-        ("description", optional_text(rows.iter().map(|r| r.3.metadata().get("description").cloned()))),
+        ("description", optional_text(rows.iter().map(|r| r.4.clone()))),
     ])
 }
 

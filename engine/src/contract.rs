@@ -119,6 +119,8 @@ pub struct Capabilities {
     pub content: Vec<String>,
     /// Columns that cost further requests per row.
     pub costly: Vec<String>,
+    /// What columns hold, by name. Not in the schema, whose copies travel with every batch.
+    pub columns: std::collections::BTreeMap<String, String>,
 }
 
 /// What a scan under given constraints would look like, before anything is sent.

@@ -13,6 +13,12 @@ pub struct Credentials {
     pub github: Option<String>,
     /// Slack token; any of several.
     pub slack: Option<Vec<String>>,
+    /// Datadog API key and application key.
+    pub datadog: Option<(String, String)>,
+    /// PagerDuty token.
+    pub pagerduty: Option<String>,
+    /// Linear key.
+    pub linear: Option<String>,
     /// Key of the model endpoint.
     pub llm: Option<String>,
 }
@@ -60,6 +66,24 @@ impl Auth {
 
     pub(crate) fn accepts_llm(&self, token: &str) -> bool {
         self.accepts(token, |known| known.llm.as_deref())
+    }
+
+    pub(crate) fn accepts_datadog(&self, api: &str, app: &str) -> bool {
+        match self {
+            Auth::Off => true,
+            Auth::Exact(Credentials { datadog: Some((known_api, known_app)), .. }) => {
+                known_api == api && known_app == app
+            }
+            _ => plausible(api) && plausible(app),
+        }
+    }
+
+    pub(crate) fn accepts_pagerduty(&self, token: &str) -> bool {
+        self.accepts(token, |known| known.pagerduty.as_deref())
+    }
+
+    pub(crate) fn accepts_linear(&self, key: &str) -> bool {
+        self.accepts(key, |known| known.linear.as_deref())
     }
 
     pub(crate) fn accepts_slack(&self, token: &str) -> bool {

@@ -35,7 +35,7 @@ pub(crate) async fn answer(shared: &Shared, call: &Call) -> Reply {
         _ => Reply::value(
             404,
             &json!({"error": format!("no such endpoint: {} {}", call.method, call.path),
-                    "hint": "vendors are under /langfuse, /sentry, /github, /slack, /llm"}),
+                    "hint": "vendors are under /langfuse, /sentry, /github, /slack, /datadog, /pagerduty, /linear, /llm"}),
         ),
     }
 }

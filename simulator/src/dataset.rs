@@ -40,11 +40,30 @@ pub enum Collection {
     SlackChannels,
     SlackMessages,
     SlackUsers,
+    DatadogMonitors,
+    DatadogEvents,
+    DatadogLogs,
+    DatadogIncidents,
+    DatadogMetrics,
+    DatadogErrorTrackingIssues,
+    PagerdutyIncidents,
+    PagerdutyLogEntries,
+    PagerdutyAlerts,
+    PagerdutyServices,
+    PagerdutyOncalls,
+    PagerdutyUsers,
+    PagerdutySchedules,
+    LinearIssues,
+    LinearComments,
+    LinearTeams,
+    LinearProjects,
+    LinearUsers,
+    LinearCycles,
 }
 
 impl Collection {
     /// All collections.
-    pub const ALL: [Collection; 21] = [
+    pub const ALL: [Collection; 40] = [
         Collection::LangfuseProjects,
         Collection::LangfuseTraces,
         Collection::LangfuseObservations,
@@ -66,6 +85,25 @@ impl Collection {
         Collection::SlackChannels,
         Collection::SlackMessages,
         Collection::SlackUsers,
+        Collection::DatadogMonitors,
+        Collection::DatadogEvents,
+        Collection::DatadogLogs,
+        Collection::DatadogIncidents,
+        Collection::DatadogMetrics,
+        Collection::DatadogErrorTrackingIssues,
+        Collection::PagerdutyIncidents,
+        Collection::PagerdutyLogEntries,
+        Collection::PagerdutyAlerts,
+        Collection::PagerdutyServices,
+        Collection::PagerdutyOncalls,
+        Collection::PagerdutyUsers,
+        Collection::PagerdutySchedules,
+        Collection::LinearIssues,
+        Collection::LinearComments,
+        Collection::LinearTeams,
+        Collection::LinearProjects,
+        Collection::LinearUsers,
+        Collection::LinearCycles,
     ];
 
     /// `<vendor>/<collection>`: the file below the data directory, without `.json`.
@@ -92,6 +130,25 @@ impl Collection {
             Collection::SlackChannels => "slack/channels",
             Collection::SlackMessages => "slack/messages",
             Collection::SlackUsers => "slack/users",
+            Collection::DatadogMonitors => "datadog/monitors",
+            Collection::DatadogEvents => "datadog/events",
+            Collection::DatadogLogs => "datadog/logs",
+            Collection::DatadogIncidents => "datadog/incidents",
+            Collection::DatadogMetrics => "datadog/metrics",
+            Collection::DatadogErrorTrackingIssues => "datadog/error_tracking_issues",
+            Collection::PagerdutyIncidents => "pagerduty/incidents",
+            Collection::PagerdutyLogEntries => "pagerduty/log_entries",
+            Collection::PagerdutyAlerts => "pagerduty/alerts",
+            Collection::PagerdutyServices => "pagerduty/services",
+            Collection::PagerdutyOncalls => "pagerduty/oncalls",
+            Collection::PagerdutyUsers => "pagerduty/users",
+            Collection::PagerdutySchedules => "pagerduty/schedules",
+            Collection::LinearIssues => "linear/issues",
+            Collection::LinearComments => "linear/comments",
+            Collection::LinearTeams => "linear/teams",
+            Collection::LinearProjects => "linear/projects",
+            Collection::LinearUsers => "linear/users",
+            Collection::LinearCycles => "linear/cycles",
         }
     }
 }
@@ -204,6 +261,11 @@ impl Dataset {
                     | Collection::SentryProjects
                     | Collection::SlackChannels
                     | Collection::SlackUsers
+                    | Collection::PagerdutyServices
+                    | Collection::PagerdutyUsers
+                    | Collection::PagerdutySchedules
+                    | Collection::LinearTeams
+                    | Collection::LinearUsers
             )
         });
         self

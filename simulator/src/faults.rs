@@ -21,13 +21,28 @@ pub enum Source {
     Github,
     /// Slack, under `/slack`.
     Slack,
+    /// Datadog, under `/datadog`.
+    Datadog,
+    /// PagerDuty, under `/pagerduty`.
+    Pagerduty,
+    /// Linear, under `/linear`.
+    Linear,
     /// An OpenAI-compatible model, under `/llm`.
     Llm,
 }
 
 impl Source {
     /// All sources.
-    pub const ALL: [Source; 5] = [Source::Langfuse, Source::Sentry, Source::Github, Source::Slack, Source::Llm];
+    pub const ALL: [Source; 8] = [
+        Source::Langfuse,
+        Source::Sentry,
+        Source::Github,
+        Source::Slack,
+        Source::Datadog,
+        Source::Pagerduty,
+        Source::Linear,
+        Source::Llm,
+    ];
 
     /// The name used in paths, logs and faults.
     pub fn name(self) -> &'static str {
@@ -36,6 +51,9 @@ impl Source {
             Source::Sentry => "sentry",
             Source::Github => "github",
             Source::Slack => "slack",
+            Source::Datadog => "datadog",
+            Source::Pagerduty => "pagerduty",
+            Source::Linear => "linear",
             Source::Llm => "llm",
         }
     }
@@ -133,7 +151,8 @@ pub struct FaultError {
 }
 
 impl FaultError {
-    const HINT: &str = "write SOURCE[:PATH]=FAULT[*TIMES], SOURCE one of langfuse, sentry, github, slack, llm, *; \
+    const HINT: &str = "write SOURCE[:PATH]=FAULT[*TIMES], SOURCE one of langfuse, sentry, github, slack, datadog, \
+        pagerduty, linear, llm, *; \
         FAULT one of status:503, drop, drop-answer, hang, throttle, throttle-primary, truncate";
 
     pub(crate) fn new(message: impl Into<String>) -> Self {

@@ -15,13 +15,16 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::datadog::{self, Datadog};
 use crate::dataset::{DataError, Dataset};
 use crate::faults::Faults;
 use crate::github::{self, Github};
 use crate::langfuse::{self, Langfuse};
+use crate::linear::{self, Linear};
 use crate::llm::Llm;
 use crate::log::Log;
 use crate::options::{Content, SimulatorOptions};
+use crate::pagerduty::{self, Pagerduty};
 use crate::scenario::{Scenario, Truth, default_anchor};
 use crate::sentry::{self, Sentry};
 use crate::server::{self, Shared};
@@ -91,6 +94,9 @@ pub async fn start(options: SimulatorOptions) -> Result<SimulatorHandle, Simulat
         sentry: Sentry::new(stores.sentry),
         github: Github::new(stores.github),
         slack: Slack { store: RwLock::new(stores.slack), scopes: slack_scopes },
+        datadog: Datadog::new(stores.datadog),
+        pagerduty: Pagerduty::new(stores.pagerduty),
+        linear: Linear::new(stores.linear),
         llm: Llm::default(),
         truth,
         stop: CancellationToken::new(),
@@ -113,6 +119,9 @@ struct Stores {
     sentry: sentry::Store,
     github: github::Store,
     slack: slack::Store,
+    datadog: datadog::Store,
+    pagerduty: pagerduty::Store,
+    linear: linear::Store,
 }
 
 fn prepare(
@@ -138,6 +147,9 @@ fn prepare(
         sentry: sentry::Store::new(&mut dataset),
         github: github::Store::new(&mut dataset),
         slack: slack::Store::new(&mut dataset),
+        datadog: datadog::Store::new(&mut dataset),
+        pagerduty: pagerduty::Store::new(&mut dataset),
+        linear: linear::Store::new(&mut dataset),
     };
     Ok((stores, truth))
 }

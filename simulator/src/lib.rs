@@ -1,6 +1,6 @@
 //! Stand-ins for the vendors' APIs, over real HTTP, with replayable incidents.
 //!
-//! Owns: Langfuse (both generations), Sentry, GitHub, Slack and an OpenAI-compatible model as a
+//! Owns: Langfuse (both generations), Sentry, GitHub, Slack, Datadog, PagerDuty, Linear and an OpenAI-compatible model as a
 //! client sees them (paths, parameters, paging, credentials, rate-limit headers, writes), the
 //! bundled scenarios, and misbehaviour on demand.
 //! Does not own: anything of Tripline. It is somebody else's server and depends on no other crate
@@ -29,6 +29,7 @@ mod click;
 mod clock;
 mod compare;
 mod control;
+mod datadog;
 mod dataset;
 mod faults;
 mod github;
@@ -36,12 +37,15 @@ mod handle;
 mod http;
 mod item;
 mod langfuse;
+mod linear;
 mod llm;
 mod log;
 mod options;
+mod pagerduty;
 mod scenario;
 mod sentry;
 mod server;
+mod shelf;
 mod slack;
 mod time;
 mod timeline;

@@ -17,12 +17,15 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::control;
+use crate::datadog::{self, Datadog};
 use crate::faults::{Fault, Faults, Source};
 use crate::github::{self, Github};
 use crate::http::{Call, Params, Reply};
 use crate::langfuse::{self, Langfuse};
+use crate::linear::{self, Linear};
 use crate::llm::{self, Llm};
 use crate::log::Log;
+use crate::pagerduty::{self, Pagerduty};
 use crate::scenario::Truth;
 use crate::sentry::{self, Sentry};
 use crate::slack::{self, Slack};
@@ -43,6 +46,9 @@ pub(crate) struct Shared {
     pub sentry: Sentry,
     pub github: Github,
     pub slack: Slack,
+    pub datadog: Datadog,
+    pub pagerduty: Pagerduty,
+    pub linear: Linear,
     pub llm: Llm,
     pub truth: Option<Truth>,
     /// Cancelled when the server stops, so that hung requests do not keep it.
@@ -134,6 +140,9 @@ fn dispatch(shared: &Shared, source: Source, call: &Call) -> Reply {
         Source::Sentry => shared.sentry.handle(call, auth, clock),
         Source::Github => shared.github.handle(call, auth, clock),
         Source::Slack => shared.slack.handle(call, auth, clock),
+        Source::Datadog => shared.datadog.handle(call, auth, clock),
+        Source::Pagerduty => shared.pagerduty.handle(call, auth, clock),
+        Source::Linear => shared.linear.handle(call, auth, clock),
         Source::Llm => shared.llm.handle(call, auth, clock),
     }
 }
@@ -145,11 +154,17 @@ fn refuse(source: Source, fault: Option<Fault>) -> Reply {
         (Some(Fault::Status(status)), Source::Sentry) => sentry::failed(status),
         (Some(Fault::Status(status)), Source::Github) => github::failed(status),
         (Some(Fault::Status(status)), Source::Slack) => slack::failed(status),
+        (Some(Fault::Status(status)), Source::Datadog) => datadog::failed(status),
+        (Some(Fault::Status(status)), Source::Pagerduty) => pagerduty::failed(status),
+        (Some(Fault::Status(status)), Source::Linear) => linear::failed(status),
         (Some(Fault::Status(status)), Source::Llm) => llm::failed(status),
         (_, Source::Langfuse) => langfuse::throttled(),
         (_, Source::Sentry) => sentry::throttled(),
         (fault, Source::Github) => github::throttled(fault == Some(Fault::ThrottlePrimary)),
         (_, Source::Slack) => slack::throttled(),
+        (_, Source::Datadog) => datadog::throttled(),
+        (_, Source::Pagerduty) => pagerduty::throttled(),
+        (_, Source::Linear) => linear::throttled(),
         (_, Source::Llm) => llm::throttled(),
     }
 }

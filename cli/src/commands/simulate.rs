@@ -46,6 +46,9 @@ pub(crate) async fn run(args: SimulateArgs) -> Result<(), Failure> {
         ("SENTRY_BASE_URL", "sentry"),
         ("GITHUB_API_URL", "github"),
         ("SLACK_API_URL", "slack"),
+        ("DATADOG_API_URL", "datadog"),
+        ("PAGERDUTY_API_URL", "pagerduty"),
+        ("LINEAR_API_URL", "linear"),
         ("OPENAI_BASE_URL", "llm/v1"),
     ] {
         terminal::line(&format!("  export {variable}={base}/{path}"));

@@ -1,5 +1,7 @@
 //! `tripline sources`: what can be read, and whether it answers.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::json;
 use tripline_connectors::{Connectors, Source, SourceStatus};
 use tripline_engine::RemoteTable;
@@ -10,11 +12,18 @@ use crate::failure::Failure;
 use crate::terminal;
 
 pub(crate) async fn run(command: SourcesCommand, home: &Home) -> Result<(), Failure> {
+    // These need no source, and help to repair a broken one.
+    match command {
+        SourcesCommand::Schema => return schema(),
+        SourcesCommand::New { openapi, name, out } => return new(home, &openapi, name, out),
+        SourcesCommand::Lint { files } => return lint(&files),
+        _ => {}
+    }
     let connectors = home.connectors(&clock(None));
     match command {
         SourcesCommand::List { json } => list(&connectors, json),
         SourcesCommand::Describe { name } => describe(&connectors, &name),
-        SourcesCommand::Lint { files } => lint(&files),
+        SourcesCommand::Schema | SourcesCommand::New { .. } | SourcesCommand::Lint { .. } => Ok(()),
         SourcesCommand::Test { name } => test(&connectors, name.as_deref()).await,
     }
 }
@@ -73,11 +82,11 @@ fn describe(connectors: &Connectors, name: &str) -> Result<(), Failure> {
         return Err(Failure::new(format!("{source_name} has no table '{table_name}'"))
             .hint(format!("its tables: {}", known.join(", "))));
     };
-    describe_table(source, table.as_ref());
+    describe_table(table.as_ref());
     Ok(())
 }
 
-fn describe_table(source: &Source, table: &dyn RemoteTable) {
+fn describe_table(table: &dyn RemoteTable) {
     let capabilities = table.capabilities();
     terminal::line(&format!("{}.{}: {}", table.source(), table.name(), capabilities.description));
     terminal::line(&capabilities.guide);
@@ -88,19 +97,15 @@ fn describe_table(source: &Source, table: &dyn RemoteTable) {
     if let Some(order) = &capabilities.natural_order {
         terminal::line(&format!("Rows come in order of {order}."));
     }
-    let rows = column_rows(source, table);
+    let rows = column_rows(table);
     terminal::line(&terminal::table(&["column", "type", "pushed filters", "what it is"], rows));
     terminal::line("~ the vendor returns more than matches; Tripline filters again.");
 }
 
 /// Name, type, pushed filters and meaning of each column.
-fn column_rows(source: &Source, table: &dyn RemoteTable) -> Vec<Vec<String>> {
-    let spec = source.spec().table(table.name());
-    let about = |name: &str| {
-        let column = spec.and_then(|spec| spec.columns.iter().find(|column| column.name == name));
-        column.map(|column| column.about.clone()).unwrap_or_default()
-    };
-    let filters = &table.capabilities().filters;
+fn column_rows(table: &dyn RemoteTable) -> Vec<Vec<String>> {
+    let capabilities = table.capabilities();
+    let filters = &capabilities.filters;
     let schema = table.schema();
     let rows = schema.fields().iter().map(|field| {
         let pushed: Vec<String> = filters
@@ -108,9 +113,43 @@ fn column_rows(source: &Source, table: &dyn RemoteTable) -> Vec<Vec<String>> {
             .filter(|filter| filter.column == *field.name())
             .map(|filter| format!("{}{}", filter.operator.sql(), if filter.exact { "" } else { "~" }))
             .collect();
-        vec![field.name().clone(), field.data_type().to_string(), pushed.join(" "), about(field.name())]
+        let about = capabilities.columns.get(field.name()).cloned().unwrap_or_default();
+        vec![field.name().clone(), field.data_type().to_string(), pushed.join(" "), about]
     });
     rows.collect()
+}
+
+fn schema() -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(&tripline_connectors::json_schema());
+    terminal::line(&text.map_err(|error| Failure::new(format!("the schema cannot be written: {error}")))?);
+    Ok(())
+}
+
+fn new(home: &Home, openapi: &Path, name: Option<String>, out: Option<PathBuf>) -> Result<(), Failure> {
+    let shown = openapi.display();
+    let text = std::fs::read_to_string(openapi)
+        .map_err(|error| Failure::new(format!("cannot read {shown}: {error}")).hint("name a file with --openapi"))?;
+    let name = name.unwrap_or_else(|| {
+        let stem = openapi.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let stem = stem.split('.').next().unwrap_or_default().to_ascii_lowercase();
+        stem.replace(|c: char| !c.is_ascii_alphanumeric(), "_")
+    });
+    let draft = tripline_connectors::draft(&name, &text)
+        .map_err(|error| Failure::new(format!("{shown}: {error}")).hint("give the source a name with --name"))?;
+    let path = out.unwrap_or_else(|| home.sources_dir().join(format!("{name}.yaml")));
+    let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
+        let mut file = std::fs::File::create_new(&path)?;
+        std::io::Write::write_all(&mut file, draft.yaml.as_bytes())
+    });
+    written.map_err(|error| {
+        Failure::new(format!("cannot write {}: {error}", path.display())).hint("choose another file with --out")
+    })?;
+    terminal::line(&format!("{}: {} tables. What is left to decide:", path.display(), draft.tables));
+    for decision in &draft.decisions {
+        terminal::line(&format!("- {decision}"));
+    }
+    terminal::line(&format!("Then: tripline sources lint {0} && tripline sources test {name}", path.display()));
+    Ok(())
 }
 
 fn lint(files: &[std::path::PathBuf]) -> Result<(), Failure> {
@@ -168,7 +207,7 @@ mod tests {
         let mut columns = 0;
         for source in connectors.sources() {
             for table in source.tables() {
-                for row in column_rows(source, table.as_ref()) {
+                for row in column_rows(table.as_ref()) {
                     assert!(
                         row.iter().skip(3).all(|about| !about.is_empty()),
                         "{}.{} {row:?}",

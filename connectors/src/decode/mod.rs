@@ -6,6 +6,7 @@
 //! Must hold: only wanted paths are built; text, numbers and JSON keep what the vendor wrote; no body makes it panic.
 
 mod builder;
+mod included;
 mod page;
 #[cfg(test)]
 mod tests;

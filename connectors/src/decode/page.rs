@@ -12,10 +12,11 @@ use datafusion::scalar::ScalarValue;
 use serde::de::DeserializeSeed;
 
 use super::builder::ColumnBuilder;
+use super::included;
 use super::trie::{Captured, Pick, Trie};
 use super::value;
 use super::walk::{Envelope, Sink};
-use crate::spec::{Column, ColumnKind, Endpoint, JsonPath, Lookup, Origin, TableSpec, TimeFormat};
+use crate::spec::{Column, ColumnKind, Endpoint, Included, JsonPath, Lookup, Origin, TableSpec, TimeFormat};
 
 /// Values of columns that no answer holds: pinned keys, the parent's columns, echoed filters. By column of the table.
 pub(crate) type Constants = BTreeMap<usize, ScalarValue>;
@@ -65,6 +66,7 @@ pub(crate) struct Decoder {
     /// A row counts only where these slots hold, if anything, one of these texts.
     pub(super) keep: Vec<(usize, Vec<String>)>,
     pub(super) schema: SchemaRef,
+    included: Option<Included>,
 }
 
 /// A wanted column: which slots hold its value.
@@ -109,7 +111,8 @@ impl Decoder {
                 None => column.origin.clone(),
             }
         };
-        Self::build(table, &endpoint.rows, &endpoint.keep, columns, meta, endpoint.empty_is_null, origin)
+        let plain = Self::build(table, &endpoint.rows, &endpoint.keep, columns, meta, endpoint.empty_is_null, origin);
+        Self { included: endpoint.included.clone(), ..plain }
     }
 
     /// A decoder of the answers to `table`'s detail requests.
@@ -175,6 +178,7 @@ impl Decoder {
             columns: wanted,
             keep,
             schema: Arc::new(Schema::new(fields)),
+            included: None,
         }
     }
 
@@ -185,6 +189,8 @@ impl Decoder {
 
     /// Decodes one body.
     pub(crate) fn decode(&self, body: &[u8], constants: &Constants) -> Result<Decoded, DecodeError> {
+        let merged = self.included.as_ref().and_then(|included| included::merge(body, &self.rows, included));
+        let body = merged.as_deref().unwrap_or(body);
         let mut meta: Captured<'_> = vec![None; self.meta_slots];
         if self.rows.is_root() && self.meta_slots > 0 {
             // Rows and paging values overlap: read the latter in a pass of their own.

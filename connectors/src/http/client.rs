@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tripline_engine::{Environment, ScanError, ScanErrorKind, ScanRun, ScanStats, SharedClock};
 use url::Url;
 
-use super::access::{Access, Unconfigured, configure};
+use super::access::{Access, Unconfigured, configure, inputs};
 use super::limiter::{Limiter, TooLate};
 use super::quota::Quota;
 use super::retry::{TRIES, Verdict, backoff, judge};
@@ -28,7 +28,7 @@ use super::text::{clean, message};
 use super::transport::{RawAnswer, Transport, TransportError};
 use super::url::SafeUrl;
 use crate::decode::{DecodeError, pick_texts};
-use crate::spec::{Auth, SourceSpec};
+use crate::spec::{Auth, BodyErrors, JsonPath, Slot, SourceSpec};
 
 /// Who asks for a request, and what an answer may mean to them.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +41,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) absent: &'a [u16],
     /// Whether such an answer only settles which generation of the API to use.
     pub(crate) probing: bool,
+    /// What is posted; without it the request is a GET.
+    pub(crate) body: Option<&'a Bytes>,
 }
 
 /// Why there is no answer.
@@ -116,6 +118,11 @@ impl fmt::Debug for SourceClient {
     }
 }
 
+/// The request in the words of an error.
+fn asked(url: &SafeUrl, ask: Ask<'_>) -> String {
+    format!("{} {url}", if ask.body.is_some() { "POST" } else { "GET" })
+}
+
 impl SourceClient {
     pub(crate) fn new(
         spec: Arc<SourceSpec>,
@@ -124,22 +131,15 @@ impl SourceClient {
         clock: SharedClock,
         seed: u64,
     ) -> Self {
-        let found: Vec<Option<String>> = spec
-            .inputs
-            .iter()
-            .map(|input| {
-                let names: Vec<&str> = input.env.iter().map(String::as_str).collect();
-                environment.first(&names).map(|(_, value)| value.to_owned()).or_else(|| input.default.clone())
-            })
-            .collect();
+        let found = inputs(&spec, environment);
         let secrets = spec
             .inputs
             .iter()
-            .zip(&found)
+            .zip(found.iter().flatten())
             .filter(|(input, _)| input.secret)
             .filter_map(|(_, value)| value.clone().map(SecretString::from))
             .collect();
-        let access = configure(&spec, environment, found);
+        let access = found.and_then(|found| configure(&spec, environment, found));
         let limiter = Limiter::new(spec.limits.concurrency, spec.limits.requests_per_minute);
         Self {
             access,
@@ -206,8 +206,8 @@ impl SourceClient {
         change(&mut self.health.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// The answer to a GET: one that is here already and good enough for the query, one that somebody else is waiting
-    /// for, or a new one.
+    /// The answer to a request: one that is here already and good enough for the query, one that somebody else is
+    /// waiting for, or a new one.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -218,11 +218,15 @@ impl SourceClient {
         read: impl Fn(&Bytes) -> Result<T, DecodeError>,
     ) -> Result<Answer<T>, Failure> {
         let query = &ask.run.query;
-        let asking = match self.shelf.find(url.expose().as_str(), query) {
+        let key = match ask.body {
+            None => url.expose().to_string(),
+            Some(body) => format!("{}\n{}", url.expose(), String::from_utf8_lossy(body)),
+        };
+        let asking = match self.shelf.find(&key, query) {
             Found::Ask(asking) => Some(asking),
             Found::Here(answer) => return self.shared(&answer, url, ask, read),
             Found::UnderWay(mut waiting) => {
-                let asked = format!("GET {url}");
+                let asked = asked(url, ask);
                 let came = query.guard(&self.spec.name, ask.table, &asked, waiting.wait_for(Option::is_some)).await?;
                 if let Some(answer) = came.ok().and_then(|answer| answer.clone()) {
                     return self.shared(&answer, url, ask, read);
@@ -247,13 +251,13 @@ impl SourceClient {
         match read(&answer.body) {
             Ok(value) => Ok(Answer { value, headers: answer.headers.clone() }),
             Err(error) => {
-                let asked = format!("GET {url}");
+                let asked = asked(url, ask);
                 Err(self.failed(self.unreadable(&error, ask.table, &asked, answer.status.as_u16())).into())
             }
         }
     }
 
-    /// Sends a GET until there is an answer that `read` understands, at most [`TRIES`] times, never past the deadline.
+    /// Sends a request until there is an answer that `read` understands, at most [`TRIES`] times, never past the deadline.
     /// Without `asking`, nobody else gets the answer.
     ///
     /// # Errors
@@ -266,7 +270,7 @@ impl SourceClient {
         read: impl Fn(&Bytes) -> Result<T, DecodeError>,
     ) -> Result<Answer<T>, Failure> {
         let access = self.access(ask.table)?;
-        let asked = format!("GET {url}");
+        let asked = asked(url, ask);
         let mut sent = url.expose().clone();
         if let Some((name, secret)) = &access.query {
             sent.query_pairs_mut().append_pair(name, secret.expose_secret());
@@ -290,7 +294,10 @@ impl SourceClient {
                 asking.begin_try();
                 headers.extend(asking.conditions().iter().cloned());
             }
-            let exchange = self.transport.get(sent.clone(), headers);
+            let exchange = match ask.body {
+                None => self.transport.get(sent.clone(), headers),
+                Some(body) => self.transport.post(sent.clone(), headers, body.clone()),
+            };
             let outcome = query.guard(source, ask.table, &asked, exchange).await?;
             drop(permit);
             let (kind, status, detail, throttled) = match outcome {
@@ -354,9 +361,13 @@ impl SourceClient {
                                 Some(code) => self.code_error(ask.table, kind, &asked, code),
                                 None => self.status_error(ask.table, kind, &asked, &answer),
                             };
-                            let skips = self.spec.errors.as_ref().zip(code).filter(|(e, code)| e.skip.contains(code));
+                            let is_skipped = |code: &String| {
+                                let rules = self.spec.errors.iter();
+                                rules.flat_map(|rules| &rules.skip).any(|skip| code.split(": ").next() == Some(skip))
+                            };
+                            let skips = code.filter(is_skipped);
                             return Err(match skips {
-                                Some((_, code)) => Failure::Skipped(code, Box::new(error)),
+                                Some(code) => Failure::Skipped(code, Box::new(error)),
                                 None => self.failed(error).into(),
                             });
                         }
@@ -401,10 +412,14 @@ impl SourceClient {
     /// Reads status and body; the vendor's own error code when it came with a successful status.
     fn judge(&self, answer: &RawAnswer, quota: &Quota) -> (Verdict, Option<String>) {
         let status = answer.status.as_u16();
-        if let Some(rules) = self.spec.errors.as_ref().filter(|_| answer.status.is_success()) {
-            let [ok, code] = pick_texts(&answer.body, [&rules.ok, &rules.code]);
-            if ok.as_deref() == Some("false") {
-                let code = clean(&code.unwrap_or_else(|| "no reason given".to_owned()), &self.secrets);
+        if let Some(rules) = &self.spec.errors {
+            let found = BodyFindings::read(rules, &answer.body);
+            if let (Some(why), true) = (found.not_whole, answer.status.is_success()) {
+                return (Verdict::Again(ScanErrorKind::Unavailable), Some(format!("the answer is not whole: {why}")));
+            }
+            let known = found.code.as_ref().is_some_and(|code| rules.knows(code));
+            if found.is_error && (answer.status.is_success() || known) {
+                let code = found.code.unwrap_or_else(|| "no reason given".to_owned());
                 let verdict = if rules.throttled.contains(&code) {
                     Verdict::Throttled(quota.wait())
                 } else if rules.unauthorized.contains(&code) {
@@ -416,7 +431,8 @@ impl SourceClient {
                 } else {
                     Verdict::Fail(ScanErrorKind::BadRequest)
                 };
-                return (verdict, Some(code));
+                let words = found.message.map(|message| format!("{code}: {message}"));
+                return (verdict, Some(clean(&words.unwrap_or(code), &self.secrets)));
             }
         }
         let text = if status == 403 { message(&answer.body, &self.secrets) } else { String::new() };
@@ -489,13 +505,19 @@ impl SourceClient {
 
     /// The variables that hold the credentials.
     fn credential_variables(&self) -> String {
-        let indexes: Vec<usize> = match &self.spec.auth {
+        let in_headers = self.spec.headers.iter().flat_map(|(_, template)| template.slots());
+        let secret = |slot: &Slot| match slot {
+            Slot::Input(index) if self.spec.inputs[*index].secret => Some(*index),
+            _ => None,
+        };
+        let in_auth: Vec<usize> = match &self.spec.auth {
             Auth::None => Vec::new(),
             Auth::Bearer { token } => vec![*token],
             Auth::Basic { username, password } => vec![*username, *password],
             Auth::Header { value, .. } | Auth::Query { value, .. } => vec![*value],
         };
-        let names: Vec<String> = indexes.into_iter().map(|i| self.spec.inputs[i].env.join(" or ")).collect();
+        let indexes = in_auth.into_iter().chain(in_headers.filter_map(secret));
+        let names: Vec<String> = indexes.map(|i| self.spec.inputs[i].places().join(" or ")).collect();
         names.join(" and ")
     }
 
@@ -534,6 +556,33 @@ impl SourceClient {
                 format!("the vendor's answer departs from {}; leave the column out, or adapt the spec", self.spec.file)
             }
         }
+    }
+}
+
+/// What a body says of its own success.
+#[derive(Default)]
+struct BodyFindings {
+    is_error: bool,
+    code: Option<String>,
+    message: Option<String>,
+    /// Why the answer, although successful, is not all there is.
+    not_whole: Option<String>,
+}
+
+impl BodyFindings {
+    fn read(rules: &BodyErrors, body: &[u8]) -> Self {
+        let nowhere = JsonPath::default();
+        let or_nowhere = |path: &Option<JsonPath>| path.clone().unwrap_or_else(|| nowhere.clone());
+        let (ok, list, message) = (or_nowhere(&rules.ok), or_nowhere(&rules.list), or_nowhere(&rules.message));
+        let [ok, list, code, message] = pick_texts(body, [&ok, &list, &rules.code, &message]);
+        let says_no = rules.ok.is_some() && ok.as_deref() == Some("false");
+        let has_items = |list: &str| list.trim_start_matches('[').trim_start() != "]" && list.starts_with('[');
+        let lists_some = rules.list.is_some() && list.as_deref().is_some_and(has_items);
+        let not_whole = rules.failing_when.iter().find_map(|(path, texts)| {
+            let [found] = pick_texts(body, [path]);
+            found.filter(|found| texts.contains(found)).map(|found| format!("{path} is {found}"))
+        });
+        Self { is_error: says_no || lists_some, code, message: message.filter(|_| rules.message.is_some()), not_whole }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Owns: URLs and what of them may be shown, sending, the limiter, retries, what a status means, sharing answers. Does not own: which
 //! requests a query needs (`plan`, `scan`) nor what the bodies hold (`decode`).
 //!
-//! Must hold: only GET; secrets are in requests and nowhere else; nothing waits past the query's deadline or its
+//! Must hold: only questions are sent, as GET or as POST of a search or a GraphQL query; secrets are in requests and nowhere else; nothing waits past the query's deadline or its
 //! cancellation; a request goes to the configured host or nowhere.
 
 mod access;

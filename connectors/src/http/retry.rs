@@ -2,7 +2,8 @@
 //!
 //! Owns: the verdict on one attempt, as a pure function. Does not own: waiting, nor the deadline (`client`).
 //!
-//! Every special case says why. Nothing but GET is ever sent, so repeating is always safe.
+//! Every special case says why. Nothing but questions is ever sent (a POST is a search or a GraphQL query), so
+//! repeating is always safe.
 
 use std::time::Duration;
 

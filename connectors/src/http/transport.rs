@@ -1,4 +1,4 @@
-//! Sending one GET and receiving its whole body.
+//! Sending one request and receiving its whole body.
 //!
 //! Owns: [`Transport`] and its real implementation over reqwest: pool, TLS, redirects, size cap, longest silence.
 //! Does not own: when and how often to send (`client`).
@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use reqwest::StatusCode;
-use reqwest::header::HeaderMap;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use url::Url;
 
 /// Largest body accepted, after decompression.
@@ -38,10 +38,13 @@ pub(crate) enum TransportError {
     Redirected(String),
 }
 
-/// Something that can send a GET.
+/// Something that can send requests.
 pub(crate) trait Transport: fmt::Debug + Send + Sync {
     /// Sends one GET; dropping the future aborts it.
     fn get(&self, url: Url, headers: HeaderMap) -> BoxFuture<'static, Result<RawAnswer, TransportError>>;
+
+    /// Posts a JSON body that asks for something; dropping the future aborts it.
+    fn post(&self, url: Url, headers: HeaderMap, body: Bytes) -> BoxFuture<'static, Result<RawAnswer, TransportError>>;
 }
 
 /// The real thing.
@@ -131,7 +134,16 @@ fn refused(error: &reqwest::Error) -> Option<&'static str> {
 
 impl Transport for HttpTransport {
     fn get(&self, url: Url, headers: HeaderMap) -> BoxFuture<'static, Result<RawAnswer, TransportError>> {
-        let request = self.client.get(url).headers(headers);
+        self.send(self.client.get(url).headers(headers))
+    }
+
+    fn post(&self, url: Url, headers: HeaderMap, body: Bytes) -> BoxFuture<'static, Result<RawAnswer, TransportError>> {
+        self.send(self.client.post(url).headers(headers).header(CONTENT_TYPE, "application/json").body(body))
+    }
+}
+
+impl HttpTransport {
+    fn send(&self, request: reqwest::RequestBuilder) -> BoxFuture<'static, Result<RawAnswer, TransportError>> {
         let silence = self.silence;
         Box::pin(async move {
             let quiet = |_| TransportError::TimedOut(silence);

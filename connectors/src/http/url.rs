@@ -89,13 +89,20 @@ pub(crate) fn path_part(value: &str) -> Result<String, NotAPathPart> {
 }
 
 /// Where a request goes, before it is a URL: an escaped path below the base, and parameters.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) path: String,
     pub(crate) params: Vec<(String, String)>,
+    /// What is posted; a GET has none.
+    pub(crate) body: Option<serde_json::Value>,
 }
 
 impl Target {
+    /// What is posted, as bytes.
+    pub(crate) fn posted(&self) -> Option<bytes::Bytes> {
+        self.body.as_ref().map(|body| bytes::Bytes::from(body.to_string()))
+    }
+
     /// The URL below `base`, whose own path is kept (`https://host/api/v3`).
     pub(crate) fn url(&self, base: &Url) -> SafeUrl {
         let mut url = base.clone();
@@ -115,6 +122,9 @@ impl fmt::Display for Target {
         for (i, (name, value)) in self.params.iter().enumerate() {
             let value = if is_secret(name) { "***" } else { value };
             write!(f, "{}{name}={value}", if i == 0 { '?' } else { '&' })?;
+        }
+        if let Some(body) = &self.body {
+            write!(f, " {body}")?;
         }
         Ok(())
     }
@@ -144,7 +154,11 @@ mod tests {
     #[test]
     fn a_hostile_key_fills_its_segment_and_nothing_else() {
         for key in ["../_stats", "a/b?c", "a#b", "%2e%2e", "x\\y", "a b", "ü", "\n"] {
-            let target = Target { path: format!("/repos/{}/commits", path_part(key).unwrap()), params: Vec::new() };
+            let target = Target {
+                path: format!("/repos/{}/commits", path_part(key).unwrap()),
+                params: Vec::new(),
+                ..Target::default()
+            };
             let url = target.url(&base());
             let segments: Vec<&str> = url.expose().path_segments().unwrap().collect();
             assert_eq!(segments.len(), 4, "{key}: {url}");
@@ -161,7 +175,7 @@ mod tests {
         fn no_value_changes_the_shape_of_a_url(key in ".{1,30}", value in ".{0,30}") {
             prop_assume!(key != "." && key != "..");
             let path = format!("/a/{}/b", path_part(&key).unwrap());
-            let url = Target { path, params: vec![("q".to_owned(), value.clone())] }.url(&base());
+            let url = Target { path, params: vec![("q".to_owned(), value.clone())], ..Target::default() }.url(&base());
             let url = url.expose();
             prop_assert_eq!(url.path_segments().unwrap().count(), 4);
             prop_assert_eq!(url.host_str(), Some("api.example.com"));

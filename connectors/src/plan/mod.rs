@@ -6,6 +6,7 @@
 //! Must hold: a plan's requests cover every row the constraints allow; a limit narrows a page only where every
 //! predicate is answered exactly by the vendor.
 
+pub(crate) mod body;
 mod bounds;
 mod push;
 #[cfg(test)]
@@ -17,10 +18,12 @@ use datafusion::scalar::ScalarValue;
 use tripline_engine::{Constraints, MissingKey, Predicate, ScanRequest, ScanShape, SortKey};
 
 pub(crate) use bounds::TimeBound;
-pub(crate) use push::{Choice, Pushed, key_choice, text};
+pub(crate) use push::{Choice, Pushed, key_choice, text, time_text};
 
 use crate::decode::Constants;
-use crate::spec::{Endpoint, JsonPath, Origin, Pagination, Parent, Slot, SourceSpec, TableSpec, VendorOrder};
+use crate::spec::{
+    BodyTemplate, Endpoint, JsonPath, Origin, Pagination, Parent, Slot, SourceSpec, TableSpec, VendorOrder,
+};
 
 /// What a scan of one endpoint will do.
 #[derive(Debug)]
@@ -134,11 +137,13 @@ impl Plan {
 
 /// The columns whose values the path of `endpoint` takes.
 fn path_keys(endpoint: &Endpoint) -> BTreeSet<usize> {
-    let slots = endpoint.path.slots().chain(endpoint.params.iter().flat_map(|(_, template)| template.slots()));
+    let in_body = endpoint.body.iter().flat_map(BodyTemplate::slots);
+    let in_params = endpoint.params.iter().flat_map(|(_, template)| template.slots());
+    let slots = endpoint.path.slots().chain(in_params).chain(in_body);
     slots
         .filter_map(|slot| match slot {
             Slot::Column(index) => Some(*index),
-            Slot::Input(_) => None,
+            Slot::Input(_) | Slot::Now(_) => None,
         })
         .collect()
 }
@@ -169,6 +174,16 @@ fn example_value(table: &TableSpec, index: usize) -> &'static str {
         crate::spec::ColumnKind::Int => "1",
         _ => "'…'",
     }
+}
+
+/// Times that must have a lower bound, and have none under `constraints`.
+pub(crate) fn unbounded<'a>(table: &'a TableSpec, constraints: &Constraints) -> Option<&'a str> {
+    if table.bounded.is_empty() {
+        return None;
+    }
+    let ranges = bounds::ranges(table, constraints);
+    let missing = table.bounded.iter().find(|index| ranges[**index].lower.is_none())?;
+    Some(table.columns[*missing].name.as_str())
 }
 
 /// What a scan under `constraints` would look like, whichever endpoint serves it.
@@ -257,6 +272,7 @@ pub(crate) fn plan(source: &SourceSpec, table: &TableSpec, endpoint: &Endpoint, 
     let filtered = !pushed.params.is_empty()
         || !pushed.words.is_empty()
         || pushed.choices.iter().flatten().any(|choice| !choice.params.is_empty() || choice.condition.is_some());
+    params.retain(|(name, _)| !pushed.replaced.contains(name));
     override_params(&mut params, pushed.params);
     for (name, word) in pushed.words {
         add_word(&mut params, &name, &word);
@@ -328,7 +344,7 @@ fn columns_needed(table: &TableSpec, endpoint: &Endpoint, request: &ScanRequest)
         if let Some(detail) = &table.detail {
             columns.extend(detail.slots().filter_map(|slot| match slot {
                 Slot::Column(index) => Some(*index),
-                Slot::Input(_) => None,
+                Slot::Input(_) | Slot::Now(_) => None,
             }));
         }
     }

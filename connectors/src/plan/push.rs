@@ -44,6 +44,8 @@ pub(crate) struct Choice {
 pub(crate) struct PushedFilters {
     /// Parameters of every request.
     pub(crate) params: Vec<(String, String)>,
+    /// Parameters of the endpoint that are left out.
+    pub(crate) replaced: Vec<String>,
     /// Words to be added to parameters that hold a search expression.
     pub(crate) words: Vec<(String, String)>,
     /// Conditions of every request.
@@ -139,6 +141,7 @@ pub(crate) fn push(
             match choices {
                 None => exact = false,
                 Some((choices, parameter)) => {
+                    out.replaced.extend(filter.replaces.iter().cloned());
                     exact &= filter.exact;
                     out.pushed.push(Pushed {
                         column: name.clone(),
@@ -218,7 +221,12 @@ fn mapped(filter: &Filter, values: &[ScalarValue]) -> Option<Vec<String>> {
 fn word(filter: &Filter, text: &Template<Token>, values: &[ScalarValue]) -> Option<String> {
     let words = mapped(filter, values)?;
     let [word] = words.as_slice() else { return None };
-    Some(text.fill(|_| word.clone()))
+    Some(text.fill(|token| if *token == Token::Quoted { quoted(word) } else { word.clone() }))
+}
+
+/// A value as a phrase of a search expression.
+fn quoted(value: &str) -> String {
+    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 fn plain_choices(
@@ -333,7 +341,9 @@ fn push_range(
 ) -> bool {
     let asked = |bound: fn(&ColumnConstraint) -> bool| own.is_some_and(bound);
     let mut exact = true;
-    if filter.together && (range.lower.is_none() || range.upper.is_none()) {
+    let span = range.lower.zip(range.upper).map(|(lower, upper)| upper.micros.saturating_sub(lower.micros));
+    let too_far = |days: usize| span.is_none_or(|span| span > (days as i64).saturating_mul(24 * 3_600_000_000));
+    if (filter.together && span.is_none()) || filter.max_days.is_some_and(too_far) {
         return own.is_none_or(|c| c.lower.is_none() && c.upper.is_none());
     }
     let mut words: [Option<String>; 2] = [None, None];
@@ -350,6 +360,7 @@ fn push_range(
         match sent {
             None => exact &= !is_asked,
             Some((text, parameter, is_exact)) => {
+                out.replaced.extend(filter.replaces.iter().cloned());
                 let is_exact = is_exact && filter.exact;
                 exact &= is_exact;
                 let operator = match (lower, bound.inclusive) {

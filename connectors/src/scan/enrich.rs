@@ -107,6 +107,8 @@ async fn detail_of(job: &Job, decoder: &Decoder, batch: &RecordBatch, row: usize
     for part in job.table.detail.iter().flat_map(|template| &template.0) {
         match part {
             Part::Literal(text) => path.push_str(text),
+            // A spec's `detail` cannot hold the time.
+            Part::Slot(Slot::Now(_)) => {}
             Part::Slot(Slot::Input(index)) => path.push_str(&job.path_part(job.shared.client.input(*index))?),
             Part::Slot(Slot::Column(index)) => {
                 let position = job.plan.columns.binary_search(index).ok();
@@ -116,8 +118,8 @@ async fn detail_of(job: &Job, decoder: &Decoder, batch: &RecordBatch, row: usize
             }
         }
     }
-    let url = Target { path, params: Vec::new() }.url(job.shared.client.base(&job.table.name)?);
-    let ask = Ask { run: &job.run, table: &job.table.name, absent: &[404, 410], probing: false };
+    let url = Target { path, ..Target::default() }.url(job.shared.client.base(&job.table.name)?);
+    let ask = Ask { run: &job.run, table: &job.table.name, absent: &[404, 410], probing: false, body: None };
     let answer = job.shared.client.get(&url, ask, |body| decoder.decode(body, &Constants::new())).await;
     match answer {
         Ok(answer) => Ok(answer.value.batch),

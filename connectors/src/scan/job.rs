@@ -162,13 +162,7 @@ impl Job {
                     out.push_str(text);
                     continue;
                 }
-                Part::Slot(Slot::Input(index)) => self.shared.client.input(*index).to_owned(),
-                Part::Slot(Slot::Column(index)) => {
-                    listing.constants.get(index).and_then(plan::text).ok_or_else(|| {
-                        let name = &self.table.columns[*index].name;
-                        self.error(ScanErrorKind::MissingKey, format!("`{name}` has no value"))
-                    })?
-                }
+                Part::Slot(slot) => self.slot(slot, listing)?,
             };
             if in_path {
                 out.push_str(&self.path_part(&value)?);
@@ -177,6 +171,22 @@ impl Job {
             }
         }
         Ok(out)
+    }
+
+    /// What stands for a placeholder in a request for a page of `listing`.
+    fn slot(&self, slot: &Slot, listing: &Listing) -> Result<String, ScanError> {
+        let found = match slot {
+            Slot::Input(index) => Some(self.shared.client.input(*index).to_owned()),
+            Slot::Now(style) => plan::time_text(self.run.query.now.timestamp_micros(), *style),
+            Slot::Column(index) => listing.constants.get(index).and_then(plan::text),
+        };
+        found.ok_or_else(|| {
+            let name = match slot {
+                Slot::Column(index) => self.table.columns[*index].name.as_str(),
+                _ => "now",
+            };
+            self.error(ScanErrorKind::MissingKey, format!("`{name}` has no value"))
+        })
     }
 
     pub(crate) fn path_part(&self, value: &str) -> Result<String, ScanError> {
@@ -191,7 +201,11 @@ impl Job {
         let path = self.fill(&endpoint.path, listing, true)?;
         let mut params = self.plan.params.clone();
         for (name, template) in endpoint.params.iter().filter(|(_, t)| t.slots().next().is_some()) {
-            plan::override_params(&mut params, vec![(name.clone(), self.fill(template, listing, false)?)]);
+            // The time of the request stands in for a bound that the query does not have.
+            let is_now = template.slots().all(|slot| matches!(slot, Slot::Now(_)));
+            if !(is_now && params.iter().any(|(sent, _)| sent == name)) {
+                plan::override_params(&mut params, vec![(name.clone(), self.fill(template, listing, false)?)]);
+            }
         }
         plan::override_params(&mut params, listing.params.clone());
         let divisor = self.divisor.load(Ordering::Relaxed);
@@ -210,11 +224,13 @@ impl Job {
             (Pagination::Cursor { param, .. }, Place::Cursor(cursor)) => params.push((param.clone(), cursor.clone())),
             _ => {}
         }
-        Ok(Target { path, params })
+        plan::body::target(&self.table, endpoint, &self.plan.columns, path, params, &mut |slot| {
+            self.slot(slot, listing)
+        })
     }
 
-    /// The URL of a page. A URL that the vendor gave must be its own.
-    fn url(&self, listing: &Listing, place: &Place) -> Result<SafeUrl, ScanError> {
+    /// The URL of a page, and what is posted there. A URL that the vendor gave must be its own.
+    fn outgoing(&self, listing: &Listing, place: &Place) -> Result<(SafeUrl, Option<bytes::Bytes>), ScanError> {
         let base = self.shared.client.base(&self.table.name)?;
         if let Place::Url(url) = place {
             if !SafeUrl::new(base.clone()).same_origin(url) {
@@ -224,9 +240,11 @@ impl Job {
                 );
                 return Err(error.hint("credentials are sent to the configured host only"));
             }
-            return Ok(SafeUrl::new(url.clone()));
+            let body = if self.endpoint().post { self.target(listing, &Place::First)?.posted() } else { None };
+            return Ok((SafeUrl::new(url.clone()), body));
         }
-        Ok(self.target(listing, place)?.url(base))
+        let target = self.target(listing, place)?;
+        Ok((target.url(base), target.posted()))
     }
 
     /// Fetches one page; a smaller one when it is too large, where the next place does not depend on the size.
@@ -244,13 +262,14 @@ impl Job {
 
     /// Fetches one page. `number` is only for messages.
     async fn fetch_once(&self, listing: &Listing, place: &Place, number: usize) -> Result<Page, Failure> {
-        let url = self.url(listing, place)?;
+        let (url, body) = self.outgoing(listing, place)?;
         let undecided = self.alternatives && !self.answered.load(Ordering::Relaxed);
         let ask = Ask {
             run: &self.run,
             table: &self.table.name,
             absent: if undecided { &self.endpoint().absent } else { &[] },
             probing: undecided,
+            body: body.as_ref(),
         };
         let read = |body: &bytes::Bytes| self.decoder.decode(body, &listing.constants);
         let answer = self.shared.client.get(&url, ask, read).await.map_err(|failure| match failure {

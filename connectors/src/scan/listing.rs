@@ -216,8 +216,8 @@ impl Walk {
                     (!ends).then_some(Place::Offset(self.rows as u64))
                 }
             }
-            Pagination::Cursor { more, .. } => {
-                let ends = more.as_ref().is_some_and(|_| says_no(meta(1)));
+            Pagination::Cursor { more, short_ends, .. } => {
+                let ends = more.as_ref().is_some_and(|_| says_no(meta(1))) || (*short_ends && short);
                 meta(0).filter(|cursor| !cursor.is_empty() && !ends).map(|cursor| Place::Cursor(cursor.to_owned()))
             }
             Pagination::Link { .. } => page.links.next.clone().map(Place::Url),

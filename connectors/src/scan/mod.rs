@@ -117,6 +117,11 @@ fn run_scan(shared: Arc<Shared>, table: Arc<TableSpec>, request: ScanRequest, ru
 
 /// Fails for keys that the query does not pin, naming them.
 fn require_keys(source: &crate::spec::SourceSpec, table: &TableSpec, request: &ScanRequest) -> Result<(), ScanError> {
+    if let Some(column) = plan::unbounded(table, &request.constraints) {
+        let detail = format!("`{column}` must be bounded from below");
+        let hint = format!("as in WHERE {column} >= now() - INTERVAL '1 day'");
+        return Err(ScanError::new(&source.name, &table.name, ScanErrorKind::MissingKey, detail).hint(hint));
+    }
     let missing = plan::missing_keys(source, table, &request.constraints);
     let Some(key) = missing.first() else { return Ok(()) };
     let alternatives: Vec<String> = key.any_of.iter().map(|set| set.join(" and ")).collect();

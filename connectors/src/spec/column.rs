@@ -4,6 +4,7 @@
 
 use arrow::datatypes::{DataType, TimeUnit};
 
+use super::body::read_select;
 use super::node::{Node, Problems, Value};
 use super::path::{JsonPath, Segment};
 use super::source::{is_name, json_path};
@@ -28,6 +29,8 @@ pub struct Column {
     pub empty_is_null: bool,
     /// Whether it holds what people or models wrote, which is never kept at rest.
     pub content: bool,
+    /// What a GraphQL query asks for below the column's path.
+    pub select: Option<String>,
 }
 
 /// Column types.
@@ -160,6 +163,7 @@ fn read_column(index: usize, name: &str, node: &Node, parent: Option<&Parent>, p
         null_on_error: false,
         empty_is_null: false,
         content: false,
+        select: None,
     };
     let what = format!("the column `{name}`");
     let Some(mut fields) = node.fields(&what, problems) else { return column };
@@ -203,6 +207,7 @@ fn read_column(index: usize, name: &str, node: &Node, parent: Option<&Parent>, p
     }
     column.empty_is_null = fields.flag("empty_is_null", false, problems);
     column.content = fields.flag("content", false, problems);
+    column.select = fields.take("select").and_then(|node| read_select(node, problems));
     if let Some(node) = fields.take("on_error") {
         // `null` unquoted is YAML's nothing.
         column.null_on_error = matches!(node.value, Value::Null)

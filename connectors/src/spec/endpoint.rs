@@ -2,8 +2,11 @@
 //!
 //! Owns: [`Endpoint`] and its reader. Does not own: filters (`filter`), nor what is sent for a given query (`plan`).
 
+use std::collections::BTreeMap;
+
+use super::body::{BodyTemplate, Graphql, JsonKind, is_selectable, read_body, read_graphql};
 use super::column::{Column, ColumnKind, Lookup, Origin, read_guards, read_lookups};
-use super::filter::{self, Conditions, Filter};
+use super::filter::{self, Conditions, Filter, ListStyle};
 use super::node::{Fields, Node, Problems, one_of};
 use super::path::JsonPath;
 use super::source::{Input, Slot, json_path, template};
@@ -17,10 +20,20 @@ pub struct Endpoint {
     pub name: String,
     /// Path below the base URL.
     pub path: Template<Slot>,
+    /// Whether it is asked with POST.
+    pub post: bool,
+    /// What every request's body holds; parameters whose name starts with `/` are put into it (RFC 6901).
+    pub body: Option<BodyTemplate>,
+    /// The query that is the body's `query`, for GraphQL.
+    pub graphql: Option<Graphql>,
+    /// The JSON types of parameters that go into the body and are no text, and whether they are lists.
+    pub kinds: BTreeMap<String, (JsonKind, bool)>,
     /// Parameters sent with every request.
     pub params: Vec<(String, Template<Slot>)>,
     /// Where the rows are in the answer: an array, or one object.
     pub rows: JsonPath,
+    /// Objects beside the rows that rows refer to; each row gets its own under `included`.
+    pub included: Option<Included>,
     /// Rows count only where the value at each path, if any, is one of the texts; so a vendor that ignores the
     /// parameter that selects them costs time only.
     pub keep: Vec<(JsonPath, Vec<String>)>,
@@ -92,6 +105,8 @@ pub enum Pagination {
         next: JsonPath,
         /// Where the answer says whether there is more.
         more: Option<JsonPath>,
+        /// Whether a page shorter than asked for is the last, whatever cursor it has.
+        short_ends: bool,
     },
     /// The `Link` header has the next page's URL.
     Link {
@@ -103,6 +118,17 @@ pub enum Pagination {
         /// Where.
         next: JsonPath,
     },
+}
+
+/// Where an answer has the objects that its rows refer to (JSON:API's compound documents).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Included {
+    /// The list of objects.
+    pub path: JsonPath,
+    /// The key of an object.
+    pub key: JsonPath,
+    /// Where a row names the key.
+    pub by: JsonPath,
 }
 
 /// How to ask for a page of a given size.
@@ -205,6 +231,15 @@ pub(crate) fn read(node: &Node, context: &Context<'_>, problems: &mut Problems) 
             params.extend(value.map(|value| (key.name.clone(), value)));
         }
     }
+    let method = fields.take("method").and_then(|n| n.choice("`method`", &[("get", false), ("post", true)], problems));
+    let body_node = fields.take("body");
+    let body = body_node.and_then(|n| read_body(n, context.inputs, &keys, problems));
+    let graphql_node = fields.take("graphql");
+    let post = method.unwrap_or(graphql_node.is_some());
+    if let Some(node) = body_node.filter(|_| !post) {
+        problems.add(node.at, "a `body` needs `method: post`");
+    }
+    let included = fields.take("included").and_then(|n| read_included(n, problems));
     let rows = fields.take("rows").and_then(|n| json_path(n, "`rows`", problems)).unwrap_or_default();
     let keep = fields.take("keep_when").map(|n| read_guards(n, "`keep_when`", problems)).unwrap_or_default();
     let pagination = fields.take("pagination").and_then(|n| read_pagination(n, problems)).unwrap_or(Pagination::None);
@@ -255,9 +290,14 @@ pub(crate) fn read(node: &Node, context: &Context<'_>, problems: &mut Problems) 
             .collect(),
     };
     fields.finish(problems);
-    Some(Endpoint {
+    let endpoint = Endpoint {
         name: name?,
         path: path?,
+        post,
+        body,
+        graphql: None,
+        kinds: BTreeMap::new(),
+        included,
         params,
         rows,
         keep,
@@ -276,7 +316,85 @@ pub(crate) fn read(node: &Node, context: &Context<'_>, problems: &mut Problems) 
         cap,
         notes,
         absent,
-    })
+    };
+    finish_body(endpoint, graphql_node, node, context, problems)
+}
+
+/// Everything an endpoint may send as a parameter, and how it is written in a body.
+fn body_kinds(endpoint: &Endpoint, columns: &[Column]) -> Vec<(String, (JsonKind, bool))> {
+    let mut kinds: Vec<(String, (JsonKind, bool))> = Vec::new();
+    let text = (JsonKind::Text, false);
+    let number = (JsonKind::Number, false);
+    let is_time_number = |template: &Template<Slot>| matches!(template.0.as_slice(), [super::template::Part::Slot(Slot::Now(style))] if style.is_number());
+    kinds.extend(endpoint.params.iter().map(|(name, t)| (name.clone(), if is_time_number(t) { number } else { text })));
+    kinds.extend(endpoint.page_size.iter().map(|size| (size.param.clone(), number)));
+    match &endpoint.pagination {
+        Pagination::Page { param, .. } | Pagination::Offset { param, .. } => kinds.push((param.clone(), number)),
+        Pagination::Cursor { param, .. } => kinds.push((param.clone(), text)),
+        Pagination::None | Pagination::Link { .. } | Pagination::NextUrl { .. } => {}
+    }
+    for order in endpoint.order.iter().chain(&endpoint.sorts) {
+        kinds.extend(order.params.iter().map(|(name, _)| (name.clone(), text)));
+    }
+    kinds.extend(endpoint.fields.iter().map(|fields| (fields.param.clone(), text)));
+    kinds.extend(endpoint.conditions.iter().map(|c| (c.param.clone(), (JsonKind::Json, false))));
+    for filter in &endpoint.filters {
+        let kind = match columns.get(filter.column).map(|column| column.kind) {
+            Some(ColumnKind::Int | ColumnKind::Float) if filter.map.is_none() => JsonKind::Number,
+            Some(ColumnKind::Bool) if filter.map.is_none() => JsonKind::Bool,
+            _ => JsonKind::Text,
+        };
+        kinds.extend(filter.equal.iter().map(|e| (e.target.param().to_owned(), (kind, e.list == ListStyle::Repeat))));
+        let time = if filter.format.is_number() { number } else { text };
+        kinds.extend(filter.lower.iter().chain(&filter.upper).map(|edge| (edge.target.param().to_owned(), time)));
+        kinds.extend(filter.with.iter().map(|(name, _)| (name.clone(), text)));
+    }
+    kinds
+}
+
+/// Puts together what goes into a body, and checks it.
+fn finish_body(
+    mut endpoint: Endpoint,
+    graphql: Option<&Node>,
+    node: &Node,
+    context: &Context<'_>,
+    problems: &mut Problems,
+) -> Option<Endpoint> {
+    let kinds = body_kinds(&endpoint, context.columns);
+    if let Some((name, _)) = kinds.iter().find(|(name, _)| name.starts_with('/') && !endpoint.post) {
+        problems.add(node.at, format!("`{name}` is a place in a body, which needs `method: post`"));
+    }
+    if let Some(graphql) = graphql {
+        let sent: Vec<String> = kinds.iter().map(|(name, _)| name.clone()).collect();
+        endpoint.graphql = read_graphql(graphql, &sent, problems);
+        let own =
+            |index: usize| endpoint.lookups.iter().find(|(i, _)| *i == index).map(|(_, lookups)| lookups.as_slice());
+        for (index, column) in context.columns.iter().enumerate() {
+            let paths: Vec<&JsonPath> = match (own(index), &column.origin) {
+                (Some(lookups), _) => lookups.iter().map(|l| &l.path).collect(),
+                (None, Origin::Answer(lookups)) => lookups.iter().map(|l| &l.path).collect(),
+                (None, Origin::Exists(path)) => vec![path],
+                _ => Vec::new(),
+            };
+            if let Some(path) = paths.into_iter().find(|path| !is_selectable(path)) {
+                problems
+                    .add(node.at, format!("the column `{}` is at {path}, which no GraphQL field can be", column.name));
+            }
+        }
+    }
+    endpoint.kinds =
+        kinds.into_iter().filter(|(name, kind)| name.starts_with('/') && *kind != (JsonKind::Text, false)).collect();
+    Some(endpoint)
+}
+
+fn read_included(node: &Node, problems: &mut Problems) -> Option<Included> {
+    let mut fields = node.fields("`included`", problems)?;
+    let mut path = |name: &'static str, problems: &mut Problems| {
+        fields.required(name, problems).and_then(|n| json_path(n, &format!("`{name}`"), problems))
+    };
+    let (objects, key, by) = (path("path", problems), path("key", problems), path("by", problems));
+    fields.finish(problems);
+    Some(Included { path: objects?, key: key?, by: by? })
 }
 
 fn read_pagination(node: &Node, problems: &mut Problems) -> Option<Pagination> {
@@ -328,7 +446,8 @@ fn read_pagination(node: &Node, problems: &mut Problems) -> Option<Pagination> {
             let param = fields.required_text("param", problems);
             let next = fields.required("next", problems).and_then(|n| json_path(n, "`next`", problems));
             let more = path(&mut fields, "more", problems);
-            param.zip(next).map(|(param, next)| Pagination::Cursor { param, next, more })
+            let short_ends = fields.flag("short_ends", false, problems);
+            param.zip(next).map(|(param, next)| Pagination::Cursor { param, next, more, short_ends })
         }
         Kind::Link => Some(Pagination::Link { check_results: fields.flag("check_results", false, problems) }),
         Kind::NextUrl => {

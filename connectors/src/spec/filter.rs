@@ -35,6 +35,10 @@ pub struct Filter {
     pub needs: Vec<usize>,
     /// Not pushed together with filters on these columns.
     pub unless: Vec<usize>,
+    /// Parameters of the endpoint that are left out when this filter is sent.
+    pub replaces: Vec<String>,
+    /// Bounds are sent only where both are known and no further apart, in days.
+    pub max_days: Option<usize>,
     /// Parameters sent along.
     pub with: Vec<(String, String)>,
     /// Whether the answer lacks the column, so that the pinned value stands in.
@@ -101,6 +105,8 @@ pub struct Edge {
 pub enum Token {
     /// The value.
     Value,
+    /// The value in double quotes, its own quotes and backslashes escaped, so that it cannot be anything but a value.
+    Quoted,
     /// The lower bound.
     Lower,
     /// The upper bound.
@@ -123,6 +129,31 @@ pub enum TimeStyle {
 }
 
 impl TimeStyle {
+    const CHOICES: &[(&'static str, Self)] = &[
+        ("iso_ms", Self::IsoMs),
+        ("iso_s", Self::IsoS),
+        ("epoch_s", Self::EpochS),
+        ("epoch_ms", Self::EpochMs),
+        ("slack_ts", Self::SlackTs),
+    ];
+
+    /// The style of that name.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::CHOICES.iter().find(|(known, _)| *known == name).map(|(_, style)| *style)
+    }
+
+    /// All names, each after the first with `prefix`.
+    pub(crate) fn names(prefix: &str) -> String {
+        let names: Vec<&str> = Self::CHOICES.iter().map(|(name, _)| *name).collect();
+        names.join(&format!(", {prefix}"))
+    }
+
+    /// Whether it is written as a JSON number in a body.
+    #[must_use]
+    pub fn is_number(self) -> bool {
+        matches!(self, Self::EpochS | Self::EpochMs)
+    }
+
     /// The smallest step it can express, microseconds.
     #[must_use]
     pub fn step(self) -> i64 {
@@ -174,9 +205,12 @@ fn word(node: &Node, problems: &mut Problems) -> Option<Template<Token>> {
     let text = node.text("a search word", problems)?;
     let parsed = Template::parse(&text, |name| match name {
         "value" => Ok(Token::Value),
+        "quoted" => Ok(Token::Quoted),
         "lower" => Ok(Token::Lower),
         "upper" => Ok(Token::Upper),
-        other => Err(format!("a search word takes {{{{value}}}}, {{{{lower}}}} and {{{{upper}}}}, not `{other}`")),
+        other => Err(format!(
+            "a search word takes {{{{value}}}}, {{{{quoted}}}}, {{{{lower}}}} and {{{{upper}}}}, not `{other}`"
+        )),
     });
     parsed.map_err(|errors| errors.into_iter().for_each(|e| problems.add(node.at, e))).ok()
 }
@@ -188,13 +222,6 @@ fn read_one(
     context: &Context<'_>,
     problems: &mut Problems,
 ) -> Option<Filter> {
-    const STYLES: &[(&str, TimeStyle)] = &[
-        ("iso_ms", TimeStyle::IsoMs),
-        ("iso_s", TimeStyle::IsoS),
-        ("epoch_s", TimeStyle::EpochS),
-        ("epoch_ms", TimeStyle::EpochMs),
-        ("slack_ts", TimeStyle::SlackTs),
-    ];
     const LISTS: &[(&str, ListStyle)] =
         &[("no", ListStyle::No), ("comma", ListStyle::Comma), ("repeat", ListStyle::Repeat)];
     let what = format!("the filter on `{name}`");
@@ -223,7 +250,7 @@ fn read_one(
         into.clone().zip(word(n, problems))
     });
     let together = fields.flag("together", false, problems);
-    let format = fields.take("format").and_then(|n| n.choice("the filter `format`", STYLES, problems));
+    let format = fields.take("format").and_then(|n| n.choice("the filter `format`", TimeStyle::CHOICES, problems));
     let exact = fields.flag("exact", true, problems);
     let map = fields.take("map").map(|n| read_texts(n, "`map`", problems));
     let condition = fields.text("condition", problems);
@@ -235,6 +262,9 @@ fn read_one(
     let needs = columns("needs", problems);
     let unless = columns("unless", problems);
     let with = fields.take("with").map(|n| read_texts(n, "`with`", problems)).unwrap_or_default();
+    let replaced = fields.take("replaces").map(|n| n.texts("`replaces`", problems)).unwrap_or_default();
+    let replaces = replaced.into_iter().map(|(_, name)| name).collect();
+    let max_days = fields.take("max_days").and_then(|n| n.positive("`max_days`", problems));
     let echo = fields.flag("echo", false, problems);
     fields.finish(problems);
 
@@ -249,9 +279,13 @@ fn read_one(
     if has_range && format.is_none() {
         problems.add(node.at, format!("{what} needs a `format`: how times are written"));
     }
-    if matches!(&equal, Some(Equal { target: Target::Word { .. }, .. })) && map.is_none() {
+    let is_free = |text: &Template<Token>| text.slots().any(|token| *token != Token::Quoted);
+    if matches!(&equal, Some(Equal { target: Target::Word { text, .. }, .. }) if is_free(text)) && map.is_none() {
         // Free text in a search expression could change its meaning.
-        problems.add(node.at, format!("{what} goes into a search expression, so it needs a `map` of allowed values"));
+        problems.add(
+            node.at,
+            format!("{what} goes into a search expression, so it needs {{{{quoted}}}}, or a `map` of allowed values"),
+        );
     }
     Some(Filter {
         column: column?,
@@ -266,6 +300,8 @@ fn read_one(
         condition,
         needs,
         unless,
+        replaces,
+        max_days,
         with,
         echo,
     })

@@ -6,23 +6,28 @@
 //! Must hold: every problem of a file is reported, not only the first; no text makes the parser panic; whatever is
 //! returned needs no further checks. The format is described in `docs/connectors.md`.
 
+mod body;
 mod column;
 mod endpoint;
 mod filter;
 mod node;
 mod path;
+mod schema;
 mod source;
 mod table;
 mod template;
 #[cfg(test)]
 mod tests;
 
+pub use body::{BodyTemplate, Graphql, JsonKind};
 pub use column::{Column, ColumnKind, Lookup, Origin, TimeFormat};
-pub use endpoint::{Aggregate, Cap, Endpoint, FieldGroups, Function, PageSize, Pagination, VendorOrder};
+pub use endpoint::{Aggregate, Cap, Endpoint, FieldGroups, Function, Included, PageSize, Pagination, VendorOrder};
 pub use filter::{ConditionSlot, Conditions, Edge, Equal, Filter, ListStyle, Target, TimeStyle, Token};
 pub use node::{At, SpecErrors, SpecProblem};
 pub use path::{JsonPath, Segment};
-pub use source::{Auth, BaseUrl, BodyErrors, Input, Limits, ResetFormat, Slot, SourceSpec};
+pub use schema::json_schema;
+pub use source::{Auth, BaseUrl, BodyErrors, Input, Limits, ResetFormat, SecretFile, Slot, SourceSpec, TestRequest};
+pub(crate) use source::{is_address, is_name as is_source_name};
 pub use table::{Parent, TableSpec};
 pub use template::{Part, Template};
 

@@ -2,13 +2,17 @@
 //!
 //! Owns: [`SourceSpec`] and its reader. Does not own: tables (`table`, `endpoint`), nor how any of it is used (`http`).
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use reqwest::header::HeaderName;
 use url::Url;
 
-use super::node::{Fields, Node, Problems, nearest, one_of};
-use super::path::JsonPath;
+use super::body::{BodyTemplate, read_body};
+use super::column::read_guards;
+use super::filter::TimeStyle;
+use super::node::{At, Fields, Node, Problems, Value, nearest, one_of};
+use super::path::{JsonPath, Segment};
 use super::table::{self, TableSpec};
 use super::template::Template;
 
@@ -33,8 +37,8 @@ pub struct SourceSpec {
     pub limits: Limits,
     /// How it reports errors in bodies of successful answers.
     pub errors: Option<BodyErrors>,
-    /// A cheap path that answers 200 when address and credentials are right.
-    pub test: Template<Slot>,
+    /// A cheap request that answers 200 when address and credentials are right.
+    pub test: TestRequest,
     /// Its tables, in the file's order.
     pub tables: Vec<Arc<TableSpec>>,
 }
@@ -52,8 +56,26 @@ impl SourceSpec {
 pub struct BaseUrl {
     /// Environment variables that override it, first set wins.
     pub env: Vec<String>,
-    /// Used when none is set.
-    pub default: Option<Url>,
+    /// Used when none is set; may hold inputs. An http or https URL once filled in.
+    pub default: Option<Template<Slot>>,
+}
+
+/// A request that tells whether a source answers.
+#[derive(Debug, Clone)]
+pub struct TestRequest {
+    /// Path below the base URL.
+    pub path: Template<Slot>,
+    /// With a body it is a POST.
+    pub body: Option<BodyTemplate>,
+}
+
+/// A file that holds the value of an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretFile {
+    /// The file that this environment variable names.
+    Variable(String),
+    /// The file itself; absolute.
+    Path(PathBuf),
 }
 
 /// A setting or secret that comes from the environment.
@@ -63,12 +85,26 @@ pub struct Input {
     pub name: String,
     /// Environment variables that supply it, first set wins.
     pub env: Vec<String>,
+    /// Files that supply it where no variable does, first that is there wins; white space around the value is cut off.
+    pub files: Vec<SecretFile>,
     /// Whether the source cannot be used without it.
     pub required: bool,
     /// Whether its value must never be shown.
     pub secret: bool,
     /// Used when no variable is set.
     pub default: Option<String>,
+}
+
+impl Input {
+    /// Where its value can be put: variables, then files.
+    #[must_use]
+    pub fn places(&self) -> Vec<String> {
+        let file = |file: &SecretFile| match file {
+            SecretFile::Variable(name) => name.clone(),
+            SecretFile::Path(path) => path.display().to_string(),
+        };
+        self.env.iter().cloned().chain(self.files.iter().map(file)).collect()
+    }
 }
 
 /// How requests are authenticated. Numbers index [`SourceSpec::inputs`].
@@ -92,6 +128,8 @@ pub enum Auth {
     Header {
         /// Its name.
         header: HeaderName,
+        /// What stands in front of the value (`Token token=`).
+        prefix: String,
         /// Its value.
         value: usize,
     },
@@ -134,13 +172,19 @@ pub struct Limits {
     pub reset: Option<(HeaderName, ResetFormat)>,
 }
 
-/// How a source reports errors with status 200.
-#[derive(Debug, Clone)]
+/// How a source reports errors in the body, whatever the status.
+#[derive(Debug, Clone, Default)]
 pub struct BodyErrors {
     /// Path of a boolean that is false on errors.
-    pub ok: JsonPath,
+    pub ok: Option<JsonPath>,
+    /// Path of a list that has something in it on errors, also beside data.
+    pub list: Option<JsonPath>,
     /// Path of the error's code.
     pub code: JsonPath,
+    /// Path of words for people.
+    pub message: Option<JsonPath>,
+    /// The answer is not whole, and worth another try, where one of these paths has one of the texts.
+    pub failing_when: Vec<(JsonPath, Vec<String>)>,
     /// Codes that mean the credentials are refused.
     pub unauthorized: Vec<String>,
     /// Codes that mean the resource is unknown.
@@ -153,6 +197,28 @@ pub struct BodyErrors {
     pub skip: Vec<String>,
 }
 
+impl BodyErrors {
+    /// Whether the spec says what a code means.
+    pub(crate) fn knows(&self, code: &String) -> bool {
+        [&self.unauthorized, &self.not_found, &self.throttled, &self.failing, &self.skip]
+            .iter()
+            .any(|c| c.contains(code))
+    }
+
+    /// How GraphQL servers report errors (GraphQL specification, section 7.1): a list beside the data. A vendor's own
+    /// codes, if any, are under `extensions`.
+    pub(crate) fn graphql() -> Self {
+        let key = |name: &str| Segment::Key(name.to_owned());
+        let first = [key("errors"), Segment::Index(0)];
+        Self {
+            list: Some(JsonPath(vec![key("errors")])),
+            code: JsonPath(first.iter().cloned().chain([key("extensions"), key("code")]).collect()),
+            message: Some(JsonPath(first.into_iter().chain([key("message")]).collect())),
+            ..Self::default()
+        }
+    }
+}
+
 /// What a placeholder in a path, parameter or header stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slot {
@@ -160,6 +226,8 @@ pub enum Slot {
     Input(usize),
     /// A column of the table, by position.
     Column(usize),
+    /// The time of the request; not sent where a predicate sets the same parameter.
+    Now(TimeStyle),
 }
 
 /// Whether `name` can be a source, table, column or input: lower-case words joined by underscores.
@@ -199,6 +267,10 @@ fn any_template(
 ) -> Option<Template<Slot>> {
     let text = node.text(what, problems)?;
     let parsed = Template::parse(&text, |name| match name.strip_prefix("input.") {
+        None if name.starts_with("now.") => {
+            let style = name.strip_prefix("now.").and_then(TimeStyle::from_name);
+            style.map(Slot::Now).ok_or_else(|| format!("{what} uses `{name}`; write now.{}", TimeStyle::names("now.")))
+        }
         Some(input) => inputs.iter().position(|i| i.name == input).map(Slot::Input).ok_or_else(|| {
             format!("{what} uses the input `{input}`; there is {}", one_of(inputs.iter().map(|i| i.name.as_str())))
         }),
@@ -240,35 +312,65 @@ fn header_name(node: &Node, what: &str, problems: &mut Problems) -> Option<Heade
     name
 }
 
-fn env_names(fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<String> {
-    let Some(node) = fields.required("env", problems) else { return Vec::new() };
+fn is_variable(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+}
+
+fn env_names(node: &Node, problems: &mut Problems) -> Vec<String> {
     let names = node.texts("`env`", problems);
     if names.is_empty() {
         problems.add(node.at, "`env` must name at least one environment variable");
     }
     for (at, name) in &names {
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_') {
+        if !is_variable(name) {
             problems.add(*at, format!("`{name}` is not a name of an environment variable (A-Z, 0-9, _)"));
         }
     }
     names.into_iter().map(|(_, name)| name).collect()
 }
 
-fn read_base_url(node: &Node, problems: &mut Problems) -> Option<BaseUrl> {
+/// Whether a text is the address of an API.
+pub(crate) fn is_address(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some())
+}
+
+fn read_base_url(node: &Node, inputs: &[Input], problems: &mut Problems) -> Option<BaseUrl> {
     let mut fields = node.fields("`base_url`", problems)?;
-    let env = env_names(&mut fields, problems);
+    let env = fields.required("env", problems).map(|node| env_names(node, problems)).unwrap_or_default();
     let default = fields.take("default").and_then(|node| {
-        let text = node.text("`default`", problems)?;
-        match Url::parse(&text) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.host().is_some() => Some(url),
-            _ => {
-                problems.add(node.at, format!("`{text}` is not an http or https URL"));
-                None
-            }
+        let address = template(node, "`default`", inputs, &[], problems)?;
+        no_time(node.at, "`default`", &address, problems);
+        let shown = address.fill(|_| "x".to_owned());
+        if !is_address(&shown) {
+            problems.add(node.at, format!("`{shown}` is not an http or https URL"));
         }
+        Some(address)
     });
     fields.finish(problems);
     Some(BaseUrl { env, default })
+}
+
+/// Reports the time in a place that is filled in once and for all.
+fn no_time(at: At, what: &str, template: &Template<Slot>, problems: &mut Problems) {
+    if template.slots().any(|slot| matches!(slot, Slot::Now(_))) {
+        problems.add(at, format!("{what} cannot hold the time"));
+    }
+}
+
+fn read_files(node: &Node, problems: &mut Problems) -> Vec<SecretFile> {
+    let mut files = Vec::new();
+    for (at, text) in node.texts("`file`", problems) {
+        let path = PathBuf::from(&text);
+        if is_variable(&text) {
+            files.push(SecretFile::Variable(text));
+        } else if path.is_absolute() {
+            files.push(SecretFile::Path(path));
+        } else {
+            problems
+                .add(at, format!("`{text}` is neither an absolute path nor a variable that holds one (A-Z, 0-9, _)"));
+        }
+    }
+    files
 }
 
 fn read_inputs(node: &Node, problems: &mut Problems) -> Vec<Input> {
@@ -279,9 +381,12 @@ fn read_inputs(node: &Node, problems: &mut Problems) -> Vec<Input> {
         }
         let what = format!("the input `{}`", key.name);
         let Some(mut fields) = node.fields(&what, problems) else { continue };
+        let files = fields.take("file").map(|node| read_files(node, problems)).unwrap_or_default();
+        let env = if files.is_empty() { fields.required("env", problems) } else { fields.take("env") };
         inputs.push(Input {
             name: key.name.clone(),
-            env: env_names(&mut fields, problems),
+            env: env.map(|node| env_names(node, problems)).unwrap_or_default(),
+            files,
             required: fields.flag("required", false, problems),
             secret: fields.flag("secret", false, problems),
             default: fields.text("default", problems),
@@ -331,7 +436,8 @@ fn read_auth(node: &Node, inputs: &[Input], problems: &mut Problems) -> Option<A
         Kind::Header => {
             let header = fields.required("header", problems).and_then(|n| header_name(n, "`header`", problems));
             let value = input_ref(&mut fields, "value", inputs, problems);
-            header.zip(value).map(|(header, value)| Auth::Header { header, value })
+            let prefix = fields.text("prefix", problems).unwrap_or_default();
+            header.zip(value).map(|(header, value)| Auth::Header { header, prefix, value })
         }
         Kind::Query => {
             let param = fields.required_text("param", problems);
@@ -376,8 +482,13 @@ fn read_limits(node: Option<&Node>, problems: &mut Problems) -> Limits {
 
 fn read_errors(node: &Node, problems: &mut Problems) -> Option<BodyErrors> {
     let mut fields = node.fields("`errors`", problems)?;
-    let ok = fields.required("ok", problems).and_then(|n| json_path(n, "`ok`", problems));
-    let code = fields.required("code", problems).and_then(|n| json_path(n, "`code`", problems));
+    let mut path = |name: &'static str, problems: &mut Problems| {
+        fields.take(name).and_then(|n| json_path(n, &format!("`{name}`"), problems))
+    };
+    let (ok, list) = (path("ok", problems), path("list", problems));
+    let (code, message) = (path("code", problems), path("message", problems));
+    let failing_when =
+        fields.take("failing_when").map(|n| read_guards(n, "`failing_when`", problems)).unwrap_or_default();
     let mut codes = |name: &'static str, problems: &mut Problems| -> Vec<String> {
         let found = fields.take(name).map(|node| node.texts(&format!("`{name}`"), problems)).unwrap_or_default();
         found.into_iter().map(|(_, code)| code).collect()
@@ -388,8 +499,26 @@ fn read_errors(node: &Node, problems: &mut Problems) -> Option<BodyErrors> {
     let failing = codes("failing", problems);
     let skip = codes("skip", problems);
     fields.finish(problems);
-    let (ok, code) = ok.zip(code)?;
-    Some(BodyErrors { ok, code, unauthorized, not_found, throttled, failing, skip })
+    if ok.is_none() && list.is_none() && failing_when.is_empty() {
+        problems.add(node.at, "`errors` needs `ok`, `list` or `failing_when`: how an error shows");
+    }
+    if (ok.is_some() || list.is_some()) && code.is_none() {
+        problems.add(node.at, "`errors` needs the field `code`");
+    }
+    let code = code.unwrap_or_default();
+    Some(BodyErrors { ok, list, code, message, failing_when, unauthorized, not_found, throttled, failing, skip })
+}
+
+/// A path, or a path with a body.
+fn read_test(node: &Node, inputs: &[Input], problems: &mut Problems) -> Option<TestRequest> {
+    if !matches!(node.value, Value::Map(_)) {
+        return Some(TestRequest { path: template(node, "`test`", inputs, &[], problems)?, body: None });
+    }
+    let mut fields = node.fields("`test`", problems)?;
+    let path = fields.required("path", problems).and_then(|n| template(n, "`path`", inputs, &[], problems));
+    let body = fields.take("body").and_then(|n| read_body(n, inputs, &[], problems));
+    fields.finish(problems);
+    Some(TestRequest { path: path?, body })
 }
 
 /// Reads a whole file into a source. Every problem found is added to `problems`; a spec is returned only when there
@@ -404,13 +533,15 @@ pub(crate) fn read(root: &Node, file: &str, problems: &mut Problems) -> Option<S
         Some(name)
     });
     let description = fields.required_text("description", problems);
-    let base_url = fields.required("base_url", problems).and_then(|node| read_base_url(node, problems));
     let inputs = fields.take("inputs").map(|node| read_inputs(node, problems)).unwrap_or_default();
+    let base_url = fields.required("base_url", problems).and_then(|node| read_base_url(node, &inputs, problems));
     let auth = fields.required("auth", problems).and_then(|node| read_auth(node, &inputs, problems));
     let mut headers = Vec::new();
     if let Some(node) = fields.take("headers") {
         for (key, node) in node.map("`headers`", problems).unwrap_or_default() {
-            let value = any_template(node, &format!("the header `{}`", key.name), &inputs, &[], problems);
+            let what = format!("the header `{}`", key.name);
+            let value = any_template(node, &what, &inputs, &[], problems);
+            value.iter().for_each(|value| no_time(node.at, &what, value, problems));
             match HeaderName::from_bytes(key.name.as_bytes()) {
                 Ok(header) => headers.extend(value.map(|value| (header, value))),
                 Err(_) => problems.add(key.at, format!("`{}` is not a header name", key.name)),
@@ -419,7 +550,7 @@ pub(crate) fn read(root: &Node, file: &str, problems: &mut Problems) -> Option<S
     }
     let limits = read_limits(fields.take("limits"), problems);
     let errors = fields.take("errors").and_then(|node| read_errors(node, problems));
-    let test = fields.required("test", problems).and_then(|node| template(node, "`test`", &inputs, &[], problems));
+    let test = fields.required("test", problems).and_then(|node| read_test(node, &inputs, problems));
     let tables = fields
         .required("tables", problems)
         .and_then(|node| table::read_all(node, &inputs, problems))
@@ -428,6 +559,8 @@ pub(crate) fn read(root: &Node, file: &str, problems: &mut Problems) -> Option<S
     if !problems.is_empty() {
         return None;
     }
+    let asks_in_graphql = tables.iter().flat_map(|table| &table.endpoints).any(|endpoint| endpoint.graphql.is_some());
+    let errors = errors.or_else(|| asks_in_graphql.then(BodyErrors::graphql));
     Some(SourceSpec {
         name: name?,
         description: description?,

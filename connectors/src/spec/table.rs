@@ -33,6 +33,8 @@ pub struct TableSpec {
     pub primary_key: Vec<usize>,
     /// Keys a query must pin: for each group, alternatives of which one must be complete.
     pub required: Vec<Vec<Vec<usize>>>,
+    /// Times that a query must bound from below: without a bound the vendor would be asked for everything it ever had.
+    pub bounded: Vec<usize>,
     /// The table whose rows supply keys that a query does not pin.
     pub parent: Option<Parent>,
     /// Pairs `(a, b)` of time columns for which `a <= b` holds in every row.
@@ -167,6 +169,19 @@ fn read_table(
         .filter_map(|(at, column)| find_column(&column, at, "`primary_key`", &names, problems))
         .collect();
     let required = fields.take("required").map(|node| read_required(node, &names, problems)).unwrap_or_default();
+    let bounded: Vec<usize> = fields
+        .take("bounded")
+        .map(|node| node.texts("`bounded`", problems))
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|(at, name)| {
+            let index = find_column(&name, at, "`bounded`", &names, problems)?;
+            if columns.get(index).is_some_and(|c| c.kind != ColumnKind::Timestamp) {
+                problems.add(at, format!("`{name}` in `bounded` is not a timestamp"));
+            }
+            Some(index)
+        })
+        .collect();
     let at_most = fields.take("at_most").map(|node| read_at_most(node, &names, &columns, problems)).unwrap_or_default();
     let detail = fields.take("detail").and_then(|node| {
         let mut fields = node.fields("`detail`", problems)?;
@@ -215,6 +230,7 @@ fn read_table(
         schema: Arc::new(schema),
         primary_key,
         required,
+        bounded,
         parent,
         at_most,
         detail,

@@ -62,7 +62,7 @@ fn the_bundled_specs_are_valid() {
         }
     }
     names.sort();
-    assert_eq!(names, ["github", "langfuse", "sentry", "slack"]);
+    assert_eq!(names, ["datadog", "github", "langfuse", "linear", "pagerduty", "sentry", "slack"]);
 }
 
 #[test]
@@ -134,6 +134,42 @@ fn text_that_is_no_yaml_is_reported_with_its_line() {
     assert!(errors("- a\n- b\n").contains("must be a mapping"));
 }
 
+#[test]
+fn a_wrong_body_or_query_is_reported_with_its_line() {
+    let graphql = |query: &str| format!("        graphql: '{query}'\n        filters:");
+    for (to, expected) in [
+        ("        body: { a: 1 }\n        filters:".to_owned(), "a `body` needs `method: post`"),
+        ("        page_size: { param: /size, max: 3 }\n        filters:".to_owned(), "`/size` is a place in a body"),
+        (graphql("query { things { id } }"), "needs the placeholder `{{fields}}` once"),
+        (graphql("query { things { {{fields}} }"), "`graphql` is no GraphQL query"),
+        (graphql("mutation { things { {{fields}} } }"), "must be one query"),
+        (graphql("query { things { {{fields}} } }"), "`since` is no variable of the query"),
+        ("        included: { path: a }\n        filters:".to_owned(), "`included` needs the field `key`"),
+        ("        params: { a: '{{now.soon}}' }\n        filters:".to_owned(), "write now.iso_ms"),
+    ] {
+        let found = broken("        filters:", &to);
+        assert!(found.contains(expected) && found.starts_with("toy.yaml:"), "{expected}: {found}");
+        assert!(!found.starts_with("toy.yaml:0"), "{found}");
+    }
+    let undeclared = minimal().replace("{ lower: since, format", "{ lower: /variables/from, format");
+    let undeclared = undeclared.replace("        filters:", &graphql("query { things { {{fields}} } }"));
+    assert!(errors(&undeclared).contains("the query declares no `$from`"));
+    let both = broken("primary_key: [id]", "primary_key: [id]\n    bounded: [id]");
+    assert!(both.contains("`id` in `bounded` is not a timestamp"), "{both}");
+    assert!(broken("env: [TOY_TOKEN]", "file: secrets/token").contains("neither an absolute path nor a variable"));
+    assert!(broken("http://localhost", "'{{input.token}}.example'").contains("secret input `token`"));
+}
+
+#[test]
+fn a_cycle_of_parents_is_reported_at_the_table() {
+    let second = "  parts:\n    description: Parts.\n    guide: Ask.\n    primary_key: [id]\n    parent: { table: things, key: { thing: id } }\n    columns:\n      id: { type: text, about: Id }\n      thing: { type: text, from: key, about: Thing }\n    endpoints: [{ name: parts, path: '/things/{{thing}}/parts' }]\n";
+    let text =
+        minimal().replace("primary_key: [id]", "primary_key: [id]\n    parent: { table: parts, key: { id: id } }");
+    let found = errors(&format!("{}{second}", text.replace("about: Id }", "about: Id, from: key }")));
+    assert!(found.contains("toy.yaml:10:3: the table `things` is, in the end, its own parent"), "{found}");
+    assert!(found.contains("the table `parts` is, in the end, its own parent"), "{found}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
@@ -144,7 +180,7 @@ proptest! {
 
     #[test]
     fn no_damage_to_a_spec_makes_the_parser_panic(
-        source in 0..5_usize, at in 0.0..1.0_f64, length in 0..40_usize, insert in "[a-z0-9:{}\\[\\], \n'\"&*.#/-]{0,12}"
+        source in 0..8_usize, at in 0.0..1.0_f64, length in 0..40_usize, insert in "[a-z0-9:{}\\[\\], \n'\"&*.#/-]{0,12}"
     ) {
         let text = crate::bundled().nth(source).map_or_else(minimal, |(_, text)| text.to_owned());
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a place in a text")]

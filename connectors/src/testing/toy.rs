@@ -22,6 +22,8 @@ pub(crate) struct Asked {
     pub(crate) path: String,
     pub(crate) query: Vec<(String, String)>,
     pub(crate) headers: HeaderMap,
+    /// What was posted; null for a GET.
+    pub(crate) body: Value,
 }
 
 impl Asked {
@@ -135,10 +137,13 @@ impl Toy {
             let toy = Arc::clone(&toy);
             async move {
                 let url = Url::parse(&format!("http://toy{}", request.uri())).unwrap();
+                let headers = request.headers().clone();
+                let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
                 let asked = Asked {
                     path: url.path().to_owned(),
                     query: url.query_pairs().into_owned().collect(),
-                    headers: request.headers().clone(),
+                    headers,
+                    body: serde_json::from_slice(&body).unwrap_or_default(),
                 };
                 tokio::time::sleep(toy.latency).await;
                 response(toy.reply(asked)).await
@@ -196,10 +201,21 @@ pub(crate) struct InProcess(pub(crate) Arc<Toy>);
 
 impl Transport for InProcess {
     fn get(&self, url: Url, headers: HeaderMap) -> BoxFuture<'static, Result<RawAnswer, TransportError>> {
+        self.ask(url, headers, Value::Null)
+    }
+
+    fn post(&self, url: Url, headers: HeaderMap, body: Bytes) -> BoxFuture<'static, Result<RawAnswer, TransportError>> {
+        self.ask(url, headers, serde_json::from_slice(&body).unwrap())
+    }
+}
+
+impl InProcess {
+    fn ask(&self, url: Url, headers: HeaderMap, body: Value) -> BoxFuture<'static, Result<RawAnswer, TransportError>> {
         let toy = Arc::clone(&self.0);
         Box::pin(async move {
             let _under_way = UnderWay::new(&toy);
-            let asked = Asked { path: url.path().to_owned(), query: url.query_pairs().into_owned().collect(), headers };
+            let query = url.query_pairs().into_owned().collect();
+            let asked = Asked { path: url.path().to_owned(), query, headers, body };
             let reply = toy.reply(asked);
             tokio::time::sleep(toy.latency).await;
             let answer = |status: u16, pairs: Vec<(&'static str, String)>, body: String| {

@@ -39,6 +39,13 @@ pub(crate) fn environment() -> Environment {
         ("GITHUB_TOKEN", "ghp-hunter2-secret"),
         ("SLACK_API_URL", "http://toy/slack"),
         ("SLACK_TOKEN", "xoxp-hunter2-secret"),
+        ("DATADOG_API_URL", "http://toy/datadog"),
+        ("DD_API_KEY", "dd-api-hunter2-secret"),
+        ("DD_APP_KEY", "dd-app-hunter2-secret"),
+        ("PAGERDUTY_API_URL", "http://toy/pagerduty"),
+        ("PAGERDUTY_TOKEN", "pd-hunter2-secret"),
+        ("LINEAR_API_URL", "http://toy/linear"),
+        ("LINEAR_API_KEY", "lin-hunter2-secret"),
         ("TOY_URL", "http://toy"),
         ("TOY_TOKEN", "toy-hunter2-secret"),
     ])

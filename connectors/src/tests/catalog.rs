@@ -26,7 +26,7 @@ fn names(connectors: &Connectors) -> Vec<&str> {
 #[test]
 fn the_bundled_sources_are_there_without_any_configuration() {
     let (connectors, _dir) = load(&[]);
-    assert_eq!(names(&connectors), ["github", "langfuse", "sentry", "slack"]);
+    assert_eq!(names(&connectors), ["datadog", "github", "langfuse", "linear", "pagerduty", "sentry", "slack"]);
     let tables = |source: &str| -> Vec<String> {
         connectors.source(source).unwrap().tables().iter().map(|t| t.name().to_owned()).collect()
     };
@@ -44,14 +44,14 @@ fn a_users_file_adds_a_source_and_one_of_the_same_name_replaces_the_bundled_one(
     let renamed = SPEC.replace("source: toy", "source: slack");
     let (connectors, _dir) = load(&[("toy.yaml", SPEC), ("slack.yaml", &renamed), ("notes.txt", "not a spec")]);
     assert!(connectors.problems().is_empty());
-    assert_eq!(names(&connectors), ["github", "langfuse", "sentry", "slack", "toy"]);
+    assert_eq!(names(&connectors), ["datadog", "github", "langfuse", "linear", "pagerduty", "sentry", "slack", "toy"]);
     assert!(connectors.source("slack").unwrap().table("numbered").is_some());
 }
 
 #[test]
 fn a_broken_file_is_reported_with_its_line_and_takes_only_its_own_source_down() {
     let (connectors, _dir) = load(&[("toy.yaml", SPEC), ("slack.yaml", "source: slack\nnonsense: 1\n")]);
-    assert_eq!(names(&connectors), ["github", "langfuse", "sentry", "toy"]);
+    assert_eq!(names(&connectors), ["datadog", "github", "langfuse", "linear", "pagerduty", "sentry", "toy"]);
     assert_eq!(connectors.problems().len(), 1);
     let shown = connectors.problems()[0].to_string();
     assert!(shown.contains("slack.yaml:2:1: a source has no field `nonsense`"), "{shown}");
@@ -94,4 +94,21 @@ fn a_secret_that_no_header_can_carry_is_refused_without_being_shown() {
     let world = World::with(toy(Manners::default()), &[("toy.yaml", SPEC)], &environment);
     let shown = format!("{:?}", world.connectors.source("toy").unwrap().status());
     assert!(shown.contains("TOY_TOKEN") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn every_column_says_what_it_holds() {
+    let (connectors, _dir) = load(&[]);
+    for table in connectors.sources().iter().flat_map(crate::Source::tables) {
+        for field in table.schema().fields() {
+            let about = table.capabilities().columns.get(field.name());
+            assert!(
+                about.is_some_and(|about| !about.is_empty()),
+                "{}.{}.{}",
+                table.source(),
+                table.name(),
+                field.name()
+            );
+        }
+    }
 }

@@ -142,7 +142,8 @@ async fn a_used_up_quota_holds_back_the_next_query_until_it_is_renewed() {
 }
 
 fn asked(path: &str) -> crate::testing::Asked {
-    crate::testing::Asked { path: path.to_owned(), query: Vec::new(), headers: reqwest::header::HeaderMap::new() }
+    let headers = reqwest::header::HeaderMap::new();
+    crate::testing::Asked { path: path.to_owned(), query: Vec::new(), headers, body: serde_json::Value::Null }
 }
 
 #[tokio::test(start_paused = true)]

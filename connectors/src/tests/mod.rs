@@ -1,7 +1,7 @@
 //! What a user can rely on, tested against a toy vendor.
 
 mod catalog;
-mod descriptions;
+pub(crate) mod descriptions;
 mod faults;
 mod github;
 mod keys;
@@ -16,4 +16,5 @@ mod shop;
 mod slack;
 mod split;
 mod vendor;
+mod vendors;
 mod wire;

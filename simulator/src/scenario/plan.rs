@@ -193,6 +193,9 @@ impl Plan {
         emit::github(&mut self);
         emit::sentry(&mut self);
         emit::slack(&mut self);
+        emit::datadog(&mut self);
+        emit::pagerduty(&mut self);
+        emit::linear(&mut self);
         let truth = Truth {
             starts_at: time::to_datetime(self.start()),
             anchor: time::to_datetime(self.anchor),

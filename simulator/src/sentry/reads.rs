@@ -196,7 +196,24 @@ impl View<'_> {
 
     pub(super) fn issue(&self, org: Option<&str>, id: &str) -> Answer {
         let issue = self.issue_named(org, id)?;
-        Ok(Reply::json(self.store.issue_at(issue, self.horizon).json()))
+        let mut shown = self.store.issue_at(issue, self.horizon).into_owned();
+        let events = self.store.visible_events_of(&issue.id, self.horizon);
+        let release = |event: Option<&Arc<Event>>| match event.and_then(|event| event.tag("release")) {
+            Some(version) => serde_json::json!({ "version": version }),
+            None => serde_json::Value::Null,
+        };
+        // What only the issue itself has, not its list.
+        for (key, value) in [
+            ("firstRelease", release(events.first())),
+            ("lastRelease", release(events.last())),
+            ("participants", serde_json::json!([])),
+            ("activity", serde_json::json!([])),
+        ] {
+            if shown.raw(key).is_none() {
+                shown.set_value(key, &value);
+            }
+        }
+        Ok(Reply::json(shown.json()))
     }
 
     fn events(&self, events: &[Arc<Event>]) -> Answer {

@@ -5,6 +5,7 @@ mod data;
 mod faults;
 mod github;
 mod langfuse;
+mod oncall;
 mod schemas;
 mod sentry;
 mod slack;

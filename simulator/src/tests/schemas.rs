@@ -342,6 +342,37 @@ async fn github_answers_as_described() {
 }
 
 #[tokio::test]
+async fn datadog_answers_as_described() {
+    let Some(dir) = descriptions() else {
+        return skipped();
+    };
+    let v1 = Description::load(&dir, "datadog/datadog-v1.openapi.json");
+    let v2 = Description::load(&dir, "datadog/datadog-v2.openapi.json");
+    let sim = served(LangfuseGeneration::V4).await;
+    let window = "filter[from]=2026-11-11T00:00:00Z&filter[to]=2026-11-20T18:00:00Z&page[limit]=200";
+    for (description, spec, path) in [
+        (&v1, "/api/v1/validate", "/api/v1/validate".to_owned()),
+        (&v1, "/api/v1/monitor", "/api/v1/monitor".to_owned()),
+        (&v1, "/api/v1/monitor/{monitor_id}", "/api/v1/monitor/7001".to_owned()),
+        (&v2, "/api/v2/events", format!("/api/v2/events?{window}")),
+        (&v2, "/api/v2/logs/events", format!("/api/v2/logs/events?{window}")),
+        (&v2, "/api/v2/incidents", "/api/v2/incidents".to_owned()),
+        (&v2, "/api/v2/metrics", "/api/v2/metrics?page[size]=3".to_owned()),
+    ] {
+        let answer = sim.read(&format!("/datadog{path}")).await;
+        let rows = answer.get("data").unwrap_or(&answer);
+        assert!(!rows.as_array().is_some_and(Vec::is_empty), "{path} has rows");
+        description.check(spec, "get", "200", &answer);
+    }
+    let search = json!({"data": {"type": "search_request", "attributes": {
+        "query": "*", "from": 0, "to": 4_102_444_800_000_i64, "persona": "ALL"}}});
+    let path = "/api/v2/error-tracking/issues/search";
+    let found = sim.post(&format!("/datadog{path}?include=issue"), &search).await.json();
+    assert_eq!(found["data"].as_array().unwrap().len(), found["included"].as_array().unwrap().len());
+    v2.check(path, "post", "200", &found);
+}
+
+#[tokio::test]
 async fn slack_answers_as_described() {
     let Some(dir) = descriptions() else {
         return skipped();

@@ -81,6 +81,12 @@ impl Sim {
         let request = self.client.request(method, &url);
         if url.contains("/langfuse/") {
             request.basic_auth("pk-lf-test", Some("sk-lf-test"))
+        } else if url.contains("/datadog/") {
+            request.header("dd-api-key", "api-key-of-a-test").header("dd-application-key", "app-key-of-a-test")
+        } else if url.contains("/pagerduty/") {
+            request.header("authorization", "Token token=token-of-a-test")
+        } else if url.contains("/linear/") {
+            request.header("authorization", "key-of-a-test")
         } else {
             request.bearer_auth("token-of-a-test")
         }
