@@ -154,6 +154,9 @@ pub(crate) struct SqlArgs {
     /// HTTP requests the query may send.
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     pub(crate) max_requests: u64,
+    /// Take what there is when a source fails; the report says what is missing.
+    #[arg(long)]
+    pub(crate) partial: bool,
     /// How old rows from local copies may be, such as 60s.
     #[arg(long, value_name = "AGE", default_value = "0s", value_parser = tripline_engine::parse_duration)]
     pub(crate) freshness: Duration,

@@ -21,3 +21,4 @@ mod live;
 mod missing;
 mod requests;
 mod seeded;
+mod templates;

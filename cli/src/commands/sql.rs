@@ -20,6 +20,7 @@ pub(crate) async fn run(args: SqlArgs, home: Home) -> Result<(), Failure> {
         timeout: args.deadline(),
         max_requests: args.max_requests,
         freshness: args.freshness,
+        partial: args.partial,
         ..QueryOptions::default()
     };
     let mut rows = app.context.engine.query(&sql, options).await?;
@@ -52,7 +53,11 @@ pub(crate) async fn run(args: SqlArgs, home: Home) -> Result<(), Failure> {
     }
     writer.finish()?;
     print_report(&report, args.report, false);
-    if report.complete { Ok(()) } else { Err(Failure::incomplete(&report.warnings)) }
+    if report.complete || (args.partial && !report.truncated) {
+        Ok(())
+    } else {
+        Err(Failure::incomplete(&report.warnings))
+    }
 }
 
 /// The query and its values.

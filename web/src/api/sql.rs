@@ -46,6 +46,9 @@ pub(crate) struct SqlRequest {
     max_rows: Option<usize>,
     /// Milliseconds at most, 1 to 60,000; default 30,000.
     timeout_ms: Option<u64>,
+    /// Take what there is when a source fails; the report says what is missing.
+    #[serde(default)]
+    partial: bool,
     /// How old rows from local copies may be, such as `60s`; default `0s`.
     freshness: Option<String>,
     /// `json` (default), `ndjson` or `csv`.
@@ -117,6 +120,7 @@ fn options(request: &SqlRequest) -> Result<QueryOptions, ApiError> {
     let mut options = QueryOptions {
         timeout: Duration::from_millis(timeout_ms),
         max_rows: Some(max_rows),
+        partial: request.partial,
         ..QueryOptions::default()
     };
     if let Some(text) = &request.freshness {
