@@ -127,7 +127,7 @@ async fn a_quiet_week_has_no_incident() {
 
 #[tokio::test]
 async fn a_source_that_is_down_leaves_a_gap_and_the_window_is_judged_when_it_is_back() {
-    let from = default_anchor() - minutes(60);
+    let from = default_anchor() - minutes(15);
     let live = Live::start(&[Scenario::ErrorCascade], LangfuseGeneration::V4, from).await;
     let client = reqwest::Client::new();
     let control = |path: &str| format!("{}{path}", live.simulator.base_url());

@@ -129,7 +129,6 @@ async fn a_foreign_silent_tool_failure_is_judged_rightly_by_any_name() {
 }
 
 #[tokio::test]
-#[ignore = "known: a commit up to two minutes after the first failing output is blamed, as if it were live before it"]
 async fn what_went_live_after_the_first_failing_output_is_not_blamed_for_it() {
     // No call lies between the onset and a commit a quarter of an hour later, but the first failing output does.
     let late =

@@ -106,6 +106,8 @@ struct Commit {
 #[derive(Debug, Clone)]
 pub struct Facts {
     onset: DateTime<Utc>,
+    /// Whether the onset is a call that failed, rather than an estimate between calls.
+    onset_is_exact: bool,
     commits: Vec<Commit>,
     /// Whether it is known what was deployed when.
     has_deployments: bool,
@@ -118,13 +120,14 @@ pub struct Facts {
     link_weight: f64,
 }
 
+/// Whether the beginning is a call that went wrong; in the other classes it is estimated, from calls minutes apart.
+fn onset_is_exact(kind: &str) -> bool {
+    !matches!(kind, "cost_spike" | "error_cascade")
+}
+
 /// Clocks of vendors differ a little.
 fn tolerance(kind: &str) -> TimeDelta {
-    match kind {
-        // Where a change begins is estimated here, from calls minutes apart.
-        "cost_spike" | "error_cascade" => TimeDelta::minutes(5),
-        _ => TimeDelta::minutes(2),
-    }
+    TimeDelta::minutes(if onset_is_exact(kind) { 2 } else { 5 })
 }
 
 struct Rollout {
@@ -278,6 +281,7 @@ impl Facts {
         let events = rows(gathered, "issue_events");
         Self {
             onset,
+            onset_is_exact: onset_is_exact(&anomaly.kind),
             commits,
             has_deployments,
             calls: calls(gathered),
@@ -361,7 +365,7 @@ fn suspect(facts: &Facts, commit: &Commit) -> Suspect {
     parts.extend(size(commit));
     let weight: f64 = parts.iter().map(|part| part.weight).sum();
     let sum: f64 = parts.iter().map(|part| part.weight * part.value).sum();
-    let factor = factor(commit);
+    let factor = factor(facts, commit);
     Suspect {
         sha: commit.landed.sha.clone(),
         message: commit.message.clone(),
@@ -385,7 +389,9 @@ fn timing(facts: &Facts, commit: &Commit) -> Part {
         LiveBy::Deployment | LiveBy::Release => 30.0,
         LiveBy::Merge | LiveBy::Commit | LiveBy::NotDeployed => 60.0,
     };
-    let reason = format!("live {} before the onset", span(facts.onset - commit.landed.live_at));
+    let before = facts.onset - commit.landed.live_at;
+    let side = if before < TimeDelta::zero() { "after" } else { "before" };
+    let reason = format!("live {} {side} the onset", span(before.abs()));
     Part { name: "timing", value: rounded(1.0 / (1.0 + minutes / half)), weight: 0.35, reason }
 }
 
@@ -448,7 +454,7 @@ fn size(commit: &Commit) -> Option<Part> {
 }
 
 /// Less for what rarely breaks a running system, by the kinds of its files alone.
-fn factor(commit: &Commit) -> f64 {
+fn factor(facts: &Facts, commit: &Commit) -> f64 {
     let of_deployment: f64 = if commit.landed.live_by == LiveBy::NotDeployed { 0.1 } else { 1.0 };
     let of_merge = if commit.merges { 0.95 } else { 1.0 };
     let of_files = match commit.files.as_deref() {
@@ -456,7 +462,9 @@ fn factor(commit: &Commit) -> f64 {
         Some(files) if !files.is_empty() && files.iter().all(|(file, _)| is_test(file) || is_document(file)) => 0.5,
         _ => 1.0,
     };
-    rounded(of_deployment * of_merge * of_files)
+    // What failed before it was live can be its work only if the vendors' clocks differ.
+    let of_order = if facts.onset_is_exact && commit.landed.live_at > facts.onset { 0.5 } else { 1.0 };
+    rounded(of_deployment * of_merge * of_files * of_order)
 }
 
 fn is_document(path: &str) -> bool {
