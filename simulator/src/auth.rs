@@ -31,6 +31,7 @@ impl std::fmt::Debug for Credentials {
 
 /// How credentials are judged.
 #[derive(Debug, Clone, Default)]
+#[allow(clippy::large_enum_variant, reason = "a simulator has one")]
 pub enum Auth {
     /// A credential is required; any is accepted but one that contains `invalid`.
     #[default]

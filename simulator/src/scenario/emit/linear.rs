@@ -121,7 +121,7 @@ fn issue(
         "cycle": {"id": "cycle-9", "number": 9}, "parent": null, "labels": {"nodes": labels},
         "branchName": format!("shop-{number}"), "url": format!("https://linear.app/acme-shop/issue/SHOP-{number}")}),
     );
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         let at = at + 2 * HOUR;
         push(
             plan,
