@@ -198,8 +198,9 @@ test("it is readable on a desk and on a phone, light and dark: nothing to scroll
         const [wide, shown] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
         assert.ok(wide <= shown, `${colorScheme} at ${width}: ${wide} px of page in ${shown} px`);
         assert.deepEqual(await page.evaluate(faint), [], `${colorScheme} at ${width}`);
-        const small = await page.locator("button:visible").evaluateAll((buttons) =>
-          buttons.filter((button) => button.getBoundingClientRect().height < 24).map((button) => button.textContent));
+        // In one go: a redraw may replace buttons at any moment.
+        const small = await page.evaluate(() => [...document.querySelectorAll("button")].filter((button) =>
+          button.checkVisibility() && button.getBoundingClientRect().height < 24).map((button) => button.textContent));
         assert.deepEqual(small, [], "too small to be pressed");
         paper.add(await page.evaluate(() => getComputedStyle(document.body).backgroundColor));
         await page.close();
