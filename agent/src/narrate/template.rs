@@ -130,6 +130,7 @@ fn tool_symptoms(story: Story<'_>) -> String {
 }
 
 fn likely_cause(story: Story<'_>) -> String {
+    let unknown: Vec<&str> = story.findings.gaps.iter().map(|gap| gap.source.as_str()).collect();
     let mut text = match &story.findings.culprit {
         Some(suspect) => accused(suspect),
         None => match story.findings.suspects.first() {
@@ -139,10 +140,10 @@ fn likely_cause(story: Story<'_>) -> String {
                 quoted(&first.message),
                 first.score
             ),
+            None if unknown.contains(&"github") => "Not known: commits could not be read.".to_owned(),
             None => "No commit that went live before it is known.".to_owned(),
         },
     };
-    let unknown: Vec<&str> = story.findings.gaps.iter().map(|gap| gap.source.as_str()).collect();
     if !unknown.is_empty() {
         text.push_str(&format!(" Unknown, because they could not be asked: {}.", unknown.join(", ")));
     }

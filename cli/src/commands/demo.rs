@@ -34,7 +34,9 @@ const TICK: TimeDelta = TimeDelta::minutes(15);
 /// Jobs are due some seconds after the quarter, one after the other.
 const STAGGER: TimeDelta = TimeDelta::seconds(45);
 /// Hours that are replayed when nothing is to be found.
-const QUIET_HOURS: i64 = 10;
+const QUIET_HOURS: i64 = 8;
+/// What is replayed after the last condition.
+const RESOLVED_AFTER: TimeDelta = TimeDelta::hours(2);
 /// Pause between ticks, and before the approver decides, when somebody watches.
 const LOOK: Duration = Duration::from_millis(900);
 /// How long a decision may take to be written down after its click was answered.
@@ -125,7 +127,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
         watched: !once,
         told: BTreeSet::new(),
     };
-    let outcome = replay.play(first, anchor, name).await;
+    let outcome = replay.play(first, last_tick(&truth), name).await;
     let outcome = match outcome {
         Ok(()) => replay.finish(args.json).await,
         Err(failure) => Err(failure),
@@ -163,6 +165,12 @@ fn first_tick(truth: &Truth) -> Result<DateTime<Utc>, Failure> {
     let quiet = truth.anchor - TimeDelta::hours(QUIET_HOURS);
     let first = truth.incidents.iter().map(|incident| incident.starts_at).min().unwrap_or(quiet);
     first.duration_trunc(TICK).map_err(Failure::display)
+}
+
+/// When the last condition is over for long enough to be resolved, or the history ends.
+fn last_tick(truth: &Truth) -> DateTime<Utc> {
+    let over = truth.incidents.iter().map(|incident| incident.ends_at + RESOLVED_AFTER).max();
+    over.map_or(truth.anchor, |over| over.min(truth.anchor))
 }
 
 struct Replay {

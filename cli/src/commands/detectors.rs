@@ -45,10 +45,13 @@ fn list(home: &Home, as_json: bool) -> Result<(), Failure> {
 
 async fn judge(reader: &Reader, name: &str, at: chrono::DateTime<chrono::Utc>, as_json: bool) -> Result<(), Failure> {
     let judgement = run_once(&reader.context, &reader.queries, name, at, Persist::Nothing).await?;
-    if as_json {
+    // An empty list would read as "clean" to a program that sees only this.
+    let says_nothing = judgement.findings.is_empty() && !judgement.is_complete();
+    if as_json && !says_nothing {
         let findings = serde_json::to_string(&judgement.findings).map_err(|error| Failure::new(error.to_string()))?;
         terminal::line(&findings);
-    } else {
+    }
+    if !as_json {
         for finding in &judgement.findings {
             terminal::line(&format!("{} {}: {}", finding.severity, finding.kind, finding.description));
         }
