@@ -115,7 +115,7 @@ pub struct Capabilities {
     pub primary_key: Vec<String>,
     /// Columns whose values pick what is listed (path parts, fan-out keys); they are NULL or repeated in every row.
     pub keys: Vec<String>,
-    /// Columns that hold what people or models wrote; never kept at rest.
+    /// Columns that the source marks as content (inputs and outputs of models); never kept at rest.
     pub content: Vec<String>,
     /// Columns that cost further requests per row.
     pub costly: Vec<String>,

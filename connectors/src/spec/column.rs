@@ -27,7 +27,7 @@ pub struct Column {
     pub null_on_error: bool,
     /// Whether empty text is NULL.
     pub empty_is_null: bool,
-    /// Whether it holds what people or models wrote, which is never kept at rest.
+    /// Whether it is content, an input or output of a model, which is never kept at rest.
     pub content: bool,
     /// What a GraphQL query asks for below the column's path.
     pub select: Option<String>,
