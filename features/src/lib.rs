@@ -1,0 +1,1 @@
+//! Nothing: the manifest is what counts. It gives every selection of packages the same features of each dependency.
