@@ -28,7 +28,7 @@ use crate::error::EngineError;
 use crate::functions;
 use crate::rules::physical_rules;
 use crate::scan::RemoteTableProvider;
-use crate::wildcard::Costly;
+use crate::wildcard::PerRow;
 
 /// Name of the one catalog.
 const CATALOG: &str = "tripline";
@@ -97,7 +97,7 @@ pub struct Engine {
     clock: SharedClock,
     options: EngineOptions,
     tables: BTreeMap<String, Vec<String>>,
-    costly: Costly,
+    per_row: PerRow,
 }
 
 impl Engine {
@@ -118,12 +118,12 @@ impl Engine {
             }
             Ok(())
         };
-        let mut costly = Costly::new();
+        let mut per_row = PerRow::new();
         for source in sources {
             for table in &source.tables {
-                let columns = &table.capabilities().costly;
+                let columns = &table.capabilities().per_row;
                 if !columns.is_empty() {
-                    costly.insert((source.name.clone(), table.name().to_owned()), columns.clone());
+                    per_row.insert((source.name.clone(), table.name().to_owned()), columns.clone());
                 }
                 add(&source.name, table.name(), Arc::new(RemoteTableProvider::new(Arc::clone(table))))?;
             }
@@ -158,7 +158,7 @@ impl Engine {
             state.register_udf(function).map_err(EngineError::from)?;
         }
         state.catalog_list().register_catalog(CATALOG.to_owned(), Arc::clone(&catalog) as Arc<dyn CatalogProvider>);
-        Ok(Self { state, catalog, runtime, clock, options, tables: names, costly })
+        Ok(Self { state, catalog, runtime, clock, options, tables: names, per_row })
     }
 
     /// The engine's clock.
@@ -174,8 +174,8 @@ impl Engine {
     }
 
     /// Columns that `*` leaves out.
-    pub(crate) fn costly(&self) -> &Costly {
-        &self.costly
+    pub(crate) fn per_row(&self) -> &PerRow {
+        &self.per_row
     }
 
     /// A session of one query: its clock reading, its memory pool, its context, and its own tables in schema `input`.

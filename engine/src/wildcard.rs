@@ -2,7 +2,7 @@
 //!
 //! Owns: leaving columns that cost a request per row out of `*` and `t.*`. They are asked for by name; else a look at ten
 //! rows would cost eleven requests, and a look at a thousand an hour's quota. Does not own which columns those are
-//! ([`crate::Capabilities::costly`]). Must hold: a query that names its columns is not touched, and a rewritten one means
+//! ([`crate::Capabilities::per_row`]). Must hold: a query that names its columns is not touched, and a rewritten one means
 //! the same but for those columns.
 
 use std::collections::BTreeMap;
@@ -14,23 +14,23 @@ use datafusion::sql::sqlparser::ast::{
     SelectItemQualifiedWildcardKind, TableFactor, VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 
-/// Columns that `*` leaves out, by schema and table. Tables without such columns are not in it.
-pub(crate) type Costly = BTreeMap<(String, String), Vec<String>>;
+/// Columns that cost a request per row, by schema and table. Tables without any are not in it.
+pub(crate) type PerRow = BTreeMap<(String, String), Vec<String>>;
 
-/// Rewrites every `*` over a table with costly columns.
-pub(crate) fn leave_out_costly(statement: &mut Statement, costly: &Costly) {
+/// Rewrites every `*` over a table that has such columns.
+pub(crate) fn leave_out_per_row(statement: &mut Statement, per_row: &PerRow) {
     match statement {
         Statement::Statement(statement) => {
             // The visitor never breaks off.
-            let _ = statement.visit(&mut Rewrite { costly });
+            let _ = statement.visit(&mut Rewrite { per_row });
         }
-        Statement::Explain(explain) => leave_out_costly(&mut explain.statement, costly),
+        Statement::Explain(explain) => leave_out_per_row(&mut explain.statement, per_row),
         _ => {}
     }
 }
 
 struct Rewrite<'a> {
-    costly: &'a Costly,
+    per_row: &'a PerRow,
 }
 
 impl VisitorMut for Rewrite<'_> {
@@ -38,7 +38,7 @@ impl VisitorMut for Rewrite<'_> {
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         let tables = self.tables(select);
-        if tables.iter().any(|table| !table.costly.is_empty()) {
+        if tables.iter().any(|table| !table.per_row.is_empty()) {
             let merged = merges_columns(select);
             let projection = std::mem::take(&mut select.projection);
             select.projection = projection.into_iter().flat_map(|item| rewritten(item, &tables, merged)).collect();
@@ -51,7 +51,7 @@ impl VisitorMut for Rewrite<'_> {
 struct Table<'a> {
     /// What the query calls it; `None` where `name.*` cannot be written.
     name: Option<ObjectName>,
-    costly: &'a [String],
+    per_row: &'a [String],
 }
 
 impl Rewrite<'_> {
@@ -67,19 +67,19 @@ impl Rewrite<'_> {
         match factor {
             TableFactor::Table { name, alias, args: None, .. } => Table {
                 name: Some(alias.as_ref().map_or_else(|| name.clone(), |alias| alias.name.clone().into())),
-                costly: self.costly_of(name),
+                per_row: self.per_row_of(name),
             },
             TableFactor::Derived { alias: Some(alias), .. } => {
-                Table { name: Some(alias.name.clone().into()), costly: &[] }
+                Table { name: Some(alias.name.clone().into()), per_row: &[] }
             }
-            _ => Table { name: None, costly: &[] },
+            _ => Table { name: None, per_row: &[] },
         }
     }
 
-    fn costly_of(&self, name: &ObjectName) -> &[String] {
+    fn per_row_of(&self, name: &ObjectName) -> &[String] {
         let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
         let [.., schema, table] = parts.as_slice() else { return &[] };
-        self.costly.get(&(schema.clone(), table.clone())).map_or(&[], Vec::as_slice)
+        self.per_row.get(&(schema.clone(), table.clone())).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -114,17 +114,17 @@ fn rewritten(item: SelectItem, tables: &[Table<'_>], merged: bool) -> Vec<Select
                 Some(names) if tables.len() > 1 && !merged && options == WildcardAdditionalOptions::default() => names
                     .into_iter()
                     .zip(tables)
-                    .map(|(name, table)| qualified(name, leaving_out(options.clone(), table.costly)))
+                    .map(|(name, table)| qualified(name, leaving_out(options.clone(), table.per_row)))
                     .collect(),
                 _ => {
-                    let costly: Vec<String> = tables.iter().flat_map(|table| table.costly).cloned().collect();
-                    vec![SelectItem::Wildcard(leaving_out(options, &costly))]
+                    let per_row: Vec<String> = tables.iter().flat_map(|table| table.per_row).cloned().collect();
+                    vec![SelectItem::Wildcard(leaving_out(options, &per_row))]
                 }
             }
         }
         SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
             let meant = tables.iter().find(|table| table.name.as_ref().is_some_and(|known| ends_with(known, &name)));
-            let options = leaving_out(options, meant.map_or(&[], |table| table.costly));
+            let options = leaving_out(options, meant.map_or(&[], |table| table.per_row));
             vec![qualified(name, options)]
         }
         other => vec![other],
@@ -141,7 +141,7 @@ fn ends_with(name: &ObjectName, suffix: &ObjectName) -> bool {
     parts(name).ends_with(&parts(suffix))
 }
 
-fn leaving_out(mut options: WildcardAdditionalOptions, costly: &[String]) -> WildcardAdditionalOptions {
+fn leaving_out(mut options: WildcardAdditionalOptions, per_row: &[String]) -> WildcardAdditionalOptions {
     let mut named: Vec<String> = Vec::new();
     if let Some(except) = &options.opt_except {
         named.push(folded(&except.first_element));
@@ -156,7 +156,7 @@ fn leaving_out(mut options: WildcardAdditionalOptions, costly: &[String]) -> Wil
         Some(ExcludeSelectItem::Multiple(names)) => names,
     };
     named.extend(excluded.iter().flat_map(|name| &name.0).filter_map(|part| part.as_ident()).map(folded));
-    let more = costly.iter().filter(|column| !named.contains(column));
+    let more = per_row.iter().filter(|column| !named.contains(column));
     excluded.extend(more.map(|column| ObjectName::from(Ident::with_quote('"', column))));
     options.opt_exclude = (!excluded.is_empty()).then_some(ExcludeSelectItem::Multiple(excluded));
     options
@@ -166,12 +166,12 @@ fn leaving_out(mut options: WildcardAdditionalOptions, costly: &[String]) -> Wil
 mod tests {
     use datafusion::sql::parser::DFParser;
 
-    use super::{Costly, leave_out_costly};
+    use super::{PerRow, leave_out_per_row};
 
     fn rewrite(sql: &str) -> String {
-        let costly = Costly::from([(("v".to_owned(), "p".to_owned()), vec!["x".to_owned(), "y".to_owned()])]);
+        let per_row = PerRow::from([(("v".to_owned(), "p".to_owned()), vec!["x".to_owned(), "y".to_owned()])]);
         let mut statement = DFParser::parse_sql(sql).unwrap().pop_front().unwrap();
-        leave_out_costly(&mut statement, &costly);
+        leave_out_per_row(&mut statement, &per_row);
         statement.to_string()
     }
 
