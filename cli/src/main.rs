@@ -37,9 +37,9 @@ fn start(command: Command) -> Result<(), Failure> {
         Command::Demo(_) => LogStyle::Quiet,
         _ => LogStyle::Text,
     };
-    let _telemetry = telemetry::init(&environment, style).map_err(Failure::new)?;
-    // Only fails when another part of the process was faster, which is as good.
+    // First of all: the exporter of spans is a client too. Only fails when another part of the process was faster, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let _telemetry = telemetry::init(&environment, style).map_err(Failure::new)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
