@@ -5,7 +5,7 @@
 //! Must hold: a source without credentials is there, says what to set, and fails only when scanned; a broken spec file
 //! is reported with file and line and takes no other source down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,10 +127,16 @@ fn texts(sources_dir: Option<&Path>, problems: &mut Vec<SpecErrors>) -> Vec<(Str
     let is_spec = |path: &PathBuf| path.extension().is_some_and(|e| e == "yaml" || e == "yml");
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_spec).collect();
     paths.sort();
+    let mut own: BTreeSet<String> = BTreeSet::new();
     for path in paths {
         let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) else { continue };
         match std::fs::read_to_string(&path) {
+            Ok(_) if own.contains(stem) => {
+                let message = format!("there are {stem}.yaml and {stem}.yml; this one is not used");
+                problems.push(problem(&path.display().to_string(), message));
+            }
             Ok(text) => {
+                own.insert(stem.to_owned());
                 found.insert(stem.to_owned(), (path.display().to_string(), text));
             }
             Err(error) => {
