@@ -13,6 +13,7 @@ use std::time::Duration;
 use include_dir::{Dir, include_dir};
 use tripline_engine::{Environment, QueryContext, RemoteTable, ScanError, ScanRun, SharedClock};
 
+use crate::decode::DecodeError;
 use crate::describe;
 use crate::generations::Generations;
 use crate::http::{Ask, Health, HttpTransport, SafeUrl, SourceClient, Target, Transport, path_part};
@@ -260,6 +261,13 @@ impl Source {
         Some(describe::describe(self.spec(), spec, remote.capabilities()))
     }
 
+    /// What serves the table called `table`, what it requires, how it is ordered and what costs more, in sentences.
+    #[must_use]
+    pub fn serving(&self, table: &str) -> Option<String> {
+        let remote = self.tables.iter().find(|t| t.name() == table)?;
+        Some(describe::serving(self.spec(), self.spec().table(table)?, remote.capabilities()))
+    }
+
     /// How it has been doing since the process started.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -303,7 +311,12 @@ impl Source {
         let (url, posted) = (target.url(base), target.posted());
         let ask = Ask { run: &run, table: TABLE, absent: &[], probing: false, body: posted.as_ref() };
         let started = tokio::time::Instant::now();
-        client.get_anew(&url, ask, None, |_| Ok(())).await.map_err(crate::http::Failure::into_error)?;
+        // The answer may be anything but a web page, which is what wrong addresses answer with 200.
+        let read = |body: &bytes::Bytes| match body.trim_ascii_start().first() {
+            Some(b'<') => Err(DecodeError::NotJson("the answer is a web page, and not the API's".to_owned())),
+            _ => Ok(()),
+        };
+        client.get_anew(&url, ask, None, read).await.map_err(crate::http::Failure::into_error)?;
         Ok(started.elapsed())
     }
 }

@@ -278,6 +278,15 @@ fn a_cycle_of_parents_is_reported_at_the_table() {
     assert!(found.contains("the table `parts` is, in the end, its own parent"), "{found}");
 }
 
+#[test]
+fn a_text_that_would_grow_without_end_or_is_nested_without_end_is_refused() {
+    let levels: Vec<String> = (1..30).map(|n| format!("a{n}: &a{n} [*a{0}, *a{0}, *a{0}]", n - 1)).collect();
+    let bomb = format!("a0: &a0 [x, x, x]\n{}\n", levels.join("\n"));
+    for text in [bomb, "[".repeat(100_000), format!("source: {}x", "{a: ".repeat(50_000)), "- ".repeat(50_000)] {
+        assert!(parse("x.yaml", &text).is_err());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 

@@ -312,3 +312,12 @@ async fn a_source_can_be_tested_with_one_request() {
     assert!(error.hint.unwrap().contains("check TOY_TOKEN or TOY_ALIAS"));
     assert!(source.health().last_failure.unwrap().1.contains("HTTP 401"));
 }
+
+#[tokio::test]
+async fn a_web_page_is_no_sign_that_a_source_is_well() {
+    let world = world();
+    let page = "\n<!DOCTYPE html><html>Sign in</html>".to_owned();
+    world.toy.misbehave([Reply::With(200, Vec::new(), page)]);
+    let error = world.connectors.source("toy").unwrap().test().await.unwrap_err();
+    assert!(error.detail.contains("is a web page") && error.hint.clone().unwrap().contains("check that TOY_URL"), "{error}");
+}
