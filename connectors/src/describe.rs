@@ -88,8 +88,10 @@ pub(crate) fn serving(source: &SourceSpec, table: &TableSpec, capabilities: &Cap
             sentences.push(format!("With `{}` the rows are derived from {from}.", endpoint.name));
         }
         if let Some(cap) = &endpoint.cap {
-            let when = if cap.only_filtered { " of a filtered listing" } else { "" };
-            let end = format!("More than {} rows{when} are an error: {}.", cap.rows, cap.hint.trim_end_matches('.'));
+            let of = if cap.only_filtered { " of a filtered listing" } else { "" };
+            let hint = cap.hint.trim_end_matches('.');
+            let end =
+                format!("An answer that reaches {} rows{of} fails, or says that it is not complete: {hint}.", cap.rows);
             sentences.push(end);
         }
     }

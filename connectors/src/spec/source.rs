@@ -595,15 +595,15 @@ pub(crate) fn read(root: &Node, file: &str, problems: &mut Problems) -> Option<S
     let description = fields.required_text("description", problems);
     let mut inputs = fields.take("inputs").map(|node| read_inputs(node, problems)).unwrap_or_default();
     let auth = fields.required("auth", problems).and_then(|node| read_auth(node, &inputs, problems));
-    // What proves who asks is a secret, whether the file says so or not. A user name is none.
+    // What proves who asks is a secret, whether the file says so or not, also in a header that is called so. A user name
+    // is none.
     if let Some(Auth::Bearer { token: index } | Auth::Basic { password: index, .. }) = auth {
         inputs[index].secret = true;
     }
     if let Some(Auth::Header { value, .. } | Auth::Query { value, .. }) = &auth {
         inputs[*value].secret = true;
     }
-    let base_url = fields.required("base_url", problems).and_then(|node| read_base_url(node, &inputs, problems));
-    let mut headers = Vec::new();
+    let mut headers: Vec<(HeaderName, Template<Slot>)> = Vec::new();
     if let Some(node) = fields.take("headers") {
         for (key, node) in node.map("`headers`", problems).unwrap_or_default() {
             let what = format!("the header `{}`", key.name);
@@ -615,6 +615,17 @@ pub(crate) fn read(root: &Node, file: &str, problems: &mut Problems) -> Option<S
             }
         }
     }
+    let carries_secret = |header: &HeaderName| {
+        ["token", "secret", "password", "signature", "key", "auth"].iter().any(|word| header.as_str().contains(word))
+    };
+    for (_, template) in headers.iter().filter(|(header, _)| carries_secret(header)) {
+        for slot in template.slots() {
+            if let Slot::Input(index) = slot {
+                inputs[*index].secret = true;
+            }
+        }
+    }
+    let base_url = fields.required("base_url", problems).and_then(|node| read_base_url(node, &inputs, problems));
     let limits = read_limits(fields.take("limits"), problems);
     let errors = fields.take("errors").and_then(|node| read_errors(node, problems));
     let test = fields.required("test", problems).and_then(|node| read_test(node, &inputs, problems));

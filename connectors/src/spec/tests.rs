@@ -209,6 +209,11 @@ fn a_credential_is_a_secret_whether_the_file_says_so_or_not() {
         let shown = parse("toy.yaml", &text.replace("{{input.org}}", "{{input.token}}"));
         assert_eq!(shown.is_err(), secret, "{auth}: a secret has no place in a path");
     }
+    let open = quiet.replace("{ type: bearer, token: token }", "{ type: none }");
+    for (header, secret) in [("X-Application-Key", true), ("X-Tenant", false)] {
+        let text = open.replace("test: /ping", &format!("headers: {{ {header}: '{{{{input.token}}}}' }}\ntest: /ping"));
+        assert_eq!(parse("toy.yaml", &text).unwrap().inputs[0].secret, secret, "{header}");
+    }
 }
 
 #[test]

@@ -319,5 +319,8 @@ async fn a_web_page_is_no_sign_that_a_source_is_well() {
     let page = "\n<!DOCTYPE html><html>Sign in</html>".to_owned();
     world.toy.misbehave([Reply::With(200, Vec::new(), page)]);
     let error = world.connectors.source("toy").unwrap().test().await.unwrap_err();
-    assert!(error.detail.contains("is a web page") && error.hint.clone().unwrap().contains("check that TOY_URL"), "{error}");
+    assert!(
+        error.detail.contains("is a web page") && error.hint.clone().unwrap().contains("check that TOY_URL"),
+        "{error}"
+    );
 }
