@@ -49,7 +49,7 @@ tables:
 
 fn has_secret(text: &str) -> bool {
     // Eight characters would be enough to go on guessing.
-    [&SECRET[..], ESCAPED, &SECRET[..12]].iter().any(|form| text.contains(form))
+    [SECRET, ESCAPED, &SECRET[..12]].iter().any(|form| text.contains(form))
 }
 
 /// Everything that is logged while it is in force.

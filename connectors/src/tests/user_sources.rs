@@ -14,7 +14,7 @@ const PAGE: usize = 10;
 
 fn row(n: usize) -> Value {
     json!({"id": n, "name": format!("row {n}"), "made": format!("2026-11-20T{:02}:00:00Z", n % 24),
-           "owner": {"login": "ann", "since": "2020"}, "tags": ["a", n], "open": n % 2 == 0, "cost": n as f64 / 4.0})
+           "owner": {"login": "ann", "since": "2020"}, "tags": ["a", n], "open": n.is_multiple_of(2), "cost": n as f64 / 4.0})
 }
 
 /// The rows from `place` on, one page of them.
@@ -322,7 +322,8 @@ fn guarded(is_welcome: fn(&Asked) -> bool) -> Arc<Toy> {
 
 #[tokio::test]
 async fn every_way_to_prove_who_asks_works_from_variables_and_from_files() {
-    let cases: &[(&str, fn(&Asked) -> bool)] = &[
+    type IsWelcome = fn(&Asked) -> bool;
+    let cases: &[(&str, IsWelcome)] = &[
         ("auth: { type: bearer, token: secret }", |asked| asked.headers["authorization"] == "Bearer hunter2-a/b+c=&d"),
         ("auth: { type: basic, username: user, password: secret }", |asked| {
             // ann:hunter2-a/b+c=&d
