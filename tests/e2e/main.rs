@@ -22,4 +22,5 @@ mod live;
 mod missing;
 mod requests;
 mod seeded;
+mod sources;
 mod templates;

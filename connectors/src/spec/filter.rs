@@ -31,6 +31,8 @@ pub struct Filter {
     pub map: Option<Vec<(String, String)>>,
     /// The column's name in the vendor's JSON filter language.
     pub condition: Option<String>,
+    /// How several values are written there, where that differs from the endpoint's way.
+    pub any_of: Option<Template<ConditionSlot>>,
     /// Pushed only together with filters on these columns.
     pub needs: Vec<usize>,
     /// Not pushed together with filters on these columns.
@@ -254,6 +256,12 @@ fn read_one(
     let exact = fields.flag("exact", true, problems);
     let map = fields.take("map").map(|n| read_texts(n, "`map`", problems));
     let condition = fields.text("condition", problems);
+    let any_of = fields.take("any_of").and_then(|n| {
+        if condition.is_none() {
+            problems.add(n.at, "`any_of` is for filters with a `condition`");
+        }
+        condition_template(n, "any_of", problems)
+    });
     let mut columns = |field: &'static str, problems: &mut Problems| -> Vec<usize> {
         let texts = fields.take(field).map(|n| n.texts("`needs` or `unless`", problems)).unwrap_or_default();
         let found = texts.into_iter().filter_map(|(at, name)| find_column(&name, at, &what, context.names, problems));
@@ -298,6 +306,7 @@ fn read_one(
         exact,
         map,
         condition,
+        any_of,
         needs,
         unless,
         replaces,
@@ -307,24 +316,28 @@ fn read_one(
     })
 }
 
+/// Reads one condition of a JSON filter language.
+fn condition_template(node: &Node, name: &str, problems: &mut Problems) -> Option<Template<ConditionSlot>> {
+    let text = node.text("a condition", problems)?;
+    let parsed = Template::parse(&text, |slot| match slot {
+        "column" => Ok(ConditionSlot::Column),
+        "value" => Ok(ConditionSlot::Value),
+        "values" => Ok(ConditionSlot::Values),
+        other => Err(format!("a condition takes {{{{column}}}}, {{{{value}}}} and {{{{values}}}}, not `{other}`")),
+    });
+    let parsed = parsed.map_err(|errors| errors.into_iter().for_each(|e| problems.add(node.at, e))).ok()?;
+    if serde_json::from_str::<serde::de::IgnoredAny>(&parsed.fill(|_| "0".to_owned())).is_err() {
+        problems.add(node.at, format!("the condition `{name}` is not JSON once filled in"));
+    }
+    Some(parsed)
+}
+
 /// Reads the JSON filter language of an endpoint.
 pub(crate) fn read_conditions(node: &Node, problems: &mut Problems) -> Option<Conditions> {
     let mut fields = node.fields("`conditions`", problems)?;
     let param = fields.required_text("param", problems);
     let mut template = |name: &'static str, problems: &mut Problems| -> Option<Template<ConditionSlot>> {
-        let node = fields.required(name, problems)?;
-        let text = node.text("a condition", problems)?;
-        let parsed = Template::parse(&text, |slot| match slot {
-            "column" => Ok(ConditionSlot::Column),
-            "value" => Ok(ConditionSlot::Value),
-            "values" => Ok(ConditionSlot::Values),
-            other => Err(format!("a condition takes {{{{column}}}}, {{{{value}}}} and {{{{values}}}}, not `{other}`")),
-        });
-        let parsed = parsed.map_err(|errors| errors.into_iter().for_each(|e| problems.add(node.at, e))).ok()?;
-        if serde_json::from_str::<serde::de::IgnoredAny>(&parsed.fill(|_| "0".to_owned())).is_err() {
-            problems.add(node.at, format!("the condition `{name}` is not JSON once filled in"));
-        }
-        Some(parsed)
+        condition_template(fields.required(name, problems)?, name, problems)
     };
     let any_of = template("any_of", problems);
     let lower = template("lower", problems);

@@ -210,6 +210,7 @@ const MAPPINGS: &[Mapping] = &[
             ("into", "text", "A parameter that holds a search expression"),
             ("map", "texts by name", "The only values that can be sent, and what each becomes"),
             ("condition", "text", "The column's name in conditions"),
+            ("any_of", "text", "How conditions say that it has one of several values, where that differs"),
             ("exact", "bool", "false: more than asked for may come"),
             ("needs", "texts", "Sent only with predicates on these columns"),
             ("unless", "texts", "Not sent with predicates on these columns"),
