@@ -4,6 +4,7 @@ use super::{
     Actions, Anomalies, ApiKeys, Approvals, AuditLog, CostBaselines, Events, EvidenceSets, Incidents, JobRuns, Kills,
     Projects, ReplayGuard, SchemaSnapshots,
 };
+use crate::sessions::Sessions;
 use std::fmt;
 use std::sync::Arc;
 
@@ -38,6 +39,8 @@ pub struct Store {
     pub replay: Arc<dyn ReplayGuard>,
     /// Ingested events.
     pub events: Arc<dyn Events>,
+    /// Sessions of agents and developers, and what was derived of them.
+    pub sessions: Arc<dyn Sessions>,
 }
 
 impl fmt::Debug for Store {
@@ -64,6 +67,7 @@ impl Store {
             + ApiKeys
             + ReplayGuard
             + Events
+            + Sessions
             + 'static,
     {
         Self {
@@ -80,7 +84,8 @@ impl Store {
             schemas: all.clone(),
             keys: all.clone(),
             replay: all.clone(),
-            events: all,
+            events: all.clone(),
+            sessions: all,
         }
     }
 }

@@ -4,7 +4,9 @@ mod pages;
 
 use super::{sql_tables, table_specs};
 use crate::conformance::fixtures::*;
+use crate::conformance::sessions;
 use crate::model::*;
+use crate::sessions::AnalysisMode;
 use crate::sqlite::tests::Home;
 use crate::sqlite::{OpenMode, SqliteStore};
 use chrono::TimeDelta;
@@ -102,6 +104,12 @@ async fn filled(home: &Home) -> SqliteStore {
     store.schemas.put(&scope, snapshot, minute(30)).await.unwrap();
     let events = (0..5).map(|step| event(Some(&format!("e{step}")), "run", step)).collect();
     store.events.append_events(&scope, events).await.unwrap();
+    let session = sessions::begin(&store, "key").await.session;
+    let errors = vec![sessions::sent(&session, start(), json!({})), sessions::sent(&session, minute(1), json!({}))];
+    sessions::append(&store, errors).await;
+    sessions::keep(&store, &sessions::snapshot(&store, &session.id).await, minute(2)).await;
+    let processed = sessions::snapshot(&store, &session.id).await;
+    sessions::evaluate(&store, &processed, AnalysisMode::Deep, &["dense"]).await;
     sqlite
 }
 
