@@ -21,4 +21,5 @@ mod live;
 mod missing;
 mod requests;
 mod seeded;
+mod sessions;
 mod templates;

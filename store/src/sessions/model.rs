@@ -202,8 +202,9 @@ pub struct SessionEvent {
     pub created_at: DateTime<Utc>,
 }
 
-/// Longest error text that is looked at, in bytes.
-pub const ERROR_TEXT: usize = 4096;
+/// Longest error text that is looked at, in bytes: the beginning and the end of a longer one, because an exception's own words are
+/// its first line or its last.
+pub const ERROR_TEXT: usize = 2048;
 
 /// What the analyses look at: an event without what they do not need.
 #[derive(Debug, Clone, PartialEq)]
@@ -281,17 +282,24 @@ pub fn error_text(
         .or_else(|| field("message").filter(|text| said(text)))
         .or_else(|| field("error").filter(|text| said(text)));
     Some(match (text, status) {
-        (Some(text), _) => truncated(text, ERROR_TEXT).to_owned(),
+        (Some(text), _) => shortened(text, ERROR_TEXT),
         (None, Some(status)) => format!("{event_type}:{status}"),
         (None, None) => event_type.to_string(),
     })
 }
 
-/// At most so many bytes of a text, whole characters.
-fn truncated(text: &str, most: usize) -> &str {
-    let mut end = text.len().min(most);
-    while !text.is_char_boundary(end) {
-        end -= 1;
+/// A text of at most `most` bytes: a longer one without its middle.
+fn shortened(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
     }
-    &text[..end]
+    let mut head = most / 2;
+    while !text.is_char_boundary(head) {
+        head -= 1;
+    }
+    let mut tail = text.len() - (most / 2 - 1);
+    while !text.is_char_boundary(tail) {
+        tail += 1;
+    }
+    format!("{}\n{}", &text[..head], &text[tail..])
 }

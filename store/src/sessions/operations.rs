@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use std::time::Duration;
 
 /// Most events that are kept of one session; what comes after is refused, so that analysing a session stays bounded.
-pub const MAX_SESSION_EVENTS: i64 = 500_000;
+pub const MAX_SESSION_EVENTS: i64 = 200_000;
 
 /// What beginning a session did.
 #[derive(Debug, Clone, PartialEq)]
