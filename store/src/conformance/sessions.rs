@@ -157,7 +157,7 @@ pub async fn what_is_processed_waits_no_longer_unless_events_came_meanwhile(stor
     let session = begin(&store, "k").await.session;
     assert!(waiting(&store, Waiting::Processing { rest: REST }, minute(1)).await.is_empty(), "nothing has come yet");
     append(&store, vec![sent(&session, start(), json!({}))]).await;
-    assert_eq!(waiting(&store, Waiting::Processing { rest: REST }, minute(1)).await, [session.id.clone()]);
+    assert_eq!(waiting(&store, Waiting::Processing { rest: REST }, minute(1)).await, vec![session.id.clone()]);
     let before = snapshot(&store, &session.id).await;
     append(&store, vec![sent(&session, minute(1), json!({}))]).await;
     assert_eq!(keep(&store, &before, minute(1)).await, Kept::Changed);

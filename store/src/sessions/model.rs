@@ -253,35 +253,35 @@ pub fn status_of(event_type: SessionEventType, payload: &Map<String, Value>) -> 
     }
 }
 
-/// The text of an error, if the event is one: `raw_message`, else `payload.message`, else `payload.error`, else its kind
-/// and status.
-pub fn error_text(
-    event_type: SessionEventType,
-    payload: &Map<String, Value>,
-    raw_message: Option<&str>,
-) -> Option<String> {
-    let status = status_of(event_type, payload);
-    let is_error = match event_type {
-        SessionEventType::Error => true,
-        SessionEventType::TestRun | SessionEventType::Build => {
-            status.is_some_and(|status| ["failed", "error"].contains(&status))
-        }
-        _ => false,
-    };
-    if !is_error {
-        return None;
-    }
-    let said = |text: &str| !text.trim().is_empty();
+/// Whether an event is an error: an `error`, or a test run or build whose `payload.status` is `failed` or `error`.
+fn is_error(event_type: SessionEventType, payload: &Map<String, Value>) -> bool {
+    let failed = |status: &str| ["failed", "error"].contains(&status);
+    event_type == SessionEventType::Error || status_of(event_type, payload).is_some_and(failed)
+}
+
+/// What the payload of an error, as it was sent, says: `message`, else `error` (or its `message`).
+pub(super) fn said_in_payload(event_type: SessionEventType, payload: &Map<String, Value>) -> Option<&str> {
     let field = |key: &str| match payload.get(key)? {
         Value::String(text) => Some(text.as_str()),
         Value::Object(fields) => fields.get("message")?.as_str(),
         _ => None,
     };
-    let text = raw_message
-        .filter(|text| said(text))
-        .or_else(|| field("message").filter(|text| said(text)))
-        .or_else(|| field("error").filter(|text| said(text)));
-    Some(match (text, status) {
+    let said = |text: &&str| !text.trim().is_empty();
+    let text = field("message").filter(said).or_else(|| field("error").filter(said));
+    text.filter(|_| is_error(event_type, payload))
+}
+
+/// The text of an error, if a kept event is one: its `raw_message` (which is `payload.message` or `payload.error` as it was sent,
+/// where there was none), else its kind and status.
+pub fn error_text(
+    event_type: SessionEventType,
+    payload: &Map<String, Value>,
+    raw_message: Option<&str>,
+) -> Option<String> {
+    if !is_error(event_type, payload) {
+        return None;
+    }
+    Some(match (raw_message.filter(|text| !text.trim().is_empty()), status_of(event_type, payload)) {
         (Some(text), _) => shortened(text, ERROR_TEXT),
         (None, Some(status)) => format!("{event_type}:{status}"),
         (None, None) => event_type.to_string(),

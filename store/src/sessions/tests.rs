@@ -122,20 +122,39 @@ fn hostile_items_are_refused_and_nothing_breaks() {
 
 #[test]
 fn no_secret_and_no_content_is_kept() {
+    let long = "planted ".repeat(40);
     let event = parse(&with(json!({
         "raw_message": "401 for Bearer abcdefghijkl at react@18.2.0",
-        "payload": {"status": "failed", "output": "the planted text", "message": "token=abcdef123", "deep": [{"prompt": "planted"}],
-            "args": {"path": "planted"}, "stdout": null, "input": 7},
-        "metadata": {"api_key": "planted", "content": "planted"},
+        "payload": {"status": "failed", "output": "the planted text", "note": "token=abcdef123", "deep": [{"prompt": "planted"}],
+            "args": {"path": "planted"}, "stdout": null, "input": 7, "mine": long, "list": [long], "some_hash": "planted",
+            "Message": "planted"},
+        "metadata": {"api_key": "planted", "content": "planted", "error": {"message": "planted"}},
     })))
     .unwrap();
     let kept = format!("{event:?}");
     assert!(!kept.contains("planted") && !kept.contains("abcdef"), "{kept}");
     assert_eq!(event.raw_message.as_deref(), Some("401 for Bearer [secret] at react@18.2.0"));
-    assert_eq!(event.payload["output_length"], 16);
+    assert_eq!((&event.payload["output_length"], &event.payload["mine_length"]), (&json!(16), &json!(320)));
     assert_eq!(event.payload["output_hash"].as_str().unwrap().len(), 16);
-    assert_eq!(event.payload["input"], 7);
-    assert_eq!(event.payload["message"], "token=[secret]");
+    assert_eq!((&event.payload["input"], &event.payload["stdout"]), (&json!(7), &Value::Null));
+    assert_eq!(event.payload["note"], "token=[secret]");
+    let mut again = event.payload.clone();
+    content::strip(&mut again);
+    assert_eq!(again, event.payload, "doing it twice changes nothing");
+}
+
+#[test]
+fn the_words_of_an_error_are_kept_as_its_message_wherever_they_were_sent() {
+    let raw = |fields: Value| parse(&with(fields)).unwrap().raw_message;
+    let said = |text: &str| Some(text.to_owned());
+    assert_eq!(raw(json!({"payload": {"status": "failed", "message": "m", "error": "e"}})), said("m"));
+    assert_eq!(raw(json!({"payload": {"status": "error", "message": " ", "error": {"message": "e"}}})), said("e"));
+    assert_eq!(
+        raw(json!({"event_type": "error", "payload": {"error": "pw token=abcdef123"}})),
+        said("pw token=[secret]")
+    );
+    assert_eq!(raw(json!({"payload": {"status": "passed", "message": "m"}})), None);
+    assert_eq!(raw(json!({"event_type": "log", "payload": {"message": "m"}})), None);
 }
 
 #[test]
@@ -167,7 +186,6 @@ fn an_error_says_what_it_says_and_what_is_none_says_nothing() {
     assert_eq!(text(SessionEventType::Build, failed.clone(), Some(" ")).as_deref(), Some("build:failed"));
     assert_eq!(text(SessionEventType::TestRun, json!({"status": "passed"}), Some("boom")), None);
     assert_eq!(text(SessionEventType::AgentAction, failed, Some("boom")), None);
-    assert_eq!(text(SessionEventType::Error, json!({"error": {"message": "m"}}), None).as_deref(), Some("m"));
     assert_eq!(text(SessionEventType::Error, json!({}), None).as_deref(), Some("error"));
     let long = format!("Traceback{}KeyError: 'é'", "é".repeat(5000));
     let short = text(SessionEventType::Error, json!({}), Some(&long)).unwrap();

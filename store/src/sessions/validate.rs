@@ -4,6 +4,7 @@
 //! whatever was sent; a refusal says which field and what is allowed, and repeats nothing of a value but a known word.
 
 use super::hash::{Hashed, event_hash};
+use super::model::said_in_payload;
 use super::{NewSession, NewSessionEvent, SessionEventId, SessionEventType, SessionId, SourceType, content};
 use crate::{Result, StoreError};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -236,17 +237,20 @@ pub fn event(raw: &RawValue, session: Option<&SessionId>, now: DateTime<Utc>) ->
         None => None,
     };
     let mut payload = object("payload", body.payload)?;
-    content::strip(&mut payload);
     let mut metadata = object("metadata", body.metadata)?;
-    content::strip(&mut metadata);
     let raw_message = match body.raw_message {
         Some(Value::String(text)) if text.len() > MAX_MESSAGE => {
             return Err(Refusal::new("raw_message", format!("is longer than {MAX_MESSAGE} bytes")));
         }
-        Some(Value::String(text)) => Some(crate::redact::without_secrets(&text)),
+        Some(Value::String(text)) => Some(text),
         Some(Value::Null) | None => None,
         Some(_) => return Err(Refusal::new("raw_message", "is no text")),
     };
+    // An error's words are kept in one place, wherever the sender put them.
+    let raw_message = raw_message.or_else(|| said_in_payload(event_type, &payload).map(str::to_owned));
+    let raw_message = raw_message.map(|text| crate::redact::without_secrets(&text));
+    content::strip(&mut payload);
+    content::strip(&mut metadata);
     let attribution_confidence = confidence(body.attribution_confidence)?;
     let file_path = text("file_path", body.file_path, MAX_PATH)?;
     let event_hash = event_hash(&Hashed {

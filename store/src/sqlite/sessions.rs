@@ -129,7 +129,7 @@ fn counts(connection: &Connection, scope: &Scope, id: &SessionId) -> DbResult<Se
         params![scope.project_id(), id],
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
-    insights.sort_by(|a, b| b.0.cmp(&a.0));
+    insights.sort_by_key(|(severity, _)| std::cmp::Reverse(*severity));
     Ok(SessionCounts { clusters, correlations, insights })
 }
 
