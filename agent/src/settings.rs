@@ -201,12 +201,6 @@ settings! {
     suspect_minimum_score: f64 = 0.35 in 0.0 ..= 1.0,
     /// Hours before the onset in which suspects are looked for (seed 003).
     suspect_lookback_hours: i64 = 48 in 1 ..= 720,
-    /// Complete windows without its condition after which an incident is resolved.
-    incident_clean_windows: i64 = 3 in 1 ..= 1000,
-    /// Days within which a resolved incident is reopened instead of opened anew.
-    incident_reopen_days: i64 = 7 in 0 ..= 365,
-    /// Days of missed windows that are judged after a pause; older ones are recorded as skipped.
-    catch_up_days: i64 = 7 in 0 ..= 30,
     /// Milliseconds by which the sender's times of an event of a session and of its repetition may differ.
     session_dedupe_window_ms: i64 = 2000 in 0 ..= 600_000,
     /// Seconds that a session which goes on rests between two runs of the processing worker.
@@ -227,6 +221,12 @@ settings! {
     session_break_fix_cycles: i64 = 3 in 2 ..= 1000,
     /// Success rate of an agent in a session below which it is flagged.
     session_low_success_rate: f64 = 0.5 in 0.0 ..= 1.0,
+    /// Complete windows without its condition after which an incident is resolved.
+    incident_clean_windows: i64 = 3 in 1 ..= 1000,
+    /// Days within which a resolved incident is reopened instead of opened anew.
+    incident_reopen_days: i64 = 7 in 0 ..= 365,
+    /// Days of missed windows that are judged after a pause; older ones are recorded as skipped.
+    catch_up_days: i64 = 7 in 0 ..= 30,
 }
 
 /// Which narrator is used. A model's key and address come from the environment, never from this file.

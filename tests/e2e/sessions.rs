@@ -97,6 +97,12 @@ async fn forty_events_make_the_round_trip_through_the_command_line_and_a_server_
     let rows = site.sql("SELECT raw_message, payload FROM ingest.session_events").await;
     assert!(rows.len() == 40 && !json!(rows).to_string().contains("planted"), "{rows:?}");
     assert!(serve.terminate().await.success());
+    // Neither secrets nor content are anywhere in the state.
+    for entry in std::fs::read_dir(site.path("state")).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = if path.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };
+        assert!(!bytes.windows(7).any(|part| part == b"planted"), "{}", path.display());
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,6 @@ use super::{
     Actions, Anomalies, ApiKeys, Approvals, AuditLog, CostBaselines, Events, EvidenceSets, Incidents, JobRuns, Kills,
     Projects, ReplayGuard, SchemaSnapshots,
 };
-use crate::sessions::Sessions;
 use std::fmt;
 use std::sync::Arc;
 
@@ -29,6 +28,8 @@ pub struct Store {
     pub audit: Arc<dyn AuditLog>,
     /// Runs of jobs and their watermarks.
     pub jobs: Arc<dyn JobRuns>,
+    /// Sessions of agents and developers, and what was derived of them.
+    pub sessions: Arc<dyn crate::sessions::Sessions>,
     /// Hourly cost per feature.
     pub baselines: Arc<dyn CostBaselines>,
     /// Schemas of outputs.
@@ -39,8 +40,6 @@ pub struct Store {
     pub replay: Arc<dyn ReplayGuard>,
     /// Ingested events.
     pub events: Arc<dyn Events>,
-    /// Sessions of agents and developers, and what was derived of them.
-    pub sessions: Arc<dyn Sessions>,
 }
 
 impl fmt::Debug for Store {
@@ -62,12 +61,12 @@ impl Store {
             + Kills
             + AuditLog
             + JobRuns
+            + crate::sessions::Sessions
             + CostBaselines
             + SchemaSnapshots
             + ApiKeys
             + ReplayGuard
             + Events
-            + Sessions
             + 'static,
     {
         Self {
@@ -80,12 +79,12 @@ impl Store {
             kills: all.clone(),
             audit: all.clone(),
             jobs: all.clone(),
+            sessions: all.clone(),
             baselines: all.clone(),
             schemas: all.clone(),
             keys: all.clone(),
             replay: all.clone(),
-            events: all.clone(),
-            sessions: all,
+            events: all,
         }
     }
 }

@@ -89,6 +89,12 @@ pub(super) const fn computed(name: &'static str, kind: ColumnKind, expression: &
 }
 
 static TABLES: &[TableSpec] = &[
+    sessions::SESSIONS,
+    sessions::SESSION_EVENTS,
+    sessions::ERROR_CLUSTERS,
+    sessions::EVENT_CORRELATIONS,
+    sessions::AGENT_PERFORMANCE,
+    sessions::INSIGHTS,
     TableSpec {
         schema: "agent",
         name: "incidents",
@@ -334,10 +340,4 @@ static TABLES: &[TableSpec] = &[
             column("sha256", Text),
         ],
     },
-    sessions::SESSIONS,
-    sessions::SESSION_EVENTS,
-    sessions::ERROR_CLUSTERS,
-    sessions::EVENT_CORRELATIONS,
-    sessions::AGENT_PERFORMANCE,
-    sessions::INSIGHTS,
 ];
