@@ -291,7 +291,7 @@ fn pairs(events: &[EventFact]) -> Vec<(i64, i64, f64)> {
         .iter()
         .map(|found| (seq(&found.cause_event_id), seq(&found.effect_event_id), found.confidence))
         .collect();
-    pairs.sort_by(|a, b| (a.1, a.0).cmp(&(b.1, b.0)));
+    pairs.sort_by_key(|pair| (pair.1, pair.0));
     pairs
 }
 

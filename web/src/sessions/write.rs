@@ -135,8 +135,8 @@ pub(crate) async fn batch(
     let received = body.events.len();
     // Reading, redacting and hashing some megabytes is no work for a thread that serves others.
     let checked = tokio::task::spawn_blocking(move || {
-        let check = |raw: &Box<RawValue>| validate::event(raw, session.as_ref(), now);
-        body.events.iter().map(check).collect::<Vec<_>>()
+        let check = |raw: Box<RawValue>| validate::event(&raw, session.as_ref(), now);
+        body.events.into_iter().map(check).collect::<Vec<_>>()
     });
     let mut receipt = Receipt { received, ..Receipt::default() };
     let (mut places, mut events) = (Vec::new(), Vec::new());

@@ -3,7 +3,6 @@
 use super::Home;
 use crate::conformance::fixtures::*;
 use crate::conformance::sessions::{append, begin, sent};
-use crate::model::*;
 use crate::sessions::dedupe::DedupeWindow;
 use crate::sessions::*;
 use chrono::{DateTime, TimeDelta, Utc};
