@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 use tripline_agent::sessions::SessionRules;
+use tripline_store::StoreError;
 use tripline_store::sessions::validate::{self, StartBody};
 use tripline_store::sessions::{EventOutcome, Rejection, Session, SessionId, SessionRef};
 
@@ -93,6 +94,25 @@ pub(crate) struct Receipt {
     rejected: Vec<Rejection>,
 }
 
+/// Why something was not stored. Whatever it is that the store cannot write (a full disk, say), the sender is told to come again:
+/// nothing of the request was kept, and sending it again doubles nothing.
+fn not_stored(error: StoreError) -> ApiError {
+    match error {
+        StoreError::NotFound { .. }
+        | StoreError::Conflict { .. }
+        | StoreError::WrongState { .. }
+        | StoreError::Invalid { .. }
+        | StoreError::Busy { .. } => error.into(),
+        other => {
+            tracing::error!(error = %other.report(), "a session could not be written");
+            let message = "the store cannot write now; nothing of this request was kept";
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+                .hint("send it again later: what is sent twice is kept once")
+                .retry_after(5)
+        }
+    }
+}
+
 pub(crate) async fn start(
     State(state): State<WebState>,
     caller: Caller,
@@ -100,7 +120,7 @@ pub(crate) async fn start(
 ) -> Result<Response, ApiError> {
     let now = state.context().clock.now();
     let new = validate::start(body, now)?;
-    let started = state.context().store.sessions.start(&caller.scope, new, now).await?;
+    let started = state.context().store.sessions.start(&caller.scope, new, now).await.map_err(not_stored)?;
     let status = if started.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, SessionAnswer::new(started.session)).into_response())
 }
@@ -112,8 +132,8 @@ pub(crate) async fn end(
 ) -> Result<Json<SessionAnswer>, ApiError> {
     let session = SessionRef::new(body.session_id.as_deref(), body.external_session_key.as_deref())?;
     let now = state.context().clock.now();
-    let ended = state.context().store.sessions.end(&caller.scope, &session, body.end_time.as_deref(), now).await?;
-    Ok(SessionAnswer::new(ended))
+    let ended = state.context().store.sessions.end(&caller.scope, &session, body.end_time.as_deref(), now).await;
+    Ok(SessionAnswer::new(ended.map_err(not_stored)?))
 }
 
 pub(crate) async fn batch(
@@ -152,8 +172,8 @@ pub(crate) async fn batch(
     let mut after_the_end = 0;
     if !events.is_empty() {
         let window = SessionRules::of(&state.context().settings.get()).dedupe;
-        let outcomes = state.context().store.sessions.append(&caller.scope, events, window, now).await?;
-        for (index, outcome) in places.into_iter().zip(outcomes) {
+        let outcomes = state.context().store.sessions.append(&caller.scope, events, window, now).await;
+        for (index, outcome) in places.into_iter().zip(outcomes.map_err(not_stored)?) {
             match outcome {
                 EventOutcome::Ingested => receipt.ingested += 1,
                 EventOutcome::Duplicate => receipt.deduped += 1,
@@ -195,4 +215,21 @@ fn answer(receipt: &Receipt, after_the_end: usize) -> Response {
         "rejected": receipt.rejected,
     });
     (status, Json(body)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_cannot_write_is_told_as_a_reason_to_come_again() {
+        let full = StoreError::Database { doing: "x", message: "database or disk is full".to_owned() };
+        for error in [full, StoreError::Closed, StoreError::Busy { doing: "x" }] {
+            let answer = not_stored(error);
+            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+            assert!(answer.retry_after_seconds.is_some() && !answer.message.contains("disk"), "{answer:?}");
+        }
+        let missing = not_stored(StoreError::NotFound { what: "session", id: "x".to_owned() });
+        assert_eq!(missing.status, StatusCode::NOT_FOUND);
+    }
 }
