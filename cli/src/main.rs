@@ -60,6 +60,7 @@ async fn run(command: Command, environment: Environment) -> Result<(), Failure> 
         Command::Sources(command) => commands::sources::run(command, &home()?).await,
         Command::Keys(command) => commands::keys::run(command, &home()?).await,
         Command::Audit(command) => commands::audit::run(command, &home()?).await,
+        Command::Session(command) => commands::session::run(command, &home()?).await,
         Command::Serve(args) => commands::serve::run(args, &home()?).await,
         Command::Jobs(command) => commands::jobs::run(command, &home()?).await,
         Command::Doctor(args) => commands::doctor::run(args, &home()?).await,

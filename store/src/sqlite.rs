@@ -26,6 +26,7 @@ mod project;
 mod readers;
 mod replay;
 mod schema_snapshot;
+mod sessions;
 mod values;
 mod writer;
 

@@ -22,5 +22,6 @@ mod live;
 mod missing;
 mod requests;
 mod seeded;
+mod sessions;
 mod sources;
 mod templates;

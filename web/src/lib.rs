@@ -21,6 +21,7 @@ mod page;
 pub mod ports;
 mod routes;
 mod serve;
+mod sessions;
 mod state;
 
 pub use auth::{AuthMode, Caller};

@@ -13,7 +13,7 @@ use tripline_store::KeyScope;
 
 use crate::error::ApiError;
 use crate::state::WebState;
-use crate::{api, auth, layers, page};
+use crate::{api, auth, layers, page, sessions};
 
 /// Who may use an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,11 @@ const OPERATE: Access = Access::AnyOf(&[KeyScope::Operate]);
 const ASK: Access = Access::AnyOf(&[KeyScope::Read, KeyScope::Ingest]);
 /// An agent, or an operator for it, says that it stopped.
 const ACKNOWLEDGE: Access = Access::AnyOf(&[KeyScope::Ingest, KeyScope::Operate]);
+
+/// An agent or an adapter sends.
+const SEND: Access = Access::AnyOf(&[KeyScope::Ingest]);
+/// Whoever sends a session, or an operator, has it analysed.
+const ANALYSE: Access = Access::AnyOf(&[KeyScope::Ingest, KeyScope::Operate]);
 
 struct Endpoint {
     method: Method,
@@ -68,6 +73,17 @@ fn endpoints() -> Vec<Endpoint> {
         post_("/api/slack/actions", Access::Signed, post(api::slack::actions)),
         get_("/v1/runs/{id}/control", ASK, get(api::runs::control)),
         post_("/v1/runs/{id}/control", ACKNOWLEDGE, post(api::runs::acknowledge)),
+        post_("/v1/sessions/start", SEND, post(sessions::write::start)),
+        post_("/v1/events/batch", SEND, session_batch()),
+        post_("/v1/sessions/end", SEND, post(sessions::write::end)),
+        get_("/v1/sessions/{id}", READ, get(sessions::read::one)),
+        get_("/v1/sessions/{id}/events", READ, get(sessions::read::events)),
+        get_("/v1/sessions/{id}/errors", READ, get(sessions::read::errors)),
+        get_("/v1/sessions/{id}/correlations", READ, get(sessions::read::correlations)),
+        get_("/v1/sessions/{id}/agent-performance", READ, get(sessions::read::performance)),
+        get_("/v1/sessions/{id}/summary", READ, get(sessions::read::summary)),
+        get_("/v1/insights/recent", READ, get(sessions::read::insights)),
+        post_("/api/v1/sessions/{id}/analyze", ANALYSE, post(sessions::analyse::analyse)),
         get_("/api/v1/session", READ, get(api::session::session)),
         get_("/api/v1/stream", READ, get(api::stream::stream)),
         get_("/api/v1/incidents", READ, get(api::incidents::list)),
@@ -92,6 +108,11 @@ fn endpoints() -> Vec<Endpoint> {
         get_("/api/v1/settings", READ, get(api::settings::show)),
         post_("/api/v1/sql", READ, post(api::sql::run)),
     ]
+}
+
+/// Batches may be larger than other bodies.
+fn session_batch() -> MethodRouter<WebState> {
+    post(sessions::write::batch).layer(DefaultBodyLimit::max(sessions::write::MAX_BATCH_BODY))
 }
 
 /// Every endpoint and who may use it.

@@ -3,5 +3,6 @@
 mod access;
 mod api;
 mod limits;
+mod sessions;
 mod site;
 mod sql;
