@@ -29,6 +29,9 @@ pub mod shelf;
 mod table;
 pub mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

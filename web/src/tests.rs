@@ -3,5 +3,5 @@
 mod access;
 mod api;
 mod limits;
-mod site;
+pub(crate) mod site;
 mod sql;
