@@ -148,7 +148,7 @@ impl Default for IngestSettings {
             keep_content: Vec::new(),
             seal_after: "60s".to_owned(),
             seal_events: 131_072,
-            file_events: 524_288,
+            file_events: 262_144,
             keep_for: "400d".to_owned(),
         }
     }

@@ -80,7 +80,8 @@ impl Server {
         let made = command().args(["keys", "create", "bench", "--person", "bench", "--scope", "ingest"]).output()?;
         let key = String::from_utf8(made.stdout)?;
         let key = key.split_whitespace().find(|word| word.starts_with("tl_")).ok_or("no key was printed")?.to_owned();
-        let mut child = command().args(["serve", "--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let mut child =
+            command().args(["serve", "--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let mut line = String::new();
         let output = child.stdout.take().ok_or("no output")?;
         std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line)?;
@@ -212,18 +213,32 @@ fn realistic(seed: u64, count: usize, at: f64) -> Vec<WireEvent> {
                 run = id(random(), random());
             }
             let (event_type, payload) = match step {
-                0 => ("run.started", json!({"input_text": format!("question {}", random()), "model": "gpt-4o",
+                0 => (
+                    "run.started",
+                    json!({"input_text": format!("question {}", random()), "model": "gpt-4o",
                                              "system_prompt": "You are helpful.", "tools": ["web_search", "calculator"],
-                                             "sdk_version": "0.5.7", "source_file": "agent.py"})),
+                                             "sdk_version": "0.5.7", "source_file": "agent.py"}),
+                ),
                 19 => ("run.completed", json!({"total_steps": 9, "exit_reason": "final_answer", "tool_call_count": 4})),
                 _ => match step % 4 {
-                    0 => ("llm.called", json!({"model": "gpt-4o", "prompt_tokens": 100 + random() % 4_000, "call_id": n})),
-                    1 => ("llm.responded", json!({"completion_tokens": random() % 500, "latency_ms": random() % 3_000,
+                    0 => (
+                        "llm.called",
+                        json!({"model": "gpt-4o", "prompt_tokens": 100 + random() % 4_000, "call_id": n}),
+                    ),
+                    1 => (
+                        "llm.responded",
+                        json!({"completion_tokens": random() % 500, "latency_ms": random() % 3_000,
                                                    "output_length": random() % 2_000, "finish_reason": "stop",
-                                                   "output": format!("answer {}", random()), "call_id": n})),
-                    2 => ("tool.called", json!({"tool_name": "web_search", "args": format!("{{\"q\": {}}}", random())})),
-                    _ => ("tool.responded", json!({"tool_name": "web_search", "success": random() % 10 > 0,
-                                                    "output_length": random() % 5_000, "latency_ms": random() % 900})),
+                                                   "output": format!("answer {}", random()), "call_id": n}),
+                    ),
+                    2 => {
+                        ("tool.called", json!({"tool_name": "web_search", "args": format!("{{\"q\": {}}}", random())}))
+                    }
+                    _ => (
+                        "tool.responded",
+                        json!({"tool_name": "web_search", "success": random() % 10 > 0,
+                                                    "output_length": random() % 5_000, "latency_ms": random() % 900}),
+                    ),
                 },
             };
             WireEvent {
@@ -250,7 +265,8 @@ async fn sealed(folder: &Path, count: usize) -> Outcome<()> {
     let mut sealing = Duration::ZERO;
     for batch in 0..count.div_ceil(BATCH) {
         // Two days, so that a day is half of it.
-        let at = now - TimeDelta::microseconds(2 * DAY_US) + TimeDelta::microseconds(2 * DAY_US / (count.div_ceil(BATCH) as i64) * batch as i64);
+        let at = now - TimeDelta::microseconds(2 * DAY_US)
+            + TimeDelta::microseconds(2 * DAY_US / (count.div_ceil(BATCH) as i64) * batch as i64);
         let events = realistic(batch as u64 + 1, BATCH, at.timestamp() as f64);
         store.store().events.accept(&scope, now, events).await?;
         if batch % 64 == 63 {

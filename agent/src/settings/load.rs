@@ -252,7 +252,7 @@ impl IngestSettings {
         {
             let range = [least, most].map(|edge| parse_duration(edge).unwrap_or_default());
             let is_in = parse_duration(text).is_ok_and(|length| (range[0]..=range[1]).contains(&length));
-            if !is_in && !(may_be_empty && text.is_empty()) {
+            if !(is_in || may_be_empty && text.is_empty()) {
                 let allowed = format!("a length of time from {least} to {most}, such as 90s, 5m, 12h, 7d");
                 return Err(refuse(format!("ingest.{key}"), format!("'{text}'"), &allowed));
             }
