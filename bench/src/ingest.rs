@@ -131,9 +131,20 @@ wrk.headers["Authorization"] = "Bearer {key}"
     )
 }
 
+/// Processor time that a process has taken, seconds; `None` where the system does not say.
+fn processor(pid: u32) -> Option<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After the name, which may hold anything, in brackets: user and system time are the 12th and 13th.
+    let mut fields = text.rsplit(')').next()?.split_whitespace().skip(11);
+    let ticks = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+    Some(ticks as f64 / 100.0)
+}
+
 /// What wrk measured.
 struct Load {
     requests: f64,
+    /// Microseconds of processor time that the server took per request: what a busy machine does not change.
+    processor_us: Option<f64>,
     p50: String,
     p99: String,
     failed: bool,
@@ -142,18 +153,23 @@ struct Load {
 fn load(server: &Server, folder: &Path, run: &str, events: usize, connections: u32, seconds: u32) -> Outcome<Load> {
     let file = folder.join("load.lua");
     std::fs::write(&file, script(&server.key, run, events))?;
+    let before = processor(server.child.id());
     let wrk = Command::new("wrk")
         .args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "--latency", "--timeout", "10s", "-s"])
         .arg(&file)
         .arg(&server.url)
         .output()?;
     let said = String::from_utf8(wrk.stdout)?;
+    let taken = before.zip(processor(server.child.id())).map(|(before, after)| after - before);
+    // "  12345 requests in 10.00s, 1.23MB read"
+    let count = said.lines().find_map(|line| line.trim().split_once(" requests in ")?.0.parse::<f64>().ok());
     let after = |label: &str| {
         let line = said.lines().find_map(|line| line.trim().strip_prefix(label));
         line.map(|rest| rest.trim().to_owned()).ok_or_else(|| format!("wrk said nothing of {label}: {said}"))
     };
     Ok(Load {
         requests: after("Requests/sec:")?.parse()?,
+        processor_us: taken.zip(count).map(|(seconds, count)| seconds * 1e6 / count.max(1.0)),
         p50: after("50%")?,
         p99: after("99%")?,
         failed: said.contains("Non-2xx") || said.contains("Socket errors"),
@@ -187,6 +203,12 @@ fn over_http(folder: &Path, place: &str) -> Outcome<()> {
         "    {CONNECTIONS} connections, single events: {:.0} requests/s (wanted 15000), p50 {}, p99 {}",
         singles.requests, singles.p50, singles.p99
     ));
+    if let (Some(batch), Some(single)) = (batches.processor_us, singles.processor_us) {
+        say(&format!(
+            "    processor time of the server, sealing included: {:.1} µs per event in batches, {single:.0} µs per single event",
+            batch / 100.0
+        ));
+    }
     if [&warm, &idle, &batches, &singles].iter().any(|load| load.failed) {
         say("    some requests were refused or failed: the figures are not good");
     }
