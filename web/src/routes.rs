@@ -13,7 +13,7 @@ use tripline_store::KeyScope;
 
 use crate::error::ApiError;
 use crate::state::WebState;
-use crate::{api, auth, layers, page, sessions};
+use crate::{api, auth, ingest, layers, page, sessions};
 
 /// Who may use an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,10 +24,15 @@ pub enum Access {
     Signed,
     /// A key that may read, or this very machine.
     ReadOrLocal,
+    /// Whoever sends events: a key with one of these scopes, in a header or in the body. The endpoint verifies it.
+    Sender(&'static [KeyScope]),
     /// A key with one of these scopes (`admin` has them all).
     AnyOf(&'static [KeyScope]),
 }
 
+const SEND: Access = Access::Sender(ingest::door::SEND);
+/// What an SDK looks up with the key it sends events with.
+const LOOK_UP: Access = Access::Sender(&[KeyScope::Read, KeyScope::Ingest]);
 const READ: Access = Access::AnyOf(&[KeyScope::Read]);
 const OPERATE: Access = Access::AnyOf(&[KeyScope::Operate]);
 /// An agent asks with the key it sends events with.
@@ -71,6 +76,10 @@ fn endpoints() -> Vec<Endpoint> {
         get_("/api/health", Access::Public, get(api::health::health)),
         get_("/metrics", Access::ReadOrLocal, get(api::metrics::metrics)),
         post_("/api/slack/actions", Access::Signed, post(api::slack::actions)),
+        post_("/v1/ingest", SEND, post(ingest::door::ingest)),
+        post_("/v1/deploy", SEND, post(ingest::extras::deploy)),
+        get_("/v1/policies", LOOK_UP, get(ingest::extras::policies)),
+        get_("/v1/detector-config", LOOK_UP, get(ingest::extras::detector_config)),
         get_("/v1/runs/{id}/control", ASK, get(api::runs::control)),
         post_("/v1/runs/{id}/control", ACKNOWLEDGE, post(api::runs::acknowledge)),
         post_("/v1/sessions/start", SEND, post(sessions::write::start)),

@@ -127,4 +127,8 @@ async fn state(home: &Home, found: &mut Findings) {
         Ok(Err(error)) => found.bad("state", &error.report().replace('\n', " "), None),
         Err(error) => found.bad("state", &error.to_string(), None),
     }
+    match home.shelf() {
+        Ok(shelf) => found.good("sealed events", &shelf.place()),
+        Err(error) => found.bad("sealed events", &error.to_string(), Some("docs/ingest.md says where events may lie")),
+    }
 }
