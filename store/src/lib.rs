@@ -21,6 +21,7 @@ pub mod canonical;
 pub mod conformance;
 pub mod copies;
 pub mod error;
+pub mod ingest;
 pub mod model;
 pub mod sqlite;
 pub mod tables;

@@ -18,6 +18,7 @@ mod job;
 mod kill;
 mod project;
 mod replay;
+mod run;
 mod schema_snapshot;
 mod store;
 
@@ -36,5 +37,6 @@ pub use job::*;
 pub use kill::*;
 pub use project::*;
 pub use replay::*;
+pub use run::*;
 pub use schema_snapshot::*;
 pub use store::*;

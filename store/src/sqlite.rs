@@ -25,6 +25,7 @@ mod migrations;
 mod project;
 mod readers;
 mod replay;
+mod run;
 mod schema_snapshot;
 mod values;
 mod writer;

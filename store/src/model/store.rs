@@ -2,7 +2,7 @@
 
 use super::{
     Actions, Anomalies, ApiKeys, Approvals, AuditLog, CostBaselines, Events, EvidenceSets, Incidents, JobRuns, Kills,
-    Projects, ReplayGuard, SchemaSnapshots,
+    Projects, ReplayGuard, Runs, SchemaSnapshots,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -38,6 +38,8 @@ pub struct Store {
     pub replay: Arc<dyn ReplayGuard>,
     /// Ingested events.
     pub events: Arc<dyn Events>,
+    /// Verdicts about runs.
+    pub runs: Arc<dyn Runs>,
 }
 
 impl fmt::Debug for Store {
@@ -64,6 +66,7 @@ impl Store {
             + ApiKeys
             + ReplayGuard
             + Events
+            + Runs
             + 'static,
     {
         Self {
@@ -80,7 +83,8 @@ impl Store {
             schemas: all.clone(),
             keys: all.clone(),
             replay: all.clone(),
-            events: all,
+            events: all.clone(),
+            runs: all,
         }
     }
 }
