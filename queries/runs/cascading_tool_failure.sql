@@ -28,7 +28,7 @@ SELECT
     t.run_id,
     t.step_count AS at_step,
     CASE WHEN $dynamic
-        THEN greatest(0.0, least(1.0, 0.5 + (CAST(t.failures AS DOUBLE) / $threshold - 1.0) * 0.4))
+        THEN greatest(0.0, least(1.0, 0.5 + (CAST(t.failures AS DOUBLE) / CAST($threshold AS DOUBLE) - 1.0) * 0.4))
         ELSE 0.88
     END AS confidence,
     t.failures AS consecutive_failures,

@@ -16,9 +16,9 @@ ordered AS (
     SELECT
         e.run_id,
         e.event_type,
-        row_number() OVER (
+        CAST(row_number() OVER (
             PARTITION BY e.run_id ORDER BY e.step_index DESC, e.occurred_at DESC, e.seq DESC
-        ) AS from_end
+        ) AS BIGINT) AS from_end
     FROM ingest.events e
     JOIN open_runs o ON o.run_id = e.run_id
 ),
@@ -49,7 +49,7 @@ SELECT
     run_id,
     step_count AS at_step,
     CASE WHEN $dynamic
-        THEN greatest(0.0, least(1.0, 0.5 + (CAST(since AS DOUBLE) / $stall_steps - 1.0) * 0.4))
+        THEN greatest(0.0, least(1.0, 0.5 + (CAST(since AS DOUBLE) / CAST($stall_steps AS DOUBLE) - 1.0) * 0.4))
         ELSE 0.7
     END AS confidence,
     $stall_steps AS stall_steps,

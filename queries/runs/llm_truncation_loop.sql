@@ -26,7 +26,7 @@ SELECT
     t.run_id,
     r.step_count AS at_step,
     CASE WHEN $dynamic
-        THEN greatest(0.0, least(1.0, 0.5 + (CAST(t.truncations AS DOUBLE) / $threshold - 1.0) * 0.4))
+        THEN greatest(0.0, least(1.0, 0.5 + (CAST(t.truncations AS DOUBLE) / CAST($threshold AS DOUBLE) - 1.0) * 0.4))
         ELSE 0.9
     END AS confidence,
     t.truncations AS truncation_count,

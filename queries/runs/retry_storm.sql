@@ -55,7 +55,7 @@ SELECT
     s.run_id,
     r.step_count AS at_step,
     CASE WHEN $dynamic
-        THEN greatest(0.0, least(1.0, 0.5 + (CAST(s.fails AS DOUBLE) / $threshold - 1.0) * 0.4))
+        THEN greatest(0.0, least(1.0, 0.5 + (CAST(s.fails AS DOUBLE) / CAST($threshold AS DOUBLE) - 1.0) * 0.4))
         ELSE 0.92
     END AS confidence,
     s.tool_name AS tool,

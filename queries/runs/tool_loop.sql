@@ -54,7 +54,7 @@ SELECT
     c.run_id,
     e.at_step,
     CASE WHEN $dynamic
-        THEN greatest(0.0, least(1.0, 0.5 + (CAST(c.calls AS DOUBLE) / $threshold - 1.0) * 0.4))
+        THEN greatest(0.0, least(1.0, 0.5 + (CAST(c.calls AS DOUBLE) / CAST($threshold AS DOUBLE) - 1.0) * 0.4))
         ELSE 0.95
     END AS confidence,
     c.tool_name AS tool,

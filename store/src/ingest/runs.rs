@@ -25,4 +25,4 @@ mod tests;
 pub use build::RunTables;
 pub use events::{events_schema, sorted_runs};
 pub use schema::{RunTable, STALLED_AFTER};
-pub use tables::{MemoryEvents, RunEvents, run_tables};
+pub use tables::{MemoryEvents, RunEvents, RunFilter, run_tables};

@@ -136,7 +136,8 @@ fn seconds(micros: i64) -> f64 {
     micros as f64 / 1e6
 }
 
-/// Milliseconds from one event to the next, cut as the original cuts them: of the difference of two floats of seconds.
+/// Milliseconds from one event to the next, cut as the original cuts them: of the difference of two floats of seconds. Now and
+/// then that is one less than of the whole microseconds; a detector must say what the original says.
 fn gap_ms(from: i64, to: i64) -> Option<i64> {
     (to >= from).then(|| ((seconds(to) - seconds(from)) * 1000.0) as i64)
 }
@@ -263,7 +264,7 @@ impl<'a> Run<'a> {
             Cell::Time(self.ended_at),
             Cell::Time(Some(last_event_at)),
             Cell::Time(Some(last_received_at)),
-            gap_ms(started_at, self.ended_at.unwrap_or(last_event_at)).unwrap_or_default().into(),
+            (self.ended_at.unwrap_or(last_event_at).saturating_sub(started_at) / 1_000).max(0).into(),
             self.started.model.as_str().into(),
             self.started.input_hash.as_str().into(),
             available.as_str().into(),

@@ -79,13 +79,13 @@ fn shown(tables: &RunTables, table: RunTable, columns: &[&str]) -> Vec<String> {
 fn a_run_has_its_calls_in_order_and_its_counts() {
     let tables = built(&[
         ("r", 0, 0, "run.started", r#"{"input_hash": "ab", "model": "m", "tools": ["x", "y"]}"#),
-        ("r", 1, 10, "llm.called", r#"{"model": "m1", "prompt_tokens": 100}"#),
-        ("r", 1, 60, "llm.responded", r#"{"completion_tokens": 5, "finish_reason": "stop", "output_length": 9, "latency_ms": 50}"#),
-        ("r", 2, 70, "tool.called", r#"{"tool_name": "x", "args_hash": "h"}"#),
-        ("r", 2, 95, "tool.responded", r#"{"tool_name": "x", "success": false, "error_hash": "e"}"#),
-        ("r", 3, 96, "retrieval.called", r#"{"index_name": "docs"}"#),
-        ("r", 3, 99, "retrieval.responded", r#"{"result_count": 0, "top_score": null}"#),
-        ("r", 3, 100, "run.completed", r#"{"exit_reason": "final_answer"}"#),
+        ("r", 1, 250, "llm.called", r#"{"model": "m1", "prompt_tokens": 100}"#),
+        ("r", 1, 1_500, "llm.responded", r#"{"completion_tokens": 5, "finish_reason": "stop", "output_length": 9, "latency_ms": 50}"#),
+        ("r", 2, 1_750, "tool.called", r#"{"tool_name": "x", "args_hash": "h"}"#),
+        ("r", 2, 2_375, "tool.responded", r#"{"tool_name": "x", "success": false, "error_hash": "e"}"#),
+        ("r", 3, 2_500, "retrieval.called", r#"{"index_name": "docs"}"#),
+        ("r", 3, 2_625, "retrieval.responded", r#"{"result_count": 0, "top_score": null}"#),
+        ("r", 3, 2_750, "run.completed", r#"{"exit_reason": "final_answer"}"#),
     ]);
     let columns = [
         "status", "exit_reason", "available_tools", "events", "step_count", "llm_calls", "tool_calls", "failed_tool_calls",
@@ -93,7 +93,7 @@ fn a_run_has_its_calls_in_order_and_its_counts() {
     ];
     assert_eq!(
         shown(&tables, RunTable::Runs, &columns),
-        [r#"completed final_answer ["x","y"] 8 3 1 1 1 1 2 100 5 100"#]
+        [r#"completed final_answer ["x","y"] 8 3 1 1 1 1 2 100 5 2750"#]
     );
     let columns = ["call_index", "step_index", "tool_name", "args_hash", "success", "error_hash"];
     assert_eq!(shown(&tables, RunTable::ToolCalls, &columns), ["1 2 x h false e"]);
@@ -104,7 +104,7 @@ fn a_run_has_its_calls_in_order_and_its_counts() {
     let columns = ["step_index", "event_type", "duration_ms"];
     assert_eq!(
         shown(&tables, RunTable::Steps, &columns),
-        ["0 run.started 10", "1 llm.called 50", "2 tool.called 25", "3 retrieval.called 3"]
+        ["0 run.started 250", "1 llm.called 1250", "2 tool.called 625", "3 retrieval.called 125"]
     );
 }
 
@@ -164,17 +164,17 @@ fn steps_that_are_times_become_numbers() {
     let time = |millis: i64| START + millis * 1_000;
     let tables = built(&[
         ("r", 0, 0, "run.started", "{}"),
-        ("r", time(10), 10, "llm.called", "{}"),
-        ("r", time(10), 40, "llm.responded", "{}"),
-        ("r", time(20), 20, "external.signal", r#"{"signal_name": "s"}"#),
-        ("r", time(50), 50, "tool.called", r#"{"tool_name": "x"}"#),
-        ("r", time(50), 60, "tool.responded", r#"{"success": true}"#),
-        ("r", time(70), 70, "run.completed", "{}"),
+        ("r", time(250), 250, "llm.called", "{}"),
+        ("r", time(250), 1000, "llm.responded", "{}"),
+        ("r", time(500), 500, "external.signal", r#"{"signal_name": "s"}"#),
+        ("r", time(1250), 1250, "tool.called", r#"{"tool_name": "x"}"#),
+        ("r", time(1250), 1500, "tool.responded", r#"{"success": true}"#),
+        ("r", time(1750), 1750, "run.completed", "{}"),
     ]);
     assert_eq!(shown(&tables, RunTable::Runs, &["step_count", "llm_calls", "tool_calls"]), ["2 1 1"]);
     assert_eq!(
         shown(&tables, RunTable::Steps, &["step_index", "event_type", "duration_ms"]),
-        ["0 run.started 10", "1 llm.called 10", "2 tool.called 10"]
+        ["0 run.started 250", "1 llm.called 250", "2 tool.called 250"]
     );
 }
 
