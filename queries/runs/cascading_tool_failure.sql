@@ -13,7 +13,11 @@ WITH last_good AS (
     GROUP BY run_id
 ),
 trailing AS (
-    SELECT r.run_id, r.step_count, coalesce(g.call_index, 0) AS last_good, r.tool_calls - coalesce(g.call_index, 0) AS failures
+    SELECT
+        r.run_id,
+        r.step_count,
+        coalesce(g.call_index, 0) AS last_good,
+        r.tool_calls - coalesce(g.call_index, 0) AS failures
     FROM ingest.runs r
     LEFT JOIN last_good g ON g.run_id = r.run_id
     WHERE r.tool_calls - coalesce(g.call_index, 0) >= $threshold

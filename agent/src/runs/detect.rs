@@ -13,7 +13,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Map, Value};
 use tripline_engine::{Engine, InputTable};
-use tripline_store::ingest::runs::{RunTable, RunTables, events_schema};
+use tripline_store::ingest::events_schema;
+use tripline_store::ingest::runs::{RunTable, RunTables};
 use tripline_store::{RunFacts, Severity};
 
 use super::baseline::{self, Baseline};

@@ -11,6 +11,7 @@ use std::time::Duration;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::TryStreamExt;
 use serde::Serialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -29,8 +30,8 @@ use crate::detect::DetectError;
 use crate::queries::QueryLibrary;
 use crate::settings::Settings;
 
-/// Events that are looked at in one go.
-const EVENTS_AT_ONCE: usize = 100_000;
+/// Runs whose activity is held in memory before it is noted.
+const NOTED_AT_ONCE: usize = 20_000;
 /// Runs that are judged in one go.
 const RUNS_AT_ONCE: u32 = 10_000;
 /// Runs whose verdicts are one transaction.
@@ -127,14 +128,21 @@ impl Judge {
     /// Notes which runs newly arrived events are about.
     async fn observe(&self) -> Result<(), JudgeError> {
         let (scope, runs) = (&self.ctx.scope, &self.ctx.store.runs);
-        let mut seq = runs.run_watermark(scope).await?;
-        loop {
-            let batches = self.events.after(scope, seq, EVENTS_AT_ONCE).await?;
-            let (activity, last) = activity(&batches)?;
-            let Some(last) = last.filter(|last| *last > seq) else { return Ok(()) };
-            runs.observe_runs(scope, activity, last).await?;
-            seq = last;
+        let seq = runs.run_watermark(scope).await?;
+        let mut events = self.events.after(scope, seq).await?;
+        let mut activity = Activity::default();
+        while let Some(batch) = events.try_next().await? {
+            activity.add(&batch)?;
+            if activity.of_run.len() >= NOTED_AT_ONCE {
+                // The mark stays: what is cut off here is noted again, which changes nothing.
+                let noted = std::mem::take(&mut activity.of_run).into_values().collect();
+                runs.observe_runs(scope, noted, seq).await?;
+            }
         }
+        if let Some(last) = activity.last.filter(|last| *last > seq) {
+            runs.observe_runs(scope, activity.of_run.into_values().collect(), last).await?;
+        }
+        Ok(())
     }
 
     /// Judges some of the runs that are due; `None` when none is.
@@ -353,11 +361,16 @@ pub fn fingerprint(agent_id: &str, failure_type: &str) -> String {
 }
 
 /// What events say about runs, and the number of the last of them.
-fn activity(batches: &[RecordBatch]) -> Result<(Vec<RunActivity>, Option<i64>), StoreError> {
-    let mut of_run: BTreeMap<String, RunActivity> = BTreeMap::new();
-    let mut last = None;
-    for batch in batches {
-        let missing = |name: &str| StoreError::Corrupt { what: "event batch", reason: format!("it has no column {name}") };
+#[derive(Default)]
+struct Activity {
+    of_run: BTreeMap<String, RunActivity>,
+    last: Option<i64>,
+}
+
+impl Activity {
+    fn add(&mut self, batch: &RecordBatch) -> Result<(), StoreError> {
+        let missing =
+            |name: &str| StoreError::Corrupt { what: "event batch", reason: format!("it has no column {name}") };
         let text = |name: &str| {
             batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>()).ok_or_else(|| missing(name))
         };
@@ -368,12 +381,12 @@ fn activity(batches: &[RecordBatch]) -> Result<(Vec<RunActivity>, Option<i64>), 
             batch.column_by_name("received_at").and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
         let received = received.ok_or_else(|| missing("received_at"))?;
         for row in 0..batch.num_rows() {
-            last = last.max(Some(seqs.value(row)));
+            self.last = self.last.max(Some(seqs.value(row)));
             if !runs.is_valid(row) {
                 continue;
             }
             let at = DateTime::from_timestamp_micros(received.value(row)).unwrap_or_default();
-            let seen = of_run.entry(runs.value(row).to_owned()).or_insert_with_key(|run_id| RunActivity {
+            let seen = self.of_run.entry(runs.value(row).to_owned()).or_insert_with_key(|run_id| RunActivity {
                 run_id: run_id.clone(),
                 started: false,
                 last_received_at: at,
@@ -386,8 +399,8 @@ fn activity(batches: &[RecordBatch]) -> Result<(Vec<RunActivity>, Option<i64>), 
                 seen.ended_at = Some(seen.ended_at.map_or(at, |ended| ended.min(at)));
             }
         }
+        Ok(())
     }
-    Ok((of_run.into_values().collect(), last))
 }
 
 /// Whether an end may turn out to be that of a part of the run only: then its silence is waited for.

@@ -17,12 +17,13 @@ mod events;
 mod payload;
 mod rows;
 mod schema;
+mod source;
 mod tables;
 
 #[cfg(test)]
 mod tests;
 
 pub use build::RunTables;
-pub use events::{events_schema, sorted_runs};
 pub use schema::{RunTable, STALLED_AFTER};
-pub use tables::{MemoryEvents, RunEvents, RunFilter, run_tables};
+pub use source::{LogEvents, MemoryEvents, RunEvents, RunFilter};
+pub use tables::run_tables;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use tripline_store::ingest::runs::events_schema;
+use tripline_store::ingest::events_schema;
 
 /// An event on its way into a batch.
 #[derive(Debug, Clone)]

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::stream::BoxStream;
 use tripline_store::ingest::runs::{MemoryEvents, RunEvents, RunFilter};
 use tripline_store::{IncidentStatus, RunSignal, Scope, SignalFilter, StoreError};
 
@@ -38,8 +39,8 @@ impl RunEvents for Log {
     async fn of_runs(&self, scope: &Scope, run_ids: &[String]) -> Result<Vec<RecordBatch>, StoreError> {
         self.now().of_runs(scope, run_ids).await
     }
-    async fn after(&self, scope: &Scope, seq: i64, limit: usize) -> Result<Vec<RecordBatch>, StoreError> {
-        self.now().after(scope, seq, limit).await
+    async fn after(&self, scope: &Scope, seq: i64) -> Result<BoxStream<'static, Result<RecordBatch, StoreError>>, StoreError> {
+        self.now().after(scope, seq).await
     }
 }
 
@@ -130,10 +131,11 @@ async fn a_run_that_fell_silent_is_judged_after_ninety_seconds_and_again_when_it
     }
     court.log.add(&more.end("completed")[known..]);
     let judged = court.judge(300).await;
-    assert_eq!((judged.runs, judged.signals), (1, 2));
+    // What was found before is not found again.
+    assert_eq!((judged.runs, judged.signals), (1, 1));
     let mut types: Vec<String> = court.signals(false).await.into_iter().map(|signal| signal.failure_type).collect();
     types.sort();
-    assert_eq!(types, ["GOAL_ABANDONMENT", "SLOW_STEP", "TOOL_LOOP"]);
+    assert_eq!(types, ["GOAL_ABANDONMENT", "TOOL_LOOP"]);
 }
 
 #[tokio::test]

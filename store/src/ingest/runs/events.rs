@@ -1,41 +1,15 @@
 //! Reading events out of batches: typed columns, and the order in which a run's events count.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 
 use super::schema::time_type;
 use crate::ingest::steps::{FIRST_TIME, renumber};
 use crate::{Result, StoreError};
-
-/// The columns of `ingest.events`.
-#[must_use]
-pub fn events_schema() -> SchemaRef {
-    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-        let text = |name: &str, nullable: bool| Field::new(name, DataType::Utf8, nullable);
-        Arc::new(Schema::new(vec![
-            Field::new("seq", DataType::Int64, false),
-            text("event_id", true),
-            text("run_id", true),
-            text("agent_id", true),
-            text("agent_version", true),
-            text("parent_run_id", true),
-            text("trace_id", true),
-            text("conversation_id", true),
-            text("session_id", true),
-            text("event_type", false),
-            Field::new("step_index", DataType::Int64, true),
-            Field::new("occurred_at", time_type(), false),
-            Field::new("received_at", time_type(), false),
-            text("payload", false),
-            text("sha256", false),
-        ]))
-    });
-    Arc::clone(&SCHEMA)
-}
 
 /// The columns of one batch that a run is built from.
 pub(super) struct Columns {
@@ -202,7 +176,7 @@ fn number(columns: &[Columns], run: &mut [Place]) {
 ///
 /// # Errors
 /// When a batch lacks a column of `ingest.events`.
-pub fn sorted_runs(batches: &[RecordBatch]) -> Result<Vec<String>> {
+pub(super) fn sorted_runs(batches: &[RecordBatch]) -> Result<Vec<String>> {
     let sorted = Sorted::new(batches)?;
     let ids = sorted.runs().filter_map(|mut events| {
         let first = events.next()?;

@@ -4,11 +4,8 @@
 //! from all of its events or not at all, whatever the query asks for; nothing is read while planning; memory is
 //! bounded by [`RUNS_AT_ONCE`] runs and the ids of those that match.
 
-use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -23,41 +20,14 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tripline_engine::{ColumnConstraint, extract};
 
 use super::build::RunTables;
-use super::events::text;
 use super::schema::{RunTable, STALLED_AFTER};
+use super::source::{RunEvents, RunFilter};
 use crate::Result;
 use crate::model::Scope;
 use crate::tables::SqlTable;
 
 /// Runs that are built at a time.
 const RUNS_AT_ONCE: usize = 2_000;
-
-/// Which runs are wanted. An empty filter wants all.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RunFilter {
-    /// Only these.
-    pub run_ids: Option<Vec<String>>,
-    /// Only of these agents.
-    pub agent_ids: Option<Vec<String>>,
-    /// Only those with an event at or after, in microseconds since 1970.
-    pub from: Option<i64>,
-    /// Only those with an event at or before, in microseconds since 1970.
-    pub until: Option<i64>,
-}
-
-/// A log of events, as the run builder needs it.
-#[async_trait]
-pub trait RunEvents: fmt::Debug + Send + Sync {
-    /// Ids of the runs with an event that matches, each once, sorted. More than match may be returned, never fewer.
-    async fn run_ids(&self, scope: &Scope, filter: &RunFilter) -> Result<Vec<String>>;
-
-    /// All events of these runs, as batches with the columns of `ingest.events`.
-    async fn of_runs(&self, scope: &Scope, run_ids: &[String]) -> Result<Vec<RecordBatch>>;
-
-    /// Events that arrived after event `seq`, in the order of arrival: at least one unless there are none, and about
-    /// `limit` at most.
-    async fn after(&self, scope: &Scope, seq: i64, limit: usize) -> Result<Vec<RecordBatch>>;
-}
 
 /// The derived tables of one project, over a log.
 #[must_use]
@@ -189,70 +159,5 @@ impl PartitionStream for Runs {
         });
         let rows = rows.try_flatten().try_flatten().map_err(|error| DataFusionError::External(Box::new(error)));
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), rows))
-    }
-}
-
-/// A log in memory, for tests and for judging batches that are at hand.
-#[derive(Debug, Clone, Default)]
-pub struct MemoryEvents {
-    batches: Vec<RecordBatch>,
-}
-
-impl MemoryEvents {
-    /// A log of these batches, whose events are in the order of arrival.
-    #[must_use]
-    pub fn new(batches: Vec<RecordBatch>) -> Self {
-        Self { batches }
-    }
-
-    fn keep(&self, wanted: impl Fn(&super::events::Columns, usize) -> bool) -> Result<Vec<RecordBatch>> {
-        let mut kept = Vec::new();
-        for batch in &self.batches {
-            let columns = super::events::Columns::of(batch)?;
-            let mask: arrow::array::BooleanArray = (0..batch.num_rows()).map(|row| Some(wanted(&columns, row))).collect();
-            let batch = arrow::compute::filter_record_batch(batch, &mask)
-                .map_err(|error| crate::StoreError::Corrupt { what: "event batch", reason: error.to_string() })?;
-            if batch.num_rows() > 0 {
-                kept.push(batch);
-            }
-        }
-        Ok(kept)
-    }
-}
-
-#[async_trait]
-impl RunEvents for MemoryEvents {
-    async fn run_ids(&self, _: &Scope, filter: &RunFilter) -> Result<Vec<String>> {
-        let among = |wanted: &Option<Vec<String>>, value: Option<&str>| {
-            wanted.as_ref().is_none_or(|wanted| value.is_some_and(|value| wanted.iter().any(|w| w == value)))
-        };
-        let matching = self.keep(|columns, row| {
-            let at = columns.occurred_at.value(row);
-            among(&filter.run_ids, text(&columns.run_id, row))
-                && among(&filter.agent_ids, text(&columns.agent_id, row))
-                && filter.from.is_none_or(|from| at >= from)
-                && filter.until.is_none_or(|until| at <= until)
-        })?;
-        let ids: BTreeSet<String> = super::events::sorted_runs(&matching)?.into_iter().collect();
-        Ok(ids.into_iter().collect())
-    }
-
-    async fn of_runs(&self, _: &Scope, run_ids: &[String]) -> Result<Vec<RecordBatch>> {
-        let wanted: BTreeSet<&str> = run_ids.iter().map(String::as_str).collect();
-        self.keep(|columns, row| text(&columns.run_id, row).is_some_and(|id| wanted.contains(id)))
-    }
-
-    async fn after(&self, _: &Scope, seq: i64, limit: usize) -> Result<Vec<RecordBatch>> {
-        let mut left = limit;
-        let mut page = Vec::new();
-        for batch in self.keep(|columns, row| columns.seq.is_valid(row) && columns.seq.value(row) > seq)? {
-            if left == 0 {
-                break;
-            }
-            let rows = batch.num_rows().min(left);
-            left -= rows;
-            page.push(batch.slice(0, rows));
-        }
-        Ok(page)
     }
 }

@@ -11,6 +11,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use proptest::prelude::*;
 
 use super::*;
+use crate::ingest::events_schema;
 use crate::model::Scope;
 
 /// Microseconds since 1970 at which everything here begins.
