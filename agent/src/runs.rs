@@ -22,6 +22,6 @@ mod tests;
 
 pub use detect::{Found, RunBatch, detect};
 pub use explain::{Explanation, Fix, RateContext, explain};
-pub use judge::{Judge, JudgeError, Judged};
+pub use judge::{Judge, JudgeError, Judged, Judges};
 pub use settings::{Confidence, RunSettings};
 pub use spec::RunDetectorSpec;

@@ -1,10 +1,12 @@
 //! Benchmarks: ratios against a baseline measured in the same run. `make bench`, or `make bench ARGS=fetch`.
 //!
-//! Owns: a toy vendor of 100 pages × 100 rows at 50 ms per request, and the questions asked of it. No absolute time is a
+//! Owns: a toy vendor of 100 pages × 100 rows at 50 ms per request, and the questions asked of it; and a log of
+//! runs to be judged. No absolute time is a
 //! promise on any machine; what counts is the ratio beside the baseline's name, and the requests counted by the server.
 
 mod fetch;
 mod local;
+mod runs;
 mod toy;
 mod window;
 
@@ -25,6 +27,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     if matches!(wanted.as_str(), "all" | "window") {
         window::run().await?;
+    }
+    if matches!(wanted.as_str(), "all" | "runs") {
+        runs::run().await?;
     }
     Ok(())
 }

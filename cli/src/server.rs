@@ -20,9 +20,11 @@ use tripline_agent::jobs::{HandRun, JobError, Jobs, scheduler};
 use tripline_agent::narrate;
 use tripline_agent::queries::QueryLibrary;
 use tripline_agent::respond::Responder;
+use tripline_agent::runs::{Judge, Judges};
 use tripline_agent::settings::{Settings, SettingsHandle, SettingsLoader, SettingsWatcher};
 use tripline_connectors::Connectors;
 use tripline_engine::{Engine, EngineError, SharedClock, SystemClock};
+use tripline_store::ingest::runs::LogEvents;
 use tripline_store::{JobRunFilter, OpenMode, PageRequest, ProjectId, Scope, SqliteStore, Store};
 use tripline_web::ports::{
     DetectorCatalog, DetectorInfo, EngineProvider, JobAnswer, JobControl, JobInfo, PortError, PortErrorKind,
@@ -40,6 +42,7 @@ pub(crate) struct Server {
     pub(crate) governance: Governance,
     pub(crate) jobs: Jobs,
     copies: Arc<Copies>,
+    judges: Judges,
     web: WebState,
     loader: SettingsLoader,
     stop: CancellationToken,
@@ -89,11 +92,19 @@ impl Server {
         let investigator = Investigator::new(context.clone(), queries.clone(), repository);
         let responder = Responder::new(context.clone(), investigator, narrator, Arc::clone(&governance.gate) as _);
         let jobs = Jobs::new(Detectors::new(context.clone(), queries.clone()), responder, holder());
+        let engines = Arc::new(engines);
+        let judge = Judge::new(
+            context.clone(),
+            queries.clone(),
+            Arc::new(LogEvents::new(Arc::clone(&context.store.events))),
+        );
+        let engine_of = Arc::clone(&engines);
+        let judges = Judges::new(judge, Arc::new(move |scope| engine_of.of(scope)));
         let stop = CancellationToken::new();
         let web = WebState::new(WebParts {
             context: context.clone(),
             governance: governance.clone(),
-            engines: Arc::new(engines),
+            engines,
             jobs: Arc::new(JobPort { jobs: jobs.clone(), store: context.store.clone() }),
             sources: Arc::new(SourcePort { connectors }),
             detectors: Arc::new(DetectorPort { queries }),
@@ -102,20 +113,21 @@ impl Server {
             stop: stop.clone(),
         });
         let loader = SettingsLoader::new(Some(&home.path), home.environment.clone());
-        Ok(Self { context, governance, jobs, copies, web, loader, stop })
+        Ok(Self { context, governance, jobs, copies, judges, web, loader, stop })
     }
 
     /// Starts to serve on `listener`, with these tasks beside it.
     pub(crate) async fn start(self, listener: TcpListener, background: Background) -> Result<Running, Failure> {
         let address = listener.local_addr().map_err(Failure::display)?;
         let web = tokio::spawn(tripline_web::serve(listener, self.web.clone(), self.stop.clone()));
-        let mut running = Running { address, web, outbox: None, jobs: None, copies: None, watcher: None, server: self };
+        let mut running = Running { address, web, outbox: None, jobs: None, judges: None, copies: None, watcher: None, server: self };
         let server = &running.server;
         if background.outbox {
             running.outbox = Some(tokio::spawn(server.governance.outbox.clone().run(server.stop.clone())));
         }
         if background.jobs {
             running.copies = Some(server.copies.keep(&server.context.clock, &server.stop));
+            running.judges = Some(tokio::spawn(server.judges.clone().run(server.stop.clone())));
             let jobs = scheduler::start(server.jobs.clone()).await;
             running.jobs = Some(jobs.map_err(|error| Failure::new(format!("the scheduler did not start: {error}")))?);
             let (loader, settings) = (server.loader.clone(), server.context.settings.clone());
@@ -151,6 +163,7 @@ pub(crate) struct Running {
     web: JoinHandle<Result<(), tripline_web::ServeError>>,
     outbox: Option<JoinHandle<()>>,
     jobs: Option<scheduler::JobsHandle>,
+    judges: Option<JoinHandle<()>>,
     copies: Option<JoinSet<()>>,
     watcher: Option<SettingsWatcher>,
 }
@@ -181,6 +194,10 @@ impl Running {
         drop(self.watcher);
         if let Some(mut copies) = self.copies {
             while copies.join_next().await.is_some() {}
+        }
+        if let Some(judges) = self.judges {
+            // A task that panicked has nothing left to finish.
+            let _ = judges.await;
         }
         if let Some(outbox) = self.outbox {
             // A task that panicked has nothing left to finish.

@@ -69,6 +69,8 @@ CREATE TABLE run_watermarks (
 CREATE TABLE run_watch (
     project_id       TEXT    NOT NULL REFERENCES projects (id),
     run_id           TEXT    NOT NULL,
+    -- Number of its first event: where reading it begins.
+    first_seq        INTEGER NOT NULL,
     started          INTEGER NOT NULL CHECK (started IN (0, 1)),
     last_received_at INTEGER NOT NULL,
     -- When its terminal event arrived.

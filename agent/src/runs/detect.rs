@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
 use chrono::{DateTime, TimeDelta, Utc};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use serde_json::{Map, Value};
 use tripline_engine::{Engine, InputTable};
 use tripline_store::ingest::events_schema;
@@ -144,12 +144,24 @@ pub async fn detect_all<'s>(
         Ok(parts) => parts,
         Err(error) => return specs.iter().map(|spec| (*spec, Err(error.clone()))).collect(),
     };
-    let parts = &parts;
-    let judged = specs.iter().map(|spec| async move {
-        let found = stream::iter(parts).then(|part| query(engine, spec, part, now)).try_collect::<Vec<_>>().await;
-        (*spec, found.map(|found| found.into_iter().flatten().collect()))
-    });
+    let judged: Vec<_> = specs.iter().map(|spec| judged(engine, spec, &parts, now).boxed()).collect();
     stream::iter(judged).buffered(AT_ONCE).collect().await
+}
+
+async fn judged<'s>(
+    engine: &Arc<Engine>,
+    spec: &'s RunDetectorSpec,
+    parts: &[Part],
+    now: DateTime<Utc>,
+) -> (&'s RunDetectorSpec, Result<Vec<Found>, DetectError>) {
+    let mut all = Vec::new();
+    for part in parts {
+        match query(engine, spec, part, now).await {
+            Ok(found) => all.extend(found),
+            Err(error) => return (spec, Err(error)),
+        }
+    }
+    (spec, Ok(all))
 }
 
 /// Runs that are judged by the same thresholds.

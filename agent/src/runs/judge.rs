@@ -15,10 +15,11 @@ use futures::TryStreamExt;
 use serde::Serialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+use tripline_engine::{Engine, EngineError};
 use tripline_store::ingest::runs::RunEvents;
 use tripline_store::{
     AgentVersion, Incident, IncidentStatus, Investigation, JudgedRun, NarrativeParts, NewSignal, RecordedRuns,
-    RunActivity, RunEnd, RunFacts, SignalFilter, StoreError,
+    RunActivity, RunFacts, Scope, SignalFilter, StoreError,
 };
 
 use super::baseline::Predecessors;
@@ -33,7 +34,7 @@ use crate::settings::Settings;
 /// Runs whose activity is held in memory before it is noted.
 const NOTED_AT_ONCE: usize = 20_000;
 /// Runs that are judged in one go.
-const RUNS_AT_ONCE: u32 = 10_000;
+const RUNS_AT_ONCE: u32 = 25_000;
 /// Runs whose verdicts are one transaction.
 const RUNS_PER_WRITE: usize = 1_000;
 /// How often it is looked for runs that are due.
@@ -48,6 +49,9 @@ pub enum JudgeError {
     /// A detector failed; no run is clean because of it.
     #[error(transparent)]
     Detect(#[from] DetectError),
+    /// There is no engine for the project.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
 }
 
 /// What a cycle did.
@@ -84,27 +88,6 @@ impl Judge {
     #[must_use]
     pub fn new(ctx: AgentContext, queries: QueryLibrary, events: Arc<dyn RunEvents>) -> Self {
         Self { ctx, queries, events }
-    }
-
-    /// Judges what is due until it is told to stop. A cycle that fails is told and tried again.
-    pub async fn run(self, stop: CancellationToken) {
-        loop {
-            let judged = tokio::select! {
-                () = stop.cancelled() => return,
-                judged = self.judge_due(self.ctx.clock.now()) => judged,
-            };
-            match judged {
-                Ok(judged) if judged.runs > 0 => {
-                    tracing::info!(runs = judged.runs, signals = judged.signals, "runs were judged");
-                }
-                Ok(_) => {}
-                Err(error) => tracing::error!(%error, "runs could not be judged; they stay due"),
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(INTERVAL) => {}
-            }
-        }
     }
 
     /// Judges every run that is due at `now`.
@@ -158,7 +141,8 @@ impl Judge {
         let order: HashMap<&str, usize> =
             due.iter().enumerate().map(|(place, run)| (run.run_id.as_str(), place)).collect();
         let ids: Vec<String> = due.iter().map(|run| run.run_id.clone()).collect();
-        let events = self.events.of_runs(scope, &ids).await?;
+        let before = due.iter().map(|run| run.first_seq).min().unwrap_or_default() - 1;
+        let events = self.events.of_runs(scope, &ids, before).await?;
         let mut batch = RunBatch::new(events, now, stalled_after)?;
         let there: HashSet<&str> = batch.facts.iter().map(|run| run.run_id.as_str()).collect();
         let gone: Vec<String> = ids.iter().filter(|id| !there.contains(id.as_str())).cloned().collect();
@@ -318,6 +302,74 @@ impl Judge {
     }
 }
 
+/// Gives the engine of a project.
+pub type EngineOf = Arc<dyn Fn(&Scope) -> Result<Arc<Engine>, EngineError> + Send + Sync>;
+
+/// Judges the runs of every project.
+#[derive(Clone)]
+pub struct Judges {
+    judge: Judge,
+    engines: EngineOf,
+}
+
+impl std::fmt::Debug for Judges {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Judges").finish_non_exhaustive()
+    }
+}
+
+impl Judges {
+    /// Judges as `judge` does, in every project.
+    #[must_use]
+    pub fn new(judge: Judge, engines: EngineOf) -> Self {
+        Self { judge, engines }
+    }
+
+    /// Judges what is due until it is told to stop. A cycle that fails is told and tried again.
+    pub async fn run(self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = self.cycle() => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(INTERVAL) => {}
+            }
+        }
+    }
+
+    /// One cycle in every project; one that fails does not keep the others from theirs.
+    async fn cycle(&self) {
+        let projects = match self.judge.ctx.store.projects.list().await {
+            Ok(projects) => projects,
+            Err(error) => {
+                tracing::error!(%error, "the projects could not be listed; runs stay due");
+                return;
+            }
+        };
+        for project in projects {
+            let scope = Scope::project(project.id);
+            match self.judge_project(&scope).await {
+                Ok(judged) if judged.runs > 0 => {
+                    let project = scope.project_id().as_str();
+                    tracing::info!(project, runs = judged.runs, signals = judged.signals, "runs were judged");
+                }
+                Ok(_) => {}
+                Err(error) => tracing::error!(%error, "runs could not be judged; they stay due"),
+            }
+        }
+    }
+
+    async fn judge_project(&self, scope: &Scope) -> Result<Judged, JudgeError> {
+        let engine = (self.engines)(scope)?;
+        let ctx = AgentContext { engine, scope: scope.clone(), ..self.judge.ctx.clone() };
+        let now = ctx.clock.now();
+        Judge { ctx, ..self.judge.clone() }.judge_due(now).await
+    }
+}
+
 fn signal(facts: &RunFacts, found: Found, spec: Option<&RunDetectorSpec>, settings: &Settings) -> NewSignal {
     let description = match spec.and_then(|spec| spec.description.as_ref()) {
         Some(template) => template.render(&found.evidence),
@@ -388,10 +440,12 @@ impl Activity {
             let at = DateTime::from_timestamp_micros(received.value(row)).unwrap_or_default();
             let seen = self.of_run.entry(runs.value(row).to_owned()).or_insert_with_key(|run_id| RunActivity {
                 run_id: run_id.clone(),
+                first_seq: seqs.value(row),
                 started: false,
                 last_received_at: at,
                 ended_at: None,
             });
+            seen.first_seq = seen.first_seq.min(seqs.value(row));
             seen.last_received_at = seen.last_received_at.max(at);
             let kind = kinds.value(row);
             seen.started |= kind == "run.started";
@@ -407,10 +461,4 @@ impl Activity {
 fn is_provisional(payload: &str) -> bool {
     payload.contains("provisional")
         && serde_json::from_str::<Value>(payload).is_ok_and(|value| value.get("provisional") == Some(&Value::Bool(true)))
-}
-
-/// Whether a run is one that stalled, for those who show it.
-#[must_use]
-pub fn is_stalled(facts: &RunFacts) -> bool {
-    facts.reason == RunEnd::Stalled
 }

@@ -27,6 +27,8 @@ text_enum! {
 pub struct RunActivity {
     /// The run.
     pub run_id: String,
+    /// Number of the first of them.
+    pub first_seq: i64,
     /// Whether its `run.started` is among them.
     pub started: bool,
     /// When the last of them arrived.
@@ -42,6 +44,8 @@ pub struct DueRun {
     pub run_id: String,
     /// Whether it ended; otherwise it stalled.
     pub ended: bool,
+    /// Number of its first event, or a smaller one.
+    pub first_seq: i64,
 }
 
 /// What a verdict rests on and what later runs are compared with.

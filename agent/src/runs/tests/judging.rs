@@ -36,8 +36,8 @@ impl RunEvents for Log {
     async fn run_ids(&self, scope: &Scope, filter: &RunFilter) -> Result<Vec<String>, StoreError> {
         self.now().run_ids(scope, filter).await
     }
-    async fn of_runs(&self, scope: &Scope, run_ids: &[String]) -> Result<Vec<RecordBatch>, StoreError> {
-        self.now().of_runs(scope, run_ids).await
+    async fn of_runs(&self, scope: &Scope, run_ids: &[String], seq: i64) -> Result<Vec<RecordBatch>, StoreError> {
+        self.now().of_runs(scope, run_ids, seq).await
     }
     async fn after(&self, scope: &Scope, seq: i64) -> Result<BoxStream<'static, Result<RecordBatch, StoreError>>, StoreError> {
         self.now().after(scope, seq).await

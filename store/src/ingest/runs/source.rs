@@ -38,8 +38,8 @@ pub trait RunEvents: fmt::Debug + Send + Sync {
     /// Ids of the runs with an event that matches, each once, sorted. More than match may be returned, never fewer.
     async fn run_ids(&self, scope: &Scope, filter: &RunFilter) -> Result<Vec<String>>;
 
-    /// All events of these runs, as batches with the columns of `ingest.events`.
-    async fn of_runs(&self, scope: &Scope, run_ids: &[String]) -> Result<Vec<RecordBatch>>;
+    /// All events of these runs with a number above `seq`, as batches with the columns of `ingest.events`.
+    async fn of_runs(&self, scope: &Scope, run_ids: &[String], seq: i64) -> Result<Vec<RecordBatch>>;
 
     /// All events that arrived after event `seq`, in no particular order: at least the columns `seq`, `run_id`,
     /// `event_type`, `received_at` and `payload`.
@@ -111,8 +111,9 @@ impl RunEvents for LogEvents {
         Ok(ids.into_iter().collect())
     }
 
-    async fn of_runs(&self, scope: &Scope, run_ids: &[String]) -> Result<Vec<RecordBatch>> {
-        let filter = EventFilter { run_ids: Some(run_ids.iter().cloned().collect()), ..EventFilter::default() };
+    async fn of_runs(&self, scope: &Scope, run_ids: &[String], seq: i64) -> Result<Vec<RecordBatch>> {
+        let run_ids = Some(run_ids.iter().cloned().collect());
+        let filter = EventFilter { run_ids, seq_after: (seq > 0).then_some(seq), ..EventFilter::default() };
         self.scan(scope, filter).await?.try_collect().await
     }
 
@@ -168,9 +169,11 @@ impl RunEvents for MemoryEvents {
         Ok(ids.into_iter().collect())
     }
 
-    async fn of_runs(&self, _: &Scope, run_ids: &[String]) -> Result<Vec<RecordBatch>> {
+    async fn of_runs(&self, _: &Scope, run_ids: &[String], seq: i64) -> Result<Vec<RecordBatch>> {
         let wanted: BTreeSet<&str> = run_ids.iter().map(String::as_str).collect();
-        self.keep(|columns, row| text(&columns.run_id, row).is_some_and(|id| wanted.contains(id)))
+        self.keep(|columns, row| {
+            columns.seq.value(row) > seq && text(&columns.run_id, row).is_some_and(|id| wanted.contains(id))
+        })
     }
 
     async fn after(&self, _: &Scope, seq: i64) -> Result<BoxStream<'static, Result<RecordBatch>>> {

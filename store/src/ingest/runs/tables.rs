@@ -151,7 +151,7 @@ impl PartitionStream for Runs {
             Ok::<_, crate::StoreError>(stream::iter(chunks).then(move |ids| {
                 let (events, scope) = (Arc::clone(&events), scope.clone());
                 async move {
-                    let batches = events.of_runs(&scope, &ids).await?;
+                    let batches = events.of_runs(&scope, &ids, -1).await?;
                     let built = RunTables::build(&batches, now, STALLED_AFTER)?;
                     Ok::<_, crate::StoreError>(stream::iter(built.batches(table).to_vec().into_iter().map(Ok::<_, crate::StoreError>)))
                 }

@@ -17,12 +17,15 @@ pub(super) fn observe(connection: &Connection, scope: &Scope, activity: &[RunAct
         // The first terminal event counts: what it waits for is that the events before it arrive.
         run(
             connection,
-            "INSERT INTO run_watch (project_id, run_id, started, last_received_at, ended_at)
-             SELECT ?1, ?2, ?3, ?4, ?5
+            "INSERT INTO run_watch (project_id, run_id, started, last_received_at, ended_at, first_seq)
+             SELECT ?1, ?2, ?3, ?4, ?5,
+                 -- A run that was judged before began earlier than what is seen now.
+                 CASE WHEN EXISTS (SELECT 1 FROM judged_runs WHERE project_id = ?1 AND run_id = ?2) THEN 0 ELSE ?6 END
              WHERE NOT EXISTS (
                  SELECT 1 FROM judged_runs
                  WHERE project_id = ?1 AND run_id = ?2 AND (reason <> 'stalled' OR ?5 IS NULL))
              ON CONFLICT (project_id, run_id) DO UPDATE SET
+                 first_seq = min(first_seq, excluded.first_seq),
                  started = max(started, excluded.started),
                  last_received_at = max(last_received_at, excluded.last_received_at),
                  ended_at = coalesce(ended_at, excluded.ended_at)",
@@ -31,7 +34,8 @@ pub(super) fn observe(connection: &Connection, scope: &Scope, activity: &[RunAct
                 seen.run_id,
                 seen.started,
                 micros(seen.last_received_at),
-                micros_opt(seen.ended_at)
+                micros_opt(seen.ended_at),
+                seen.first_seq
             ],
         )?;
     }
@@ -53,19 +57,19 @@ pub(super) fn due(
 ) -> DbResult<Vec<DueRun>> {
     let mut due = all(
         connection,
-        "SELECT run_id FROM run_watch WHERE project_id = ?1 AND ended_at <= ?2 AND ended_at IS NOT NULL
+        "SELECT run_id, first_seq FROM run_watch WHERE project_id = ?1 AND ended_at <= ?2 AND ended_at IS NOT NULL
          ORDER BY ended_at, run_id LIMIT ?3",
         params![scope.project_id(), micros(settled), limit],
-        |row| Ok(DueRun { run_id: row.get(0)?, ended: true }),
+        |row| Ok(DueRun { run_id: row.get(0)?, first_seq: row.get(1)?, ended: true }),
     )?;
     let left = limit.saturating_sub(u32::try_from(due.len()).unwrap_or(u32::MAX));
     due.extend(all(
         connection,
-        "SELECT run_id FROM run_watch
+        "SELECT run_id, first_seq FROM run_watch
          WHERE project_id = ?1 AND ended_at IS NULL AND started = 1 AND last_received_at <= ?2
          ORDER BY last_received_at, run_id LIMIT ?3",
         params![scope.project_id(), micros(silent_since), left],
-        |row| Ok(DueRun { run_id: row.get(0)?, ended: false }),
+        |row| Ok(DueRun { run_id: row.get(0)?, first_seq: row.get(1)?, ended: false }),
     )?);
     Ok(due)
 }
