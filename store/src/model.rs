@@ -18,6 +18,7 @@ mod kill;
 mod project;
 mod replay;
 mod run;
+mod run_report;
 mod schema_snapshot;
 mod store;
 
@@ -36,5 +37,6 @@ pub use kill::*;
 pub use project::*;
 pub use replay::*;
 pub use run::*;
+pub use run_report::*;
 pub use schema_snapshot::*;
 pub use store::*;

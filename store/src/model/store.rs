@@ -2,7 +2,7 @@
 
 use super::{
     Actions, Anomalies, ApiKeys, Approvals, AuditLog, CostBaselines, EvidenceSets, Incidents, JobRuns, Kills, Projects,
-    ReplayGuard, Runs, SchemaSnapshots,
+    ReplayGuard, RunReports, Runs, SchemaSnapshots,
 };
 use crate::ingest::EventLog;
 use std::fmt;
@@ -41,6 +41,8 @@ pub struct Store {
     pub events: Arc<dyn EventLog>,
     /// Verdicts about runs.
     pub runs: Arc<dyn Runs>,
+    /// Reading about runs.
+    pub reports: Arc<dyn RunReports>,
 }
 
 impl fmt::Debug for Store {
@@ -68,6 +70,7 @@ impl Store {
             + ReplayGuard
             + EventLog
             + Runs
+            + RunReports
             + 'static,
     {
         Self {
@@ -85,7 +88,8 @@ impl Store {
             keys: all.clone(),
             replay: all.clone(),
             events: all.clone(),
-            runs: all,
+            runs: all.clone(),
+            reports: all,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Verdicts about runs on SQLite.
 //!
 //! Owns reading verdicts and signals, feedback, and the trait; what waits is in [`watch`], keeping verdicts in
-//! [`record`].
+//! [`record`], reading about runs in [`report`].
 
 mod record;
+mod report;
 mod watch;
 
 use std::collections::HashMap;
