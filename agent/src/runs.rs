@@ -7,6 +7,7 @@
 //! Must hold: a run is judged once, after its end has settled or when it fell silent, by every detector or by none; all
 //! due runs are judged by one query per detector, however many they are; a detector on trial (shadow) tells nobody.
 
+pub mod advice;
 pub mod baseline;
 pub mod co_signals;
 pub mod detect;
@@ -21,7 +22,8 @@ pub mod spec;
 mod tests;
 
 pub use detect::{Found, RunBatch, detect};
-pub use explain::{Explanation, Fix, RateContext, explain};
+pub use advice::{Advice, FixType, advice};
+pub use explain::{Explanation, Fix, RateContext, explain, explain_signal};
 pub use judge::{Judge, JudgeError, Judged, Judges};
 pub use settings::{Confidence, RunSettings};
 pub use spec::RunDetectorSpec;

@@ -328,6 +328,10 @@ struct DetectorPort {
 }
 
 impl DetectorCatalog for DetectorPort {
+    fn failure_types(&self) -> Vec<String> {
+        self.queries.current().runs.values().map(|detector| detector.kind.clone()).collect()
+    }
+
     fn detectors(&self) -> Vec<DetectorInfo> {
         let queries = self.queries.current();
         let detectors = queries.detectors.values();

@@ -20,6 +20,7 @@ mod metrics;
 mod page;
 pub mod ports;
 mod routes;
+mod runs;
 mod serve;
 mod state;
 

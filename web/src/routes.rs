@@ -13,7 +13,7 @@ use tripline_store::KeyScope;
 
 use crate::error::ApiError;
 use crate::state::WebState;
-use crate::{api, auth, layers, page};
+use crate::{api, auth, layers, page, runs};
 
 /// Who may use an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,17 @@ fn endpoints() -> Vec<Endpoint> {
         post_("/api/slack/actions", Access::Signed, post(api::slack::actions)),
         get_("/v1/runs/{id}/control", ASK, get(api::runs::control)),
         post_("/v1/runs/{id}/control", ACKNOWLEDGE, post(api::runs::acknowledge)),
+        get_("/v1/agents", READ, get(runs::agents::list)),
+        get_("/v1/agents/{id}/runs", READ, get(runs::agents::runs)),
+        get_("/v1/agents/{id}/signals", READ, get(runs::agents::signals)),
+        get_("/v1/agents/{id}/insights", READ, get(runs::insights::show)),
+        get_("/v1/agents/{id}/issues", READ, get(runs::agents::issues)),
+        get_("/v1/runs/{id}", READ, get(runs::detail::show)),
+        get_("/v1/runs/{id}/events", READ, get(runs::detail::events)),
+        post_("/v1/signals/{id}/explain", READ, post(runs::signals::explain)),
+        post_("/v1/signals/{id}/record-copy", OPERATE, post(runs::signals::record_copy)),
+        get_("/v1/signals/{id}/fix-status", READ, get(runs::signals::fix_status)),
+        post_("/v1/signals/{id}/feedback", OPERATE, post(runs::signals::feedback)),
         get_("/api/v1/session", READ, get(api::session::session)),
         get_("/api/v1/stream", READ, get(api::stream::stream)),
         get_("/api/v1/incidents", READ, get(api::incidents::list)),

@@ -3,5 +3,6 @@
 mod access;
 mod api;
 mod limits;
+mod runs;
 mod site;
 mod sql;

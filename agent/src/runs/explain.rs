@@ -15,7 +15,7 @@ mod tests;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tripline_store::Severity;
+use tripline_store::{RunSignal, Severity};
 
 use evidence::Evidence;
 
@@ -255,4 +255,22 @@ fn general(subject: &Subject<'_>) -> Words {
             format!("Open run {} and read its events around step {}.", subject.run_id, subject.step_index),
         )],
     }
+}
+
+/// Explains a kept signal.
+#[must_use]
+pub fn explain_signal(signal: &RunSignal, rate_context: Option<RateContext>) -> Explanation {
+    let empty = Map::new();
+    let subject = Subject {
+        failure_type: &signal.failure_type,
+        severity: signal.severity,
+        run_id: &signal.run_id,
+        agent_id: &signal.agent_id,
+        agent_version: &signal.agent_version,
+        confidence: signal.confidence,
+        step_index: signal.step_index,
+        detected_at: signal.detected_at.timestamp_micros() as f64 / 1e6,
+        evidence: signal.evidence.as_object().unwrap_or(&empty),
+    };
+    explain(&subject, rate_context)
 }

@@ -24,7 +24,7 @@ use tripline_store::{
 
 use super::baseline::Predecessors;
 use super::detect::{Found, RunBatch, detect_all};
-use super::explain::{Subject, explain};
+use super::explain::{Subject, explain, explain_signal};
 use super::{Confidence, RunDetectorSpec, co_signals};
 use crate::AgentContext;
 use crate::detect::DetectError;
@@ -263,21 +263,7 @@ impl Judge {
         };
         let (newest, _) = store.runs.signals(scope, &filter, 1, 0).await?;
         let Some(signal) = newest.into_iter().next() else { return Ok(()) };
-        let evidence = signal.evidence.as_object().cloned().unwrap_or_default();
-        let explanation = explain(
-            &Subject {
-                failure_type: &signal.failure_type,
-                severity: signal.severity,
-                run_id: &signal.run_id,
-                agent_id: &signal.agent_id,
-                agent_version: &signal.agent_version,
-                confidence: signal.confidence,
-                step_index: signal.step_index,
-                detected_at: signal.detected_at.timestamp_micros() as f64 / 1e6,
-                evidence: &evidence,
-            },
-            None,
-        );
+        let explanation = explain_signal(&signal, None);
         let action = explanation.suggested_fixes.first().map(|fix| format!("{}.", fix.description)).unwrap_or_default();
         let parts = NarrativeParts {
             what_happened: explanation.what,
