@@ -8,6 +8,7 @@
 //! due runs are judged by one query per detector, however many they are; a detector on trial (shadow) tells nobody.
 
 pub mod advice;
+pub mod alerts;
 pub mod baseline;
 pub mod co_signals;
 pub mod detect;
@@ -22,6 +23,7 @@ pub mod spec;
 mod tests;
 
 pub use detect::{Found, RunBatch, detect};
+pub use alerts::Alerts;
 pub use advice::{Advice, FixType, advice};
 pub use explain::{Explanation, Fix, RateContext, explain, explain_signal};
 pub use judge::{Judge, JudgeError, Judged, Judges};

@@ -20,7 +20,7 @@ use tripline_agent::jobs::{HandRun, JobError, Jobs, scheduler};
 use tripline_agent::narrate;
 use tripline_agent::queries::QueryLibrary;
 use tripline_agent::respond::Responder;
-use tripline_agent::runs::{Judge, Judges};
+use tripline_agent::runs::{Alerts, Judge, Judges};
 use tripline_agent::settings::{Settings, SettingsHandle, SettingsLoader, SettingsWatcher};
 use tripline_connectors::Connectors;
 use tripline_engine::{Engine, EngineError, SharedClock, SystemClock};
@@ -99,7 +99,9 @@ impl Server {
             Arc::new(LogEvents::new(Arc::clone(&context.store.events))),
         );
         let engine_of = Arc::clone(&engines);
-        let judges = Judges::new(judge, Arc::new(move |scope| engine_of.of(scope)));
+        let alerts =
+            Alerts::new(governance.notices.clone(), Arc::clone(&governance.destinations), context.scope.clone());
+        let judges = Judges::new(judge, Arc::new(move |scope| engine_of.of(scope)), alerts);
         let stop = CancellationToken::new();
         let web = WebState::new(WebParts {
             context: context.clone(),

@@ -25,7 +25,7 @@ use tripline_store::{
 use super::baseline::Predecessors;
 use super::detect::{Found, RunBatch, detect_all};
 use super::explain::{Subject, explain, explain_signal};
-use super::{Confidence, RunDetectorSpec, co_signals};
+use super::{Alerts, Confidence, RunDetectorSpec, co_signals};
 use crate::AgentContext;
 use crate::detect::DetectError;
 use crate::queries::QueryLibrary;
@@ -296,6 +296,7 @@ pub type EngineOf = Arc<dyn Fn(&Scope) -> Result<Arc<Engine>, EngineError> + Sen
 pub struct Judges {
     judge: Judge,
     engines: EngineOf,
+    alerts: Alerts,
 }
 
 impl std::fmt::Debug for Judges {
@@ -305,10 +306,10 @@ impl std::fmt::Debug for Judges {
 }
 
 impl Judges {
-    /// Judges as `judge` does, in every project.
+    /// Judges as `judge` does, in every project, and has told what was found.
     #[must_use]
-    pub fn new(judge: Judge, engines: EngineOf) -> Self {
-        Self { judge, engines }
+    pub fn new(judge: Judge, engines: EngineOf, alerts: Alerts) -> Self {
+        Self { judge, engines, alerts }
     }
 
     /// Judges what is due until it is told to stop. A cycle that fails is told and tried again.
@@ -352,7 +353,12 @@ impl Judges {
         let engine = (self.engines)(scope)?;
         let ctx = AgentContext { engine, scope: scope.clone(), ..self.judge.ctx.clone() };
         let now = ctx.clock.now();
-        Judge { ctx, ..self.judge.clone() }.judge_due(now).await
+        let judged = Judge { ctx: ctx.clone(), ..self.judge.clone() }.judge_due(now).await;
+        // What was found before is told also when this cycle broke off.
+        if let Err(error) = self.alerts.tell(&ctx, now).await {
+            tracing::error!(%error, "signals could not be handed over; they are tried again");
+        }
+        judged
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tripline_store::Severity;
 
 use crate::settings::{Settings, SettingsError};
 
@@ -30,6 +31,8 @@ pub struct RunSettings {
     pub shadow: BTreeSet<String>,
     /// Detectors of the installation's own that are no longer on trial, by name.
     pub live: BTreeSet<String>,
+    /// Severity from which on Slack is told of an incident; webhooks are told everything.
+    pub slack_min_severity: Severity,
     /// Thresholds of single agents, by agent.
     pub agents: BTreeMap<String, BTreeMap<String, Value>>,
 }
@@ -41,6 +44,7 @@ impl Default for RunSettings {
             co_signals: true,
             shadow: BTreeSet::new(),
             live: BTreeSet::new(),
+            slack_min_severity: Severity::High,
             agents: BTreeMap::new(),
         }
     }

@@ -6,11 +6,13 @@ use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::stream::BoxStream;
+use tripline_engine::Environment;
 use tripline_store::ingest::runs::{MemoryEvents, RunEvents, RunFilter};
-use tripline_store::{IncidentStatus, RunSignal, Scope, SignalFilter, StoreError};
+use tripline_store::{ActionFilter, IncidentStatus, PageRequest, RunSignal, Scope, SignalFilter, StoreError};
 
 use super::events::{Event, Script, batch};
-use crate::runs::{Confidence, Judge, Judged};
+use crate::actions::{Destinations, Notices, Waker};
+use crate::runs::{Alerts, Confidence, Judge, Judged};
 use crate::testing::{Home, Scene, World, at};
 
 /// A log that grows.
@@ -256,4 +258,49 @@ async fn with_dynamic_confidence_signals_of_one_run_raise_each_other() {
     // 0.5 × 1.15 and 0.85 × 1.15.
     assert!(shown.contains(&("CASCADING_TOOL_FAILURE", 0.575, Some(2))), "{shown:?}");
     assert!(shown.contains(&("FIRST_STEP_FAILURE", 0.9775, Some(2))), "{shown:?}");
+}
+
+#[tokio::test]
+async fn every_live_signal_is_told_once_and_a_small_one_only_to_the_webhook() {
+    let court = Court::new();
+    let run = looping("a").event("tool.called", serde_json::json!({"tool_name": "db"})).end("error");
+    court.log.add(&run);
+    // FIRST_STEP_FAILURE is of medium severity.
+    court.log.add(&Script::new("b", start()).tool("search", false).end("completed"));
+    court.judge(60).await;
+    let ctx = &court.scene.ctx;
+    let environment = Environment::of([("WEBHOOK_URL", "https://hooks.test/x?token=1"), ("SLACK_BOT_TOKEN", "xoxb-1")]);
+    let destinations = Arc::new(Destinations::from_environment(&environment));
+    let alerts = Alerts::new(Notices::new(ctx.store.clone(), Waker::default()), destinations, ctx.scope.clone());
+    let now = start() + TimeDelta::seconds(61);
+    assert_eq!(alerts.tell(ctx, now).await.unwrap(), 2);
+    assert_eq!(alerts.tell(ctx, now).await.unwrap(), 0);
+    let actions = ctx.store.actions.list(&ctx.scope, &ActionFilter::default(), &PageRequest::first(50)).await.unwrap().items;
+    let mut shown: Vec<String> =
+        actions.iter().map(|action| format!("{} {}", action.action_type, action.idempotency_key)).collect();
+    shown.sort();
+    assert_eq!(shown.len(), 3, "{shown:?}");
+    assert_eq!(shown[0], "signal_webhook signal:default:a:TOOL_LOOP");
+    assert_eq!(shown[1], "signal_webhook signal:default:b:FIRST_STEP_FAILURE");
+    assert!(shown[2].starts_with("slack_post_message incident:"), "{shown:?}");
+    let told = actions.iter().find(|action| action.idempotency_key.ends_with("TOOL_LOOP")).unwrap();
+    let payload: serde_json::Value = serde_json::from_str(told.payload.text()).unwrap();
+    let body: serde_json::Value = serde_json::from_str(payload["body"].as_str().unwrap()).unwrap();
+    assert_eq!((&body["event"], &body["severity"], &body["run_id"]), (&"failure_signal".into(), &"HIGH".into(), &"a".into()));
+    assert_eq!(body["rate_context"]["total_runs"], 2);
+    // The address may hold a token: it is in nothing that is kept.
+    assert!(!told.payload.text().contains("hooks.test"));
+}
+
+#[tokio::test]
+async fn without_anybody_to_tell_signals_do_not_wait() {
+    let court = Court::new();
+    court.log.add(&looping("a").end("completed"));
+    court.judge(60).await;
+    let ctx = &court.scene.ctx;
+    let destinations = Arc::new(Destinations::from_environment(&Environment::default()));
+    let alerts = Alerts::new(Notices::new(ctx.store.clone(), Waker::default()), destinations, ctx.scope.clone());
+    assert_eq!(alerts.tell(ctx, start()).await.unwrap(), 1);
+    let actions = ctx.store.actions.list(&ctx.scope, &ActionFilter::default(), &PageRequest::first(50)).await.unwrap();
+    assert!(actions.items.is_empty());
 }
