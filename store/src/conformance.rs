@@ -27,6 +27,7 @@ pub mod fixtures;
 pub mod incidents;
 pub mod jobs;
 pub mod observations;
+pub mod runs;
 pub mod sessions;
 
 #[cfg(doc)]
@@ -122,6 +123,17 @@ macro_rules! for_each_promise {
                 an_event_of_yesterday_is_known_and_one_of_the_day_before_is_new,
                 many_senders_at_once_lose_nothing_and_double_nothing,
                 nobody_sees_the_events_of_another_project,
+            }
+            runs {
+                a_run_waits_until_its_end_settled_or_it_fell_silent,
+                a_verdict_is_kept_once,
+                a_stalled_run_that_ends_gets_only_what_is_new,
+                five_clean_runs_of_the_same_agent_end_an_incident_and_it_comes_back,
+                a_signal_in_shadow_opens_nothing_and_is_told_to_nobody,
+                rates_are_of_all_judged_runs,
+                a_fix_is_judged_by_the_runs_after_it,
+                what_runs_are_compared_with_comes_oldest_first,
+                another_project_sees_no_verdict,
             }
             door {
                 a_fresh_installation_has_one_project,

@@ -24,6 +24,7 @@ mod migrations;
 mod project;
 mod readers;
 mod replay;
+mod run;
 mod schema_snapshot;
 mod sessions;
 mod values;

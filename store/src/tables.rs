@@ -18,6 +18,7 @@ mod tests;
 
 pub use spec::{ColumnKind, ColumnSpec, TableSpec, table_specs};
 
+use crate::ingest::runs::{LogEvents, RunEvents, run_tables};
 use crate::model::Scope;
 use crate::sqlite::SqliteStore;
 use datafusion::catalog::TableProvider;
@@ -54,5 +55,7 @@ pub fn sql_tables(store: &SqliteStore, scope: &Scope) -> Vec<SqlTable> {
         guide: "What agents sent, immutable: calls, responses, signals of every run. Filter by run_id, agent_id or time.",
         provider: crate::ingest::events_table(store, scope),
     });
+    let events: Arc<dyn RunEvents> = Arc::new(LogEvents::new(Arc::new(store.clone())));
+    tables.extend(run_tables(&events, scope));
     tables
 }

@@ -21,6 +21,7 @@ mod metrics;
 mod page;
 pub mod ports;
 mod routes;
+mod runs;
 mod serve;
 mod sessions;
 mod state;

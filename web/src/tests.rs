@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod limits;
+mod runs;
 mod sessions;
 pub(crate) mod site;
 mod sql;

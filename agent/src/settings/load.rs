@@ -173,7 +173,7 @@ fn closest<'a>(key: &str, known: impl Iterator<Item = &'a String>) -> Option<Str
 }
 
 impl ThresholdRule {
-    fn allowed(&self) -> String {
+    pub(crate) fn allowed(&self) -> String {
         format!("a {} from {} to {}", if self.whole { "whole number" } else { "number" }, self.min, self.max)
     }
 
@@ -186,7 +186,7 @@ impl ThresholdRule {
         }
     }
 
-    fn check(&self, value: &Value, origin: &str) -> Result<(), SettingsError> {
+    pub(crate) fn check(&self, value: &Value, origin: &str) -> Result<(), SettingsError> {
         let in_range = value.as_f64().is_some_and(|n| n >= self.min && n <= self.max);
         if in_range && (!self.whole || value.is_i64()) { Ok(()) } else { Err(self.refuse(origin, self.key, value)) }
     }
@@ -239,6 +239,7 @@ impl Settings {
             }
         }
         self.ingest.check(&refuse)?;
+        self.runs.check(origin)?;
         if !(1..=120).contains(&self.narrator.timeout_seconds) {
             let value = self.narrator.timeout_seconds.to_string();
             return Err(refuse("narrator.timeout_seconds".to_owned(), value, "from 1 to 120"));

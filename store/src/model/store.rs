@@ -2,7 +2,7 @@
 
 use super::{
     Actions, Anomalies, ApiKeys, Approvals, AuditLog, CostBaselines, EvidenceSets, Incidents, JobRuns, Kills, Projects,
-    ReplayGuard, SchemaSnapshots,
+    ReplayGuard, RunReports, Runs, SchemaSnapshots,
 };
 use crate::ingest::EventLog;
 use std::fmt;
@@ -41,6 +41,10 @@ pub struct Store {
     pub replay: Arc<dyn ReplayGuard>,
     /// The event log.
     pub events: Arc<dyn EventLog>,
+    /// Verdicts about runs.
+    pub runs: Arc<dyn Runs>,
+    /// Reading about runs.
+    pub reports: Arc<dyn RunReports>,
 }
 
 impl fmt::Debug for Store {
@@ -68,6 +72,8 @@ impl Store {
             + ApiKeys
             + ReplayGuard
             + EventLog
+            + Runs
+            + RunReports
             + 'static,
     {
         Self {
@@ -85,7 +91,9 @@ impl Store {
             schemas: all.clone(),
             keys: all.clone(),
             replay: all.clone(),
-            events: all,
+            events: all.clone(),
+            runs: all.clone(),
+            reports: all,
         }
     }
 }
