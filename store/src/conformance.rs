@@ -22,6 +22,7 @@ pub mod actions;
 pub mod approvals;
 pub mod audit;
 pub mod door;
+pub mod events;
 pub mod fixtures;
 pub mod incidents;
 pub mod jobs;
@@ -111,9 +112,15 @@ macro_rules! for_each_promise {
                 an_hour_without_cost_is_told_from_an_unknown_hour,
                 senseless_hours_are_refused,
                 a_schema_gets_a_version_only_when_it_changes,
+            }
+            events {
                 an_event_is_kept_once_by_id_or_by_content,
                 a_batch_answers_for_each_of_its_events,
-                events_read_back_in_order_of_time,
+                events_read_back_as_they_came_numbered_in_their_order,
+                a_filter_wants_what_it_says,
+                an_event_of_yesterday_is_known_and_one_of_the_day_before_is_new,
+                many_senders_at_once_lose_nothing_and_double_nothing,
+                nobody_sees_the_events_of_another_project,
             }
             door {
                 a_fresh_installation_has_one_project,

@@ -1,7 +1,7 @@
 //! The store as read-only SQL tables: `agent.*` and `ingest.events`.
 //!
 //! Owns which tables and columns analysts see ([`table_specs`]) and one generic DataFusion provider that reads them off
-//! the reader pool. Does not own the session they are registered in (engine) nor any other schema.
+//! the reader pool; the event log brings a table of its own ([`crate::ingest`]). Does not own the session they are registered in (engine) nor any other schema.
 //!
 //! Must hold: a provider is made for a [`Scope`] and shows no row of another project, whatever the query; every value
 //! reaches SQLite as a bound parameter; a filter is called exact only if SQLite decides it just as Arrow does; memory
@@ -38,7 +38,7 @@ pub struct SqlTable {
 
 /// All tables of the store, as one project sees them.
 pub fn sql_tables(store: &SqliteStore, scope: &Scope) -> Vec<SqlTable> {
-    table_specs()
+    let mut tables: Vec<SqlTable> = table_specs()
         .iter()
         .map(|spec| SqlTable {
             schema: spec.schema,
@@ -46,5 +46,12 @@ pub fn sql_tables(store: &SqliteStore, scope: &Scope) -> Vec<SqlTable> {
             guide: spec.guide,
             provider: Arc::new(SqliteTable::new(spec, store.readers().clone(), scope.clone())),
         })
-        .collect()
+        .collect();
+    tables.push(SqlTable {
+        schema: "ingest",
+        name: "events",
+        guide: "What agents sent, immutable: calls, responses, signals of every run. Filter by run_id, agent_id or time.",
+        provider: crate::ingest::events_table(store, scope),
+    });
+    tables
 }

@@ -1,9 +1,10 @@
 //! The bundle of all aggregates, so that a caller holds one value and a test can swap one part.
 
 use super::{
-    Actions, Anomalies, ApiKeys, Approvals, AuditLog, CostBaselines, Events, EvidenceSets, Incidents, JobRuns, Kills,
-    Projects, ReplayGuard, SchemaSnapshots,
+    Actions, Anomalies, ApiKeys, Approvals, AuditLog, CostBaselines, EvidenceSets, Incidents, JobRuns, Kills, Projects,
+    ReplayGuard, SchemaSnapshots,
 };
+use crate::ingest::EventLog;
 use std::fmt;
 use std::sync::Arc;
 
@@ -36,8 +37,8 @@ pub struct Store {
     pub keys: Arc<dyn ApiKeys>,
     /// Accepted signatures.
     pub replay: Arc<dyn ReplayGuard>,
-    /// Ingested events.
-    pub events: Arc<dyn Events>,
+    /// The event log.
+    pub events: Arc<dyn EventLog>,
 }
 
 impl fmt::Debug for Store {
@@ -63,7 +64,7 @@ impl Store {
             + SchemaSnapshots
             + ApiKeys
             + ReplayGuard
-            + Events
+            + EventLog
             + 'static,
     {
         Self {

@@ -315,22 +315,4 @@ static TABLES: &[TableSpec] = &[
             column("window_end", Time),
         ],
     },
-    TableSpec {
-        schema: "ingest",
-        name: "events",
-        guide: "Ingested records, immutable, in the order of arrival.",
-        from: "events",
-        columns: &[
-            column("seq", Integer),
-            optional("event_id", Text),
-            optional("run_id", Text),
-            optional("agent_id", Text),
-            optional("session_id", Text),
-            column("event_type", Text),
-            column("occurred_at", Time),
-            column("received_at", Time),
-            column("payload", Text),
-            column("sha256", Text),
-        ],
-    },
 ];
