@@ -247,9 +247,10 @@ impl OpenRun {
         let mut spans: Vec<Value> = self.abandon_child(at).into_iter().collect();
         let mut error = None;
         match &event.payload {
-            Payload::Errored { error_type, step_index, .. } => {
+            Payload::Errored { error_type, error_hash, step_index } => {
                 self.attributes.push(number("dunetrace.total_steps", u64::from(*step_index)));
                 self.attributes.push(text("dunetrace.error_type", error_type));
+                self.attributes.push(text("dunetrace.error_hash", error_hash));
                 error = Some(error_type.as_str());
             }
             Payload::Completed { total_steps, exit_reason, tool_call_count } => {

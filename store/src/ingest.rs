@@ -26,6 +26,7 @@ mod schema;
 mod seal;
 mod segment;
 pub mod shelf;
+pub mod steps;
 mod table;
 pub mod wire;
 

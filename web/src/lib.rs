@@ -17,6 +17,7 @@ mod extract;
 mod layers;
 mod local;
 mod metrics;
+pub mod otlp;
 mod page;
 pub mod ports;
 mod routes;

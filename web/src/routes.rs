@@ -13,7 +13,7 @@ use tripline_store::KeyScope;
 
 use crate::error::ApiError;
 use crate::state::WebState;
-use crate::{api, auth, layers, page};
+use crate::{api, auth, layers, otlp, page};
 
 /// Who may use an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,12 +26,16 @@ pub enum Access {
     ReadOrLocal,
     /// A key with one of these scopes (`admin` has them all).
     AnyOf(&'static [KeyScope]),
+    /// The same, and the key may come as the password of basic authorization, its name or id as the user.
+    Basic(&'static [KeyScope]),
 }
 
 const READ: Access = Access::AnyOf(&[KeyScope::Read]);
 const OPERATE: Access = Access::AnyOf(&[KeyScope::Operate]);
 /// An agent asks with the key it sends events with.
 const ASK: Access = Access::AnyOf(&[KeyScope::Read, KeyScope::Ingest]);
+/// An agent sends what it did.
+const SEND: Access = Access::AnyOf(&[KeyScope::Ingest]);
 /// An agent, or an operator for it, says that it stopped.
 const ACKNOWLEDGE: Access = Access::AnyOf(&[KeyScope::Ingest, KeyScope::Operate]);
 
@@ -68,6 +72,9 @@ fn endpoints() -> Vec<Endpoint> {
         post_("/api/slack/actions", Access::Signed, post(api::slack::actions)),
         get_("/v1/runs/{id}/control", ASK, get(api::runs::control)),
         post_("/v1/runs/{id}/control", ACKNOWLEDGE, post(api::runs::acknowledge)),
+        post_("/v1/traces", SEND, post(otlp::post_traces)),
+        post_("/v1/logs", SEND, post(otlp::post_logs)),
+        post_("/api/public/otel/v1/traces", Access::Basic(&[KeyScope::Ingest]), post(otlp::post_traces)),
         get_("/api/v1/session", READ, get(api::session::session)),
         get_("/api/v1/stream", READ, get(api::stream::stream)),
         get_("/api/v1/incidents", READ, get(api::incidents::list)),
