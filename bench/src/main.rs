@@ -5,6 +5,7 @@
 
 mod fetch;
 mod local;
+mod sdk;
 mod toy;
 mod window;
 
@@ -22,6 +23,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     if matches!(wanted.as_str(), "all" | "local") {
         local::run().await?;
+    }
+    if matches!(wanted.as_str(), "all" | "sdk") {
+        sdk::run()?;
     }
     if matches!(wanted.as_str(), "all" | "window") {
         window::run().await?;

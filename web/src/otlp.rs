@@ -26,7 +26,7 @@ mod payloads;
 mod proto;
 mod spans;
 
-pub use decoded::{Decoded, DecodeError, Flaw, LogRecord, Span, SpanEvent};
+pub use decoded::{DecodeError, Decoded, Flaw, LogRecord, Span, SpanEvent};
 pub(crate) use handlers::{logs as post_logs, traces as post_traces};
 pub use logs::map_logs;
 pub use spans::{Mapped, map_spans};
@@ -46,3 +46,6 @@ pub fn decode_json_spans(body: &[u8]) -> Result<Decoded<Span>, DecodeError> {
 pub fn decode_json_logs(body: &[u8]) -> Result<Decoded<LogRecord>, DecodeError> {
     json::logs(body)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,5 +3,6 @@
 mod access;
 mod api;
 mod limits;
+mod otlp;
 mod site;
 mod sql;

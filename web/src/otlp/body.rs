@@ -11,6 +11,8 @@ use futures::StreamExt;
 pub(super) const BODY_LIMIT: usize = 8 << 20;
 /// Bytes of a body when it is unpacked.
 const UNPACKED_LIMIT: usize = 32 << 20;
+/// Bytes that are decoded at once, between two other requests.
+const LARGE: usize = 64 << 10;
 
 /// The encoding of a request, and so of its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +44,26 @@ pub(super) fn encoding(headers: &HeaderMap) -> Result<Encoding, Refused> {
     }
 }
 
+/// A body as it came.
+pub(super) struct Raw {
+    bytes: Vec<u8>,
+    packed: bool,
+}
+
+impl Raw {
+    /// Whether reading it takes long enough to be done on a thread of its own.
+    pub(super) fn is_large(&self) -> bool {
+        self.bytes.len() >= if self.packed { LARGE / 8 } else { LARGE }
+    }
+
+    /// What is in it.
+    pub(super) fn unpacked(self) -> Result<Vec<u8>, Refused> {
+        if self.packed { unpack(&self.bytes) } else { Ok(self.bytes) }
+    }
+}
+
 /// Reads the body.
-pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Refused> {
+pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Raw, Refused> {
     let packed = is_packed(headers)?;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > BODY_LIMIT) {
@@ -58,7 +78,7 @@ pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Ref
         }
         bytes.extend_from_slice(&part);
     }
-    if packed { unpack(&bytes) } else { Ok(bytes) }
+    Ok(Raw { bytes, packed })
 }
 
 fn is_packed(headers: &HeaderMap) -> Result<bool, Refused> {

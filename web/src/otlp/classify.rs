@@ -16,8 +16,10 @@ pub(super) enum Kind {
     Tool,
     /// A search in an index.
     Retrieval,
-    /// Part of an agent's work, but no step of a run: a chain, an embedding, a guardrail.
+    /// Part of an agent's work that others may be part of: a chain, a task. No step of a run, but it may be one's root.
     Part,
+    /// Work beside that of an agent: an embedding, a guardrail, an evaluation.
+    Aside,
     /// Something else, such as a request of a web server.
     Foreign,
 }
@@ -27,8 +29,7 @@ const GENAI: [&str; 7] =
     ["gen_ai.", "openinference.", "traceloop.", "langfuse.", "llm.", "dunetrace.", "retrieval.documents."];
 
 /// Databases that OpenLLMetry reports searches of.
-const VECTOR_STORES: [&str; 8] =
-    ["pinecone", "chroma", "chromadb", "qdrant", "weaviate", "milvus", "marqo", "lancedb"];
+const VECTOR_STORES: [&str; 8] = ["pinecone", "chroma", "chromadb", "qdrant", "weaviate", "milvus", "marqo", "lancedb"];
 
 /// Whether the Dunetrace SDK, or ours, made the span: its trace id is the run's id, and its steps are counted.
 pub(super) fn is_dunetrace(span: &Span) -> bool {
@@ -93,7 +94,8 @@ fn langfuse(kind: &str) -> Kind {
         "agent" => Kind::Agent,
         "tool" => Kind::Tool,
         "retriever" => Kind::Retrieval,
-        _ => Kind::Part,
+        "span" | "chain" => Kind::Part,
+        _ => Kind::Aside,
     }
 }
 
@@ -103,7 +105,8 @@ fn openinference(kind: &str) -> Kind {
         "agent" => Kind::Agent,
         "tool" => Kind::Tool,
         "retriever" => Kind::Retrieval,
-        _ => Kind::Part,
+        "chain" => Kind::Part,
+        _ => Kind::Aside,
     }
 }
 
@@ -113,7 +116,7 @@ fn gen_ai(operation: &str) -> Kind {
         "invoke_agent" | "invoke_workflow" => Kind::Agent,
         "execute_tool" => Kind::Tool,
         "retrieval" => Kind::Retrieval,
-        _ => Kind::Part,
+        _ => Kind::Aside,
     }
 }
 
@@ -128,7 +131,7 @@ fn traceloop(kind: &str) -> Kind {
 fn request_type(kind: &str) -> Kind {
     match kind {
         "chat" | "completion" => Kind::Llm,
-        _ => Kind::Part,
+        _ => Kind::Aside,
     }
 }
 

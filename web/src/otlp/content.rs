@@ -158,10 +158,10 @@ fn read_messages(value: &Value) -> Output {
     let mut output = Output::default();
     let (mut texts, mut others) = (Vec::new(), false);
     for message in messages {
-        output.finish_reason = output
-            .finish_reason
-            .or_else(|| message.get("finish_reason").and_then(Value::as_str).map(str::to_owned));
-        output.calls_tools |= message.get("tool_calls").and_then(Value::as_array).is_some_and(|calls| !calls.is_empty());
+        output.finish_reason =
+            output.finish_reason.or_else(|| message.get("finish_reason").and_then(Value::as_str).map(str::to_owned));
+        output.calls_tools |=
+            message.get("tool_calls").and_then(Value::as_array).is_some_and(|calls| !calls.is_empty());
         let parts = message.get("parts").or_else(|| message.get("content")).unwrap_or(message);
         let parts = match parts {
             Value::Array(parts) => parts.as_slice(),
@@ -201,9 +201,9 @@ fn openinference_output(attributes: &Attributes) -> Output {
         name.starts_with(prefix) && name.contains(".message.contents.") && name.ends_with(".message_content.text")
     });
     let parts = parts.map(|(_, value)| value);
-    let calls_tools = attributes
-        .iter()
-        .any(|(name, _)| name.starts_with(prefix) && (name.contains(".tool_calls.") || name.contains(".function_call_")));
+    let calls_tools = attributes.iter().any(|(name, _)| {
+        name.starts_with(prefix) && (name.contains(".tool_calls.") || name.contains(".function_call_"))
+    });
     Output { text: Some(joined(contents.into_iter().chain(parts))), calls_tools, finish_reason: None }
 }
 

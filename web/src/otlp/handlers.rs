@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tripline_store::ingest::IngestError;
 
 use super::answer::{Signal, refused, taken};
-use super::body::{Encoding, Refused, encoding, read};
+use super::body::{Encoding, Raw, Refused, encoding, read};
 use super::decoded::{DecodeError, Flaw};
 use super::spans::Mapped;
 use super::{json, map_logs, map_spans, proto};
@@ -23,8 +23,6 @@ use crate::state::WebState;
 /// Requests whose bodies are in memory at once; others wait for a moment, and are then told to come back.
 const AT_ONCE: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Bodies from this size on are decoded on a thread of their own.
-const LARGE: usize = 64 << 10;
 
 static PLACES: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(AT_ONCE));
 
@@ -55,24 +53,25 @@ async fn take(state: &WebState, caller: &Caller, signal: Signal, request: Reques
     let Ok(Ok(_place)) = tokio::time::timeout(PATIENCE, PLACES.acquire()).await else {
         return refused(encoding, StatusCode::SERVICE_UNAVAILABLE, "too many requests at once", Some(1));
     };
-    let bytes = match read(&parts.headers, body).await {
-        Ok(bytes) => bytes,
+    let raw = match read(&parts.headers, body).await {
+        Ok(raw) => raw,
         Err(why) => return unread(encoding, why),
     };
-    let work = if bytes.len() < LARGE {
-        prepare(signal, encoding, &bytes)
-    } else {
-        match tokio::task::spawn_blocking(move || prepare(signal, encoding, &bytes)).await {
+    let work = if raw.is_large() {
+        match tokio::task::spawn_blocking(move || prepare(signal, encoding, raw)).await {
             Ok(work) => work,
             Err(error) => {
                 tracing::error!(%error, "decoding a request of OTLP failed");
                 return refused(encoding, StatusCode::INTERNAL_SERVER_ERROR, "something went wrong inside Tripline", None);
             }
         }
+    } else {
+        prepare(signal, encoding, raw)
     };
     match work {
         Ok(work) => keep(state, caller, signal, encoding, work).await,
-        Err(error) => refused(encoding, StatusCode::BAD_REQUEST, &error.to_string(), None),
+        Err(Unusable::Body(why)) => unread(encoding, why),
+        Err(Unusable::Request(error)) => refused(encoding, StatusCode::BAD_REQUEST, &error.to_string(), None),
     }
 }
 
@@ -82,14 +81,29 @@ fn unread(encoding: Encoding, why: Refused) -> Response {
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "send OTLP as `Content-Type: application/x-protobuf` or `application/json`",
         ),
-        Refused::Packing => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the body as it is, or with `Content-Encoding: gzip`"),
+        Refused::Packing => {
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the body as it is, or with `Content-Encoding: gzip`")
+        }
         Refused::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large: send fewer items at a time"),
         Refused::Broken => (StatusCode::BAD_REQUEST, "the body ended early, or is not packed as its headers say"),
     };
     refused(encoding, status, message, None)
 }
 
-fn prepare(signal: Signal, encoding: Encoding, bytes: &[u8]) -> Result<Work, DecodeError> {
+/// Why there is no work in a body.
+enum Unusable {
+    Body(Refused),
+    Request(DecodeError),
+}
+
+impl From<DecodeError> for Unusable {
+    fn from(error: DecodeError) -> Self {
+        Self::Request(error)
+    }
+}
+
+fn prepare(signal: Signal, encoding: Encoding, raw: Raw) -> Result<Work, Unusable> {
+    let bytes = &raw.unpacked().map_err(Unusable::Body)?;
     match signal {
         Signal::Traces => {
             let decoded = match encoding {

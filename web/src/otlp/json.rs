@@ -87,7 +87,8 @@ pub(super) fn logs(body: &[u8]) -> Result<Decoded<LogRecord>, DecodeError> {
 }
 
 fn malformed(what: &str, error: &serde_json::Error) -> DecodeError {
-    let kind = if error.is_data() { format!("the body has no {what} of OTLP") } else { "the body is no JSON".to_owned() };
+    let kind =
+        if error.is_data() { format!("the body has no {what} of OTLP") } else { "the body is no JSON".to_owned() };
     // What serde says of data may repeat it.
     DecodeError(format!("{kind}: line {}, column {}", error.line(), error.column()))
 }
@@ -106,7 +107,8 @@ fn object(what: &str, raw: &RawValue) -> Result<Map<String, Value>, Flawed> {
 
 fn span(index: usize, fields: &Map<String, Value>, resource: &Arc<Attributes>) -> Result<Span, Flawed> {
     let status = fields.get("status").and_then(Value::as_object);
-    let status_code = status.and_then(|status| status.get("code")).map_or(Ok(0), |code| integer("status.code", code))?;
+    let status_code =
+        status.and_then(|status| status.get("code")).map_or(Ok(0), |code| integer("status.code", code))?;
     let status_message = status.and_then(|status| status.get("message")?.as_str()).unwrap_or_default().to_owned();
     let flags = fields.get("flags").map_or(Ok(0), |flags| integer("flags", flags))?;
     let start = time(fields, "startTimeUnixNano")?;
@@ -206,7 +208,8 @@ fn attributes(list: &Value) -> Attributes {
 
 /// A value of OTLP as plain JSON. Bytes and numbers that are none become null. Depth is bounded by the parser.
 fn any_value(value: &Value) -> Value {
-    let Some((kind, value)) = value.as_object().and_then(|object| object.iter().find(|(name, _)| name.ends_with("Value")))
+    let Some((kind, value)) =
+        value.as_object().and_then(|object| object.iter().find(|(name, _)| name.ends_with("Value")))
     else {
         return Value::Null;
     };

@@ -6,6 +6,7 @@
 //! predecessors) its span says as well; without a span it is taken from the record.
 
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 use tripline_store::ingest::WireEvent;
 
 use super::content::parsed;
@@ -102,18 +103,17 @@ fn inference(record: &LogRecord) -> Result<Vec<WireEvent>, (String, String)> {
 }
 
 /// An event of the run that the record names, else of its trace's.
-fn placed(
-    record: &LogRecord,
-    event_type: &str,
-    part: &str,
-    payload: Payload,
-) -> Result<WireEvent, (String, String)> {
+fn placed(record: &LogRecord, event_type: &str, part: &str, payload: Payload) -> Result<WireEvent, (String, String)> {
     let own = |names: &[&str]| own_id(&record.attributes, &record.resource, names);
     let trace = record.trace_id.map(hex::encode);
     let named = own(&["dunetrace.run_id", "tripline.run_id"]);
-    let of_trace = |trace: &String| if record.attributes.has("dunetrace.signal_name") { dashed(trace) } else { trace.clone() };
+    let of_trace =
+        |trace: &String| if record.attributes.has("dunetrace.signal_name") { dashed(trace) } else { trace.clone() };
     let run_id = named.or_else(|| trace.as_ref().map(of_trace)).ok_or_else(|| {
-        ("traceId".to_owned(), "nothing says to which run it belongs: neither it nor tripline.run_id is there".to_owned())
+        (
+            "traceId".to_owned(),
+            "nothing says to which run it belongs: neither it nor tripline.run_id is there".to_owned(),
+        )
     })?;
     let service = |name: &str| own_id(&record.resource, &record.resource, &[name]);
     let span = record.span_id.map(hex::encode).unwrap_or_default();
@@ -123,13 +123,15 @@ fn placed(
         agent_version: own(&VERSION).or_else(|| service("service.version")).unwrap_or_else(|| "unknown".to_owned()),
         step_index: time_step(record.at),
         timestamp: (record.at != 0).then_some(record.at as f64 / 1e9),
-        payload,
         parent_run_id: None,
         conversation_id: own(&["gen_ai.conversation.id", "session.id"]),
         event_id: (record.at != 0).then(|| {
-            let response = own(&["gen_ai.response.id"]).unwrap_or_default();
-            format!("otel-log:{}:{span}:{}:{part}:{response}", trace.as_deref().unwrap_or(&run_id), record.at)
+            // Two records of one span and time are told apart by what they say.
+            let said = serde_json::json!([payload, own(&["gen_ai.response.id"])]).to_string();
+            let said: String = hex::encode(Sha256::digest(said)).chars().take(16).collect();
+            format!("otel-log:{}:{span}:{}:{part}:{said}", trace.as_deref().unwrap_or_default(), record.at)
         }),
+        payload,
         trace_id: trace,
         run_id,
     })

@@ -70,7 +70,8 @@ pub(super) fn llm_called(span: &Span) -> Payload {
     let mut payload = Payload::new();
     put(&mut payload, "model", Some(model(&span.attributes).unwrap_or("unknown")));
     let tokens = span.attributes.count(&INPUT_TOKENS);
-    let tokens = tokens.or_else(|| langfuse_tokens(&span.attributes, &["input", "prompt", "input_tokens", "prompt_tokens"]));
+    let tokens =
+        tokens.or_else(|| langfuse_tokens(&span.attributes, &["input", "prompt", "input_tokens", "prompt_tokens"]));
     // The SDK leaves zeros out of its spans, and has them in its events.
     put(&mut payload, "prompt_tokens", tokens.or(is_dunetrace(span).then_some(0)));
     payload
@@ -128,7 +129,12 @@ fn finish_reason(attributes: &Attributes) -> Option<String> {
             return Some(first.to_owned());
         }
     }
-    let names = ["gen_ai.response.finish_reason", "llm.finish_reason", "llm.response.finish_reason", "llm.response.stop_reason"];
+    let names = [
+        "gen_ai.response.finish_reason",
+        "llm.finish_reason",
+        "llm.response.finish_reason",
+        "llm.response.stop_reason",
+    ];
     attributes.text(&names).map(str::to_owned)
 }
 
@@ -273,9 +279,9 @@ fn found(span: &Span) -> (Option<u64>, Option<f64>) {
         .collect();
     let counted = attributes.count(&["db.response.returned_rows", "db.milvus.search.result_count"]);
     let counted = counted.or((!results.is_empty()).then_some(results.len() as u64));
-    let scores = results.iter().filter_map(|event| {
-        event.attributes.number(&["db.query.result.score", "db.search.result.score"])
-    });
+    let scores = results
+        .iter()
+        .filter_map(|event| event.attributes.number(&["db.query.result.score", "db.search.result.score"]));
     (counted, best(scores))
 }
 

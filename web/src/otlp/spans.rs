@@ -119,8 +119,7 @@ impl<'a> Request<'a> {
                 run.tools.extend(tools);
             }
             let conversation = ["gen_ai.conversation.id", "langfuse.session.id", "session.id", SESSION_OF_TRACELOOP];
-            run.conversation_id =
-                run.conversation_id.take().or_else(|| tidy(span.attributes.text(&conversation)?));
+            run.conversation_id = run.conversation_id.take().or_else(|| tidy(span.attributes.text(&conversation)?));
         }
         for run in runs.values_mut() {
             run.tools.sort_unstable();
@@ -139,10 +138,10 @@ impl<'a> Request<'a> {
             let payload = payloads::run_started(span, run.model.as_deref(), run.tools.clone());
             push(mapped, Part { name: "started", event_type: "run.started", at: span.start, step: 0, payload });
         }
-        let step = span.attributes.count(&["dunetrace.step_index"]).map_or_else(
-            || time_step(span.start),
-            |step| i64::try_from(step).unwrap_or(i64::MAX),
-        );
+        let step = span
+            .attributes
+            .count(&["dunetrace.step_index"])
+            .map_or_else(|| time_step(span.start), |step| i64::try_from(step).unwrap_or(i64::MAX));
         if let Some((called, responded)) = self.call(place, span) {
             let (call, answer) = match self.kinds[place] {
                 Kind::Llm => ("llm.called", "llm.responded"),
@@ -177,13 +176,13 @@ impl<'a> Request<'a> {
 
     /// The call that a span is, and its answer, if there was one.
     fn call(&self, place: usize, span: &Span) -> Option<(Payload, Option<Payload>)> {
-        let answered = span.end != 0
-            && !(is_dunetrace(span) && span.status_message == "span ended without a response event");
+        let answered =
+            span.end != 0 && !(is_dunetrace(span) && span.status_message == "span ended without a response event");
         let (called, responded): (fn(&Span) -> Payload, fn(&Span) -> Payload) = match self.kinds[place] {
             Kind::Llm => (payloads::llm_called, payloads::llm_responded),
             Kind::Tool => (payloads::tool_called, payloads::tool_responded),
             Kind::Retrieval => (payloads::retrieval_called, payloads::retrieval_responded),
-            Kind::Agent | Kind::Part | Kind::Foreign => return None,
+            Kind::Agent | Kind::Part | Kind::Aside | Kind::Foreign => return None,
         };
         debug_assert_eq!(self.spans[place].span_id, span.span_id);
         Some((called(span), answered.then(|| responded(span))))
@@ -194,18 +193,13 @@ const SESSION_OF_TRACELOOP: &str = "traceloop.association.properties.session_id"
 
 /// Whether the span is its run's root. A trace whose root has to do with agents is a run, whatever that root is; else
 /// each agent that no other agent called is one's root.
-fn root(
-    place: usize,
-    spans: &[Span],
-    kinds: &[Kind],
-    places: &HashMap<([u8; 16], [u8; 8]), usize>,
-) -> Root {
+fn root(place: usize, spans: &[Span], kinds: &[Kind], places: &HashMap<([u8; 16], [u8; 8]), usize>) -> Root {
     let span = &spans[place];
     if is_dunetrace(span) {
         // It has a parent that never was: the trace id's second half.
         return if kinds[place] == Kind::Agent { Root::Yes } else { Root::No };
     }
-    if span.parent.is_none() {
+    if span.parent.is_none() && kinds[place] != Kind::Aside {
         return Root::Yes;
     }
     if kinds[place] != Kind::Agent {
@@ -241,7 +235,9 @@ impl Run {
         let attributes = &root.attributes;
         self.id = tidy(attributes.text(&["dunetrace.run_id", "tripline.run_id"]).unwrap_or_default());
         let of_name = match kind(root) {
-            Kind::Agent => Some(root.name.trim_start_matches("invoke_agent").trim_start_matches("invoke_workflow").trim()),
+            Kind::Agent => {
+                Some(root.name.trim_start_matches("invoke_agent").trim_start_matches("invoke_workflow").trim())
+            }
             _ => None,
         };
         let named = attributes.text(&AGENT).or(of_name.filter(|name| !name.is_empty()));
@@ -269,9 +265,8 @@ impl Run {
     }
 
     fn event(&self, span: &Span, part: Part<'_>) -> WireEvent {
-        let own = |names: &[&str]| {
-            span.attributes.text(names).and_then(tidy).or_else(|| tidy(span.resource.text(names)?))
-        };
+        let own =
+            |names: &[&str]| span.attributes.text(names).and_then(tidy).or_else(|| tidy(span.resource.text(names)?));
         let trace = span.trace_hex();
         let run_id = own(&["dunetrace.run_id", "tripline.run_id"]).or_else(|| self.id.clone());
         let agent_id = self.agent_id.clone().or_else(|| own(&AGENT)).or_else(|| of_service(span, "service.name"));

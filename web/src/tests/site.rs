@@ -175,6 +175,11 @@ impl Site {
         Self { _home: home, store, scope, clock, governance, simulator, addr, client, keys, stop, server, state }
     }
 
+    /// The folder of everything that is kept.
+    pub(crate) fn home(&self) -> &std::path::Path {
+        self._home.path()
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.addr)
     }
