@@ -55,6 +55,8 @@ macro_rules! settings {
             pub schedules: BTreeMap<String, String>,
             /// Tables of which a local copy is kept, by `source.table`.
             pub sync: BTreeMap<String, SyncSettings>,
+            /// What is taken at the door for events, and how long it is kept.
+            pub ingest: IngestSettings,
             /// Who writes narratives.
             pub narrator: NarratorSettings,
             /// Who may approve, what is asked and what is done without asking.
@@ -68,6 +70,7 @@ macro_rules! settings {
                     incident_channels: ["incidents", "engineering", "backend", "alerts"].map(str::to_owned).to_vec(),
                     schedules: BTreeMap::from([("approval_expiry".to_owned(), "0 * * * * *".to_owned())]),
                     sync: BTreeMap::new(),
+                    ingest: IngestSettings::default(),
                     narrator: NarratorSettings::default(),
                     governance: GovernanceSettings::default(),
                 }
@@ -111,6 +114,43 @@ pub struct SyncSettings {
 impl Default for SyncSettings {
     fn default() -> Self {
         Self { window: "7d".to_owned(), interval: "5m".to_owned(), overlap: "10m".to_owned(), time: None }
+    }
+}
+
+/// What is taken at the door for events, and how long it is kept. Lengths of time are a number and a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IngestSettings {
+    /// Events that a batch may have, 1 to 10000.
+    pub max_batch_events: usize,
+    /// Bytes that a body may have, 1024 to 268435456; unpacked, a compressed one may have four times as many.
+    pub max_body_bytes: usize,
+    /// Requests that one key may send in a minute; 0 is no limit.
+    pub rate_limit_per_minute: u64,
+    /// Projects whose events keep their raw content, beside its hash. None unless named here.
+    pub keep_content: Vec<String>,
+    /// How long an event waits in the database before it is sealed into a file, at most.
+    pub seal_after: String,
+    /// Events from which on they are sealed sooner, 1000 to 1000000.
+    pub seal_events: u64,
+    /// Events that a file has after compaction, at most, 10000 to 4000000.
+    pub file_events: u64,
+    /// How long events are kept; empty is for ever.
+    pub keep_for: String,
+}
+
+impl Default for IngestSettings {
+    fn default() -> Self {
+        Self {
+            max_batch_events: 500,
+            max_body_bytes: 8 << 20,
+            rate_limit_per_minute: 0,
+            keep_content: Vec::new(),
+            seal_after: "60s".to_owned(),
+            seal_events: 131_072,
+            file_events: 524_288,
+            keep_for: "400d".to_owned(),
+        }
     }
 }
 

@@ -106,6 +106,15 @@ impl Control {
         changed.notify_all();
     }
 
+    /// The server said in passing that these runs are to stop.
+    pub(crate) fn heard(&self, run_ids: &[&str]) {
+        for run in lock(&self.state.0).runs.iter().filter_map(Weak::upgrade) {
+            if run_ids.contains(&run.run_id.as_str()) {
+                let _ = run.killed.set(None);
+            }
+        }
+    }
+
     /// The run has ended: if it was told to stop, the server learns that it did.
     pub(crate) fn ended(&self, watch: &Watch) {
         if !watch.told.load(Ordering::Acquire) {

@@ -165,7 +165,14 @@ impl Drain {
                 return (Sent::No, true);
             }
             match sender.post(path, body.as_bytes(), headers, left) {
-                Outcome::Done(_) => return (Sent::Yes, false),
+                Outcome::Done(answer) => {
+                    let runs = answer["kill_requested"].as_array().into_iter().flatten();
+                    let runs: Vec<&str> = runs.filter_map(|run| run.as_str()).collect();
+                    if !runs.is_empty() {
+                        self.shared.control.heard(&runs);
+                    }
+                    return (Sent::Yes, false);
+                }
                 Outcome::Refused(_) => return (Sent::No, false),
                 Outcome::Again(_) if ending.is_some() => return (Sent::No, true),
                 Outcome::Again(_) if attempt > self.retries => return (Sent::No, false),

@@ -287,6 +287,20 @@ fn a_run_that_is_asked_to_stop_learns_it_and_says_when_it_did() {
 }
 
 #[test]
+fn a_run_also_learns_from_the_answer_to_its_events_that_it_is_to_stop() {
+    let server = Server::start();
+    let options = Options { control_interval: Duration::from_secs(3600), ..options(Some(&server.url)) };
+    let client = Client::new(options).unwrap();
+    let run = client.run("agent", &RunOptions { run_id: Some("r"), ..RunOptions::default() });
+    assert!(run.check().is_ok());
+    server.next_to("/v1/runs/r/control");
+    server.say(json!({"accepted": 1, "kill_requested": ["another", "r"]}));
+    run.llm_called("m", 1);
+    assert!(client.flush(PATIENCE));
+    assert_eq!(run.check().unwrap_err().requested_by, None);
+}
+
+#[test]
 fn a_server_that_is_gone_stops_no_run() {
     let client = Client::new(options(Some(&format!("http://{}", nobody())))).unwrap();
     let run = client.run("agent", &RunOptions::default());

@@ -13,7 +13,7 @@ use tripline_store::KeyScope;
 
 use crate::error::ApiError;
 use crate::state::WebState;
-use crate::{api, auth, layers, otlp, page};
+use crate::{api, auth, ingest, layers, otlp, page};
 
 /// Who may use an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,18 +24,23 @@ pub enum Access {
     Signed,
     /// A key that may read, or this very machine.
     ReadOrLocal,
+    /// Whoever sends events: a key with one of these scopes, in a header or in the body. The endpoint verifies it.
+    Sender(&'static [KeyScope]),
     /// A key with one of these scopes (`admin` has them all).
     AnyOf(&'static [KeyScope]),
     /// The same, and the key may come as the password of basic authorization, its name or id as the user.
     Basic(&'static [KeyScope]),
 }
 
+const SEND: Access = Access::Sender(ingest::door::SEND);
+/// What an SDK looks up with the key it sends events with.
+const LOOK_UP: Access = Access::Sender(&[KeyScope::Read, KeyScope::Ingest]);
 const READ: Access = Access::AnyOf(&[KeyScope::Read]);
 const OPERATE: Access = Access::AnyOf(&[KeyScope::Operate]);
 /// An agent asks with the key it sends events with.
 const ASK: Access = Access::AnyOf(&[KeyScope::Read, KeyScope::Ingest]);
-/// An agent sends what it did.
-const SEND: Access = Access::AnyOf(&[KeyScope::Ingest]);
+/// An agent exports its telemetry.
+const EXPORT: Access = Access::AnyOf(ingest::door::SEND);
 /// An agent, or an operator for it, says that it stopped.
 const ACKNOWLEDGE: Access = Access::AnyOf(&[KeyScope::Ingest, KeyScope::Operate]);
 
@@ -70,11 +75,15 @@ fn endpoints() -> Vec<Endpoint> {
         get_("/api/health", Access::Public, get(api::health::health)),
         get_("/metrics", Access::ReadOrLocal, get(api::metrics::metrics)),
         post_("/api/slack/actions", Access::Signed, post(api::slack::actions)),
+        post_("/v1/ingest", SEND, post(ingest::door::ingest)),
+        post_("/v1/deploy", SEND, post(ingest::extras::deploy)),
+        get_("/v1/policies", LOOK_UP, get(ingest::extras::policies)),
+        get_("/v1/detector-config", LOOK_UP, get(ingest::extras::detector_config)),
         get_("/v1/runs/{id}/control", ASK, get(api::runs::control)),
         post_("/v1/runs/{id}/control", ACKNOWLEDGE, post(api::runs::acknowledge)),
-        post_("/v1/traces", SEND, post(otlp::post_traces)),
-        post_("/v1/logs", SEND, post(otlp::post_logs)),
-        post_("/api/public/otel/v1/traces", Access::Basic(&[KeyScope::Ingest]), post(otlp::post_traces)),
+        post_("/v1/traces", EXPORT, post(otlp::post_traces)),
+        post_("/v1/logs", EXPORT, post(otlp::post_logs)),
+        post_("/api/public/otel/v1/traces", Access::Basic(ingest::door::SEND), post(otlp::post_traces)),
         get_("/api/v1/session", READ, get(api::session::session)),
         get_("/api/v1/stream", READ, get(api::stream::stream)),
         get_("/api/v1/incidents", READ, get(api::incidents::list)),

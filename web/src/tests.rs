@@ -4,5 +4,5 @@ mod access;
 mod api;
 mod limits;
 mod otlp;
-mod site;
+pub(crate) mod site;
 mod sql;

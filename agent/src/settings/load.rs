@@ -9,7 +9,7 @@ use datafusion::common::utils::datafusion_strsim::levenshtein;
 use serde_json::{Map, Value};
 use tripline_engine::{Environment, parse_duration};
 
-use super::{Settings, ThresholdRule};
+use super::{IngestSettings, Settings, ThresholdRule};
 
 /// Settings that were refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -221,6 +221,7 @@ impl Settings {
                 }
             }
         }
+        self.ingest.check(&refuse)?;
         if !(1..=120).contains(&self.narrator.timeout_seconds) {
             let value = self.narrator.timeout_seconds.to_string();
             return Err(refuse("narrator.timeout_seconds".to_owned(), value, "from 1 to 120"));
@@ -228,6 +229,33 @@ impl Settings {
         if !(100..=8000).contains(&self.narrator.max_tokens) {
             let value = self.narrator.max_tokens.to_string();
             return Err(refuse("narrator.max_tokens".to_owned(), value, "from 100 to 8000"));
+        }
+        Ok(())
+    }
+}
+
+impl IngestSettings {
+    /// `refuse` makes the error of a key, its value and what is allowed.
+    fn check(&self, refuse: &impl Fn(String, String, &str) -> SettingsError) -> Result<(), SettingsError> {
+        for (key, value, least, most) in [
+            ("max_batch_events", self.max_batch_events as u64, 1, 10_000),
+            ("max_body_bytes", self.max_body_bytes as u64, 1_024, 256 << 20),
+            ("seal_events", self.seal_events, 1_000, 1_000_000),
+            ("file_events", self.file_events, 10_000, 4_000_000),
+        ] {
+            if !(least..=most).contains(&value) {
+                return Err(refuse(format!("ingest.{key}"), value.to_string(), &format!("from {least} to {most}")));
+            }
+        }
+        for (key, text, least, most, may_be_empty) in
+            [("seal_after", &self.seal_after, "1s", "1d", false), ("keep_for", &self.keep_for, "1d", "4000d", true)]
+        {
+            let range = [least, most].map(|edge| parse_duration(edge).unwrap_or_default());
+            let is_in = parse_duration(text).is_ok_and(|length| (range[0]..=range[1]).contains(&length));
+            if !is_in && !(may_be_empty && text.is_empty()) {
+                let allowed = format!("a length of time from {least} to {most}, such as 90s, 5m, 12h, 7d");
+                return Err(refuse(format!("ingest.{key}"), format!("'{text}'"), &allowed));
+            }
         }
         Ok(())
     }

@@ -29,6 +29,7 @@ pub(crate) struct Server {
     requests: Receiver<Request>,
     script: Script,
     control: Arc<Mutex<Value>>,
+    passing: Arc<Mutex<Value>>,
 }
 
 impl Server {
@@ -38,19 +39,26 @@ impl Server {
         let (sender, requests) = channel();
         let script = Script::default();
         let control = Arc::new(Mutex::new(serde_json::json!({"state": "running"})));
-        let (answers, record) = (Arc::clone(&script), Arc::clone(&control));
+        let passing = Arc::new(Mutex::new(serde_json::json!({})));
+        let (answers, record, said) = (Arc::clone(&script), Arc::clone(&control), Arc::clone(&passing));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (sender, answers, record) = (sender.clone(), Arc::clone(&answers), Arc::clone(&record));
-                std::thread::spawn(move || serve(&stream.unwrap(), &sender, &answers, &record));
+                let (sender, answers) = (sender.clone(), Arc::clone(&answers));
+                let (record, said) = (Arc::clone(&record), Arc::clone(&said));
+                std::thread::spawn(move || serve(&stream.unwrap(), &sender, &answers, &record, &said));
             }
         });
-        Self { url, requests, script, control }
+        Self { url, requests, script, control, passing }
     }
 
     /// The next answers to events, with extra headers.
     pub(crate) fn answer(&self, answers: &[(u16, &'static str)]) {
         self.script.lock().unwrap().extend(answers.iter().copied());
+    }
+
+    /// What is answered to events.
+    pub(crate) fn say(&self, answer: Value) {
+        *self.passing.lock().unwrap() = answer;
     }
 
     /// What run control answers.
@@ -77,7 +85,13 @@ impl Server {
     }
 }
 
-fn serve(stream: &TcpStream, sender: &Sender<Request>, answers: &Script, control: &Mutex<Value>) {
+fn serve(
+    stream: &TcpStream,
+    sender: &Sender<Request>,
+    answers: &Script,
+    control: &Mutex<Value>,
+    passing: &Mutex<Value>,
+) {
     let mut reader = BufReader::new(stream);
     loop {
         let mut first = String::new();
@@ -107,7 +121,7 @@ fn serve(stream: &TcpStream, sender: &Sender<Request>, answers: &Script, control
             (200, "", control.lock().unwrap().to_string())
         } else {
             let (status, extra) = answers.lock().unwrap().pop_front().unwrap_or((202, ""));
-            (status, extra, "{}".to_owned())
+            (status, extra, passing.lock().unwrap().to_string())
         };
         // Before the answer: whoever has the answer can find the request.
         let _ = sender.send(Request { method, path, headers, body });

@@ -1,30 +1,24 @@
 //! The doors: read, decode, map, keep, answer.
 //!
-//! Must hold: 200 comes after what was mapped is on disk; few bodies are in memory at once; decoding a large one does
-//! not hold up other requests.
-
-use std::sync::LazyLock;
-use std::time::Duration;
+//! Must hold: 200 comes after what was mapped is on disk; decoding a large body does not hold up other requests.
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use tokio::sync::Semaphore;
-use tripline_store::ingest::IngestError;
+use tripline_store::IngestError;
 
 use super::answer::{Signal, refused, taken};
-use super::body::{Encoding, Raw, Refused, encoding, read};
+use super::body::{Encoding, encoding};
 use super::decoded::{DecodeError, Flaw};
 use super::spans::Mapped;
 use super::{json, map_logs, map_spans, proto};
 use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::ingest::body;
 use crate::state::WebState;
 
-/// Requests whose bodies are in memory at once; others wait for a moment, and are then told to come back.
-const AT_ONCE: usize = 8;
-const PATIENCE: Duration = Duration::from_secs(5);
-
-static PLACES: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(AT_ONCE));
+/// Bodies from this size on are decoded on a thread of their own.
+const LARGE: usize = 64 << 10;
 
 /// `POST /v1/traces`, `POST /api/public/otel/v1/traces`.
 pub(crate) async fn traces(State(state): State<WebState>, caller: Caller, request: Request) -> Response {
@@ -46,64 +40,40 @@ struct Work {
 
 async fn take(state: &WebState, caller: &Caller, signal: Signal, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let encoding = match encoding(&parts.headers) {
-        Ok(encoding) => encoding,
-        Err(why) => return unread(Encoding::Json, why),
+    let Some(encoding) = encoding(&parts.headers) else {
+        let words = "send OTLP as `Content-Type: application/x-protobuf` or `application/json`";
+        return refused(Encoding::Json, StatusCode::UNSUPPORTED_MEDIA_TYPE, words, None);
     };
-    let Ok(Ok(_place)) = tokio::time::timeout(PATIENCE, PLACES.acquire()).await else {
-        return refused(encoding, StatusCode::SERVICE_UNAVAILABLE, "too many requests at once", Some(1));
+    let settings = state.context().settings.get();
+    let content = match body::read(state.door(), &parts.headers, body, settings.ingest.max_body_bytes).await {
+        Ok(content) => content,
+        Err(error) => return unread(encoding, &error),
     };
-    let raw = match read(&parts.headers, body).await {
-        Ok(raw) => raw,
-        Err(why) => return unread(encoding, why),
-    };
-    let work = if raw.is_large() {
-        match tokio::task::spawn_blocking(move || prepare(signal, encoding, raw)).await {
+    let work = if content.bytes.len() < LARGE {
+        prepare(signal, encoding, &content.bytes)
+    } else {
+        match tokio::task::spawn_blocking(move || prepare(signal, encoding, &content.bytes)).await {
             Ok(work) => work,
             Err(error) => {
                 tracing::error!(%error, "decoding a request of OTLP failed");
                 return refused(encoding, StatusCode::INTERNAL_SERVER_ERROR, "something went wrong inside Tripline", None);
             }
         }
-    } else {
-        prepare(signal, encoding, raw)
     };
     match work {
         Ok(work) => keep(state, caller, signal, encoding, work).await,
-        Err(Unusable::Body(why)) => unread(encoding, why),
-        Err(Unusable::Request(error)) => refused(encoding, StatusCode::BAD_REQUEST, &error.to_string(), None),
+        Err(error) => refused(encoding, StatusCode::BAD_REQUEST, &error.to_string(), None),
     }
 }
 
-fn unread(encoding: Encoding, why: Refused) -> Response {
-    let (status, message) = match why {
-        Refused::MediaType => (
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "send OTLP as `Content-Type: application/x-protobuf` or `application/json`",
-        ),
-        Refused::Packing => {
-            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the body as it is, or with `Content-Encoding: gzip`")
-        }
-        Refused::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large: send fewer items at a time"),
-        Refused::Broken => (StatusCode::BAD_REQUEST, "the body ended early, or is not packed as its headers say"),
-    };
-    refused(encoding, status, message, None)
+/// An error of reading the body, as OTLP has errors.
+fn unread(encoding: Encoding, error: &ApiError) -> Response {
+    let parts = [Some(error.message.as_str()), error.detail.as_deref(), error.hint.as_deref()];
+    let words: Vec<&str> = parts.into_iter().flatten().collect();
+    refused(encoding, error.status, &words.join("; "), error.retry_after_seconds.map(u64::from))
 }
 
-/// Why there is no work in a body.
-enum Unusable {
-    Body(Refused),
-    Request(DecodeError),
-}
-
-impl From<DecodeError> for Unusable {
-    fn from(error: DecodeError) -> Self {
-        Self::Request(error)
-    }
-}
-
-fn prepare(signal: Signal, encoding: Encoding, raw: Raw) -> Result<Work, Unusable> {
-    let bytes = &raw.unpacked().map_err(Unusable::Body)?;
+fn prepare(signal: Signal, encoding: Encoding, bytes: &[u8]) -> Result<Work, DecodeError> {
     match signal {
         Signal::Traces => {
             let decoded = match encoding {
