@@ -11,7 +11,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
-use tripline_sdk::{Client, LlmResponse, Options, RetrievalResponse, Run, RunOptions, ToolResponse, hash_args, hash_content};
+use tripline_sdk::{
+    Client, LlmResponse, Options, RetrievalResponse, Run, RunOptions, ToolResponse, hash_args, hash_content,
+};
 
 use crate::say;
 
@@ -31,7 +33,11 @@ pub(crate) fn run() -> Outcome<()> {
         let client = Client::new(Options { endpoint: Some(endpoint.to_owned()), ..Options::default() })?;
         let run = client.run("bench", &RunOptions::default());
         let times = each(|| run.llm_called("gpt-4o", 150));
-        say(&format!("  enqueue one event, {name}: {}; {:.1} × the baseline", shown(&times), mean(&times) / mean(&baseline)));
+        say(&format!(
+            "  enqueue one event, {name}: {}; {:.1} × the baseline",
+            shown(&times),
+            mean(&times) / mean(&baseline)
+        ));
         drop(run);
         let whole = runs(&client);
         say(&format!("  a run of 20 events with 8 hashes, {name}: {}", shown(&whole)));

@@ -56,7 +56,12 @@ async fn take(state: &WebState, caller: &Caller, signal: Signal, request: Reques
             Ok(work) => work,
             Err(error) => {
                 tracing::error!(%error, "decoding a request of OTLP failed");
-                return refused(encoding, StatusCode::INTERNAL_SERVER_ERROR, "something went wrong inside Tripline", None);
+                return refused(
+                    encoding,
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "something went wrong inside Tripline",
+                    None,
+                );
             }
         }
     };

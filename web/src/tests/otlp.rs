@@ -10,6 +10,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Map, Value, json};
+use tripline_engine::Clock;
 use tripline_sdk::{Client, LlmResponse, Options, RunOptions, ToolResponse};
 use tripline_store::NewKill;
 
