@@ -178,7 +178,8 @@ impl<'a> Request<'a> {
     fn call(&self, place: usize, span: &Span) -> Option<(Payload, Option<Payload>)> {
         let answered =
             span.end != 0 && !(is_dunetrace(span) && span.status_message == "span ended without a response event");
-        let (called, responded): (fn(&Span) -> Payload, fn(&Span) -> Payload) = match self.kinds[place] {
+        type Maker = fn(&Span) -> Payload;
+        let (called, responded): (Maker, Maker) = match self.kinds[place] {
             Kind::Llm => (payloads::llm_called, payloads::llm_responded),
             Kind::Tool => (payloads::tool_called, payloads::tool_responded),
             Kind::Retrieval => (payloads::retrieval_called, payloads::retrieval_responded),

@@ -110,10 +110,10 @@ async fn to_server(
         let pause = retry_after.map_or(pause, Duration::from_secs);
         return Ok(Outcome::Later { reason: format!("the server is busy: {}", said(status, &body)), pause });
     }
-    if status.is_success() || status == StatusCode::UNPROCESSABLE_ENTITY {
-        if let Some(receipt) = receipt(status, &body, events.len()) {
-            return Ok(Outcome::Taken(receipt));
-        }
+    if (status.is_success() || status == StatusCode::UNPROCESSABLE_ENTITY)
+        && let Some(receipt) = receipt(status, &body, events.len())
+    {
+        return Ok(Outcome::Taken(receipt));
     }
     let failure = Failure::new(format!("the server refused the events: {}", said(status, &body)));
     Err(match status {
