@@ -219,6 +219,7 @@ fn capabilities(table: &TableSpec) -> Capabilities {
         primary_key: table.primary_key.iter().map(|index| name(*index)).collect(),
         keys: named(&|column, _| column.origin == Origin::Key),
         content: named(&|column, _| column.content),
+        per_row: named(&|column, _| matches!(column.origin, Origin::Detail(_))),
         costly: named(&|column, index| matches!(column.origin, Origin::Detail(_)) || aggregated(index)),
         columns: table.columns.iter().map(|column| (column.name.clone(), column.about.clone())).collect(),
     }

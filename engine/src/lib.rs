@@ -29,6 +29,7 @@ pub mod session;
 
 #[cfg(test)]
 mod tests;
+mod wildcard;
 
 pub use clock::{Clock, ManualClock, OffsetClock, SharedClock, SystemClock};
 pub use constraint::{Bound, ColumnConstraint, Constraints, LikePattern, Predicate};

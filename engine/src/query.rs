@@ -22,6 +22,7 @@ use crate::error::EngineError;
 use crate::params::{self, Params};
 use crate::report::{CompletenessReport, ReportBuilder, ScanReport};
 use crate::session::{Engine, InputTable};
+use crate::wildcard::leave_out_per_row;
 
 /// How one query shall run.
 #[derive(Debug, Clone)]
@@ -236,7 +237,8 @@ impl Engine {
             return Err(EngineError::query("the query is empty", "try SELECT * FROM tripline.tables"));
         }
         let dialect = state.config_options().sql_parser.dialect;
-        let statement = state.sql_to_statement(sql, &dialect).map_err(EngineError::from)?;
+        let mut statement = state.sql_to_statement(sql, &dialect).map_err(EngineError::from)?;
+        leave_out_per_row(&mut statement, self.per_row());
         let plan = state.statement_to_plan(statement).await.map_err(|e| self.explain_names(e.into()))?;
         SQLOptions::new()
             .with_allow_ddl(false)
