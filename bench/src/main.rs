@@ -9,6 +9,7 @@ mod fetch;
 mod ingest;
 mod local;
 mod runs;
+mod sdk;
 mod toy;
 mod window;
 
@@ -29,6 +30,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     if matches!(wanted.as_str(), "all" | "ingest") {
         ingest::run(std::env::args().nth(2).as_deref()).await?;
+    }
+    if matches!(wanted.as_str(), "all" | "sdk") {
+        sdk::run()?;
     }
     if matches!(wanted.as_str(), "all" | "window") {
         window::run().await?;

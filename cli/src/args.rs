@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Seed(SeedArgs),
     /// Ask a question in SQL.
     Sql(SqlArgs),
+    /// Read files of events, spans or log records into the event log.
+    Ingest(IngestArgs),
     /// Bring local copies of tables up to date, or read a stretch of time again.
     Sync(SyncArgs),
     /// Look at the sources: what is configured, what their tables offer, whether they answer.
@@ -169,6 +171,20 @@ impl SqlArgs {
     pub(crate) fn deadline(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IngestArgs {
+    /// Files of JSON, each line or document by itself: events or batches of the Dunetrace wire, lines its SDKs write for
+    /// Loki, OTLP traces and logs. `-` is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Send to a running server, with the key of TRIPLINE_API_KEY, instead of writing to this home's store.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod demo;
 pub(crate) mod detectors;
 pub(crate) mod doctor;
+pub(crate) mod ingest;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod seed;

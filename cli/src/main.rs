@@ -57,6 +57,7 @@ async fn run(command: Command, environment: Environment) -> Result<(), Failure> 
         Command::Detectors(command) => commands::detectors::run(command, &home()?).await,
         Command::Seed(args) => commands::seed::run(args, &home()?).await,
         Command::Sql(args) => commands::sql::run(args, home()?).await,
+        Command::Ingest(args) => commands::ingest::run(args, &home()?).await,
         Command::Sync(args) => commands::sync::run(args, home()?).await,
         Command::Sources(command) => commands::sources::run(command, &home()?).await,
         Command::Keys(command) => commands::keys::run(command, &home()?).await,

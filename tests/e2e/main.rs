@@ -18,6 +18,7 @@ mod foreign;
 mod harness;
 mod history;
 mod hostile;
+mod ingest;
 mod live;
 mod missing;
 mod requests;

@@ -18,6 +18,7 @@ mod ingest;
 mod layers;
 mod local;
 mod metrics;
+pub mod otlp;
 mod page;
 pub mod ports;
 mod routes;

@@ -13,7 +13,7 @@ use tripline_store::KeyScope;
 
 use crate::error::ApiError;
 use crate::state::WebState;
-use crate::{api, auth, ingest, layers, page, runs, sessions};
+use crate::{api, auth, ingest, layers, otlp, page, runs, sessions};
 
 /// Who may use an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub enum Access {
     Sender(&'static [KeyScope]),
     /// A key with one of these scopes (`admin` has them all).
     AnyOf(&'static [KeyScope]),
+    /// The same, and the key may come as the password of basic authorization, its name or id as the user.
+    Basic(&'static [KeyScope]),
 }
 
 const SEND: Access = Access::Sender(ingest::door::SEND);
@@ -37,6 +39,8 @@ const READ: Access = Access::AnyOf(&[KeyScope::Read]);
 const OPERATE: Access = Access::AnyOf(&[KeyScope::Operate]);
 /// An agent asks with the key it sends events with.
 const ASK: Access = Access::AnyOf(&[KeyScope::Read, KeyScope::Ingest]);
+/// An agent exports its telemetry.
+const EXPORT: Access = Access::AnyOf(ingest::door::SEND);
 /// An agent, or an operator for it, says that it stopped.
 const ACKNOWLEDGE: Access = Access::AnyOf(&[KeyScope::Ingest, KeyScope::Operate]);
 
@@ -104,6 +108,9 @@ fn endpoints() -> Vec<Endpoint> {
         post_("/v1/signals/{id}/record-copy", OPERATE, post(runs::signals::record_copy)),
         get_("/v1/signals/{id}/fix-status", READ, get(runs::signals::fix_status)),
         post_("/v1/signals/{id}/feedback", OPERATE, post(runs::signals::feedback)),
+        post_("/v1/traces", EXPORT, post(otlp::post_traces)),
+        post_("/v1/logs", EXPORT, post(otlp::post_logs)),
+        post_("/api/public/otel/v1/traces", Access::Basic(ingest::door::SEND), post(otlp::post_traces)),
         get_("/api/v1/session", READ, get(api::session::session)),
         get_("/api/v1/stream", READ, get(api::stream::stream)),
         get_("/api/v1/incidents", READ, get(api::incidents::list)),

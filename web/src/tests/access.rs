@@ -64,7 +64,7 @@ async fn every_endpoint_answers_exactly_the_keys_it_is_for() {
                 continue;
             }
             Access::ReadOrLocal => &[KeyScope::Read],
-            Access::AnyOf(scopes) | Access::Sender(scopes) => scopes,
+            Access::AnyOf(scopes) | Access::Basic(scopes) | Access::Sender(scopes) => scopes,
         };
         for wrong in [None, Some("tl_nobody"), Some(""), Some("x")] {
             assert_eq!(status(&site, &route, wrong).await, 401, "{route:?} with {wrong:?}");
