@@ -55,6 +55,8 @@ pub enum Operator {
     LessEqual,
     /// `LIKE`
     Like,
+    /// `ILIKE`
+    ILike,
 }
 
 impl Operator {
@@ -70,6 +72,7 @@ impl Operator {
             Self::Less => "<",
             Self::LessEqual => "<=",
             Self::Like => "LIKE",
+            Self::ILike => "ILIKE",
         }
     }
 }
@@ -119,6 +122,8 @@ pub struct Capabilities {
     pub content: Vec<String>,
     /// Columns that cost further requests per row.
     pub costly: Vec<String>,
+    /// Times that never exceed others, as (smaller, larger): a lower bound on the smaller is one on the larger.
+    pub at_most: Vec<(String, String)>,
     /// What columns hold, by name. Not in the schema, whose copies travel with every batch.
     pub columns: std::collections::BTreeMap<String, String>,
 }
