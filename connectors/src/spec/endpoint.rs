@@ -368,7 +368,9 @@ fn body_kinds(endpoint: &Endpoint, columns: &[Column]) -> Vec<(String, (JsonKind
             Some(ColumnKind::Bool) if filter.map.is_none() => JsonKind::Bool,
             _ => JsonKind::Text,
         };
-        kinds.extend(filter.equal.iter().map(|e| (e.target.param().to_owned(), (kind, e.list == ListStyle::Repeat))));
+        let values = filter.equal.iter().map(|equal| &equal.target).chain(&filter.not_equal);
+        kinds.extend(values.map(|target| (target.param().to_owned(), (kind, filter.list == ListStyle::Repeat))));
+        kinds.extend(filter.searches.iter().map(|search| (search.target.param().to_owned(), text)));
         let time = if filter.format.is_number() { number } else { text };
         kinds.extend(filter.lower.iter().chain(&filter.upper).map(|edge| (edge.target.param().to_owned(), time)));
         kinds.extend(filter.with.iter().map(|(name, _)| (name.clone(), text)));

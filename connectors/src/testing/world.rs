@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 use tripline_engine::{
-    Bound, Constraints, Engine, EngineError, EngineOptions, Environment, ManualClock, PageStream, Predicate,
-    QueryContext, QueryOptions, QueryResult, ScanError, ScanReport, ScanRequest, ScanRun, SourceEntry,
+    Bound, Constraints, Engine, EngineError, EngineOptions, Environment, LikePattern, ManualClock, PageStream,
+    Predicate, QueryContext, QueryOptions, QueryResult, ScanError, ScanReport, ScanRequest, ScanRun, SourceEntry,
 };
 
 use super::toy::{InProcess, Toy};
@@ -185,6 +185,10 @@ pub(crate) fn constrain(all: &[(&str, &str, ScalarValue)]) -> Constraints {
             "<=" => Predicate::Upper(bound(true)),
             "<" => Predicate::Upper(bound(false)),
             "<>" => Predicate::NotEqual(value.clone()),
+            "like" | "ilike" => Predicate::Like(LikePattern {
+                pattern: value.try_as_str().flatten().unwrap().to_owned(),
+                case_insensitive: *operator == "ilike",
+            }),
             other => panic!("no operator {other}"),
         };
         constraints.add(column, predicate);

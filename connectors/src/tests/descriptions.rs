@@ -129,7 +129,8 @@ fn parameters(endpoint: &Endpoint) -> Vec<String> {
     let filter = |f: &Filter| -> Vec<String> {
         let equal = f.equal.iter().map(|e| e.target.param().to_owned());
         let edges = f.lower.iter().chain(&f.upper).map(|e| e.target.param().to_owned());
-        equal.chain(edges).chain(f.with.iter().map(|(name, _)| name.clone())).collect()
+        let others = f.not_equal.iter().chain(f.searches.iter().map(|s| &s.target)).map(|t| t.param().to_owned());
+        equal.chain(others).chain(edges).chain(f.with.iter().map(|(name, _)| name.clone())).collect()
     };
     let paging = match &endpoint.pagination {
         Pagination::Page { param, .. } | Pagination::Offset { param, .. } | Pagination::Cursor { param, .. } => {

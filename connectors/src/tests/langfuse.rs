@@ -45,6 +45,8 @@ fn matches(row: &Value, asked: &Asked) -> bool {
             ">=" => start >= micros(c["value"].as_str().unwrap()),
             "<" => start < micros(c["value"].as_str().unwrap()),
             "=" => row[c["column"].as_str().unwrap()] == c["value"],
+            "none of" => !c["value"].as_array().unwrap().contains(&row[c["column"].as_str().unwrap()]),
+            "starts with" => field(c["column"].as_str().unwrap()).starts_with(c["value"].as_str().unwrap()),
             other => panic!("{other}"),
         });
     }
@@ -440,4 +442,38 @@ async fn a_server_with_the_first_listing_of_scores_only_is_read_as_well() {
     assert_eq!((f64s(&rows, "value"), texts(&rows, "trace_id")), (vec![Some(0.5)], vec![Some("t1".to_owned())]));
     assert_eq!((report.requests, report.probes), (1, 2));
     assert_eq!(world.run("langfuse.scores", ask).await.unwrap().1.probes, 0, "what it lacks is remembered");
+}
+
+#[tokio::test]
+async fn exclusions_and_patterns_go_into_the_json_filter_unless_a_parameter_would_be_given_up_for_them() {
+    let ask = |world: &World, constraints: &[(&str, &str, ScalarValue)]| {
+        request(world.select(OBSERVATIONS, &["id"]), |r| r.constraints = constrain(constraints))
+    };
+    let world = World::bundled(v4(300));
+    let wanted = [("type", "<>", text("SPAN")), ("name", "like", text("step-2%")), ("start_time", ">=", time(120))];
+    let (rows, report) = world.run(OBSERVATIONS, ask(&world, &wanted)).await.unwrap();
+    // One of three names, three of four types, of 121 minutes.
+    assert_eq!((rows.num_rows(), report.rows, report.requests), (30, 30, 1));
+    let asked = world.toy.log()[0].clone();
+    let filter: Vec<Value> = serde_json::from_str(asked.param("filter").unwrap()).unwrap();
+    let said: Vec<String> =
+        filter.iter().map(|c| format!("{} {} {}", c["column"], c["operator"], c["value"])).collect();
+    for expected in [
+        r#""type" "none of" ["SPAN"]"#,
+        r#""name" "starts with" "step-2""#,
+        r#""startTime" ">=" "2026-11-20T10:00:00.000Z""#,
+    ] {
+        assert!(said.iter().any(|s| s == expected), "{expected}: {said:?}");
+    }
+    assert_eq!(asked.param("fromStartTime"), None, "the JSON filter overrides parameters, so it holds everything");
+
+    let world = World::bundled(v4(300));
+    let pinned = [("level", "<>", text("DEBUG")), ("parent_observation_id", "=", text("o3"))];
+    world.run(OBSERVATIONS, ask(&world, &pinned)).await.unwrap();
+    let asked = world.toy.log()[0].clone();
+    assert_eq!((asked.param("parentObservationId"), asked.param("filter")), (Some("o3"), None));
+
+    let world = World::bundled(v4(300));
+    world.run(OBSERVATIONS, ask(&world, &[("name", "ilike", text("STEP%"))])).await.unwrap();
+    assert_eq!(world.toy.log()[0].param("filter"), None, "whether Langfuse minds case is not known");
 }

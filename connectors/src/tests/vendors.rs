@@ -70,6 +70,45 @@ async fn predicates_are_bound_as_typed_variables_and_never_part_of_the_query() {
 }
 
 #[tokio::test]
+async fn exclusions_and_patterns_are_variables_too() {
+    let world = linear(0);
+    let asked = request(world.select("linear.issues", &["id"]), |request| {
+        request.constraints = constrain(&[
+            ("team__key", "<>", word("OPS")),
+            ("team__key", "<>", word("WEB")),
+            ("title", "like", word("%time%out%")),
+            ("description", "ilike", word("Steps%")),
+        ]);
+    });
+    world.run("linear.issues", asked).await.unwrap();
+    let filter = &world.toy.log()[0].body["variables"]["filter"];
+    assert_eq!(filter["team"]["key"], json!({"nin": ["OPS", "WEB"]}));
+    assert_eq!(filter["title"], json!({"contains": "time"}));
+    assert_eq!(filter["description"], json!({"startsWithIgnoreCase": "Steps"}));
+}
+
+#[tokio::test]
+async fn a_pattern_becomes_a_search_word_only_where_it_can_be_nothing_else() {
+    for (table, column, pattern, query) in [
+        ("sentry.issues", "title", "%time out%", Some(r#"title:"*time out*""#)),
+        ("sentry.issues", "title", r#"%a" OR is:resolved%"#, Some("")),
+        ("sentry.issues", "title", "%2*3%", Some("")),
+        ("sentry.releases", "version", "%1.4.2%", Some("1.4.2")),
+        ("datadog.logs", "service", "check-%", Some("service:check-*")),
+        ("datadog.logs", "service", "check out (%", None),
+    ] {
+        let world = World::bundled(Toy::new(|_| Reply::Json(json!([]))));
+        let asked = request(world.select(table, &["id"]), |request| {
+            request.constraints =
+                constrain(&[(column, "like", word(pattern)), ("timestamp", ">=", time("2026-11-20T10:00:00Z"))]);
+        });
+        let _answer_of_another_shape = world.run(table, asked).await;
+        let log = world.toy.log();
+        assert_eq!(log[0].param("query").or(log[0].param("filter[query]")), query, "{table} {pattern}");
+    }
+}
+
+#[tokio::test]
 async fn a_cursor_in_the_body_leads_through_all_pages_and_a_limit_asks_for_no_more() {
     let world = linear(250);
     let (rows, report) = world.run("linear.issues", world.select("linear.issues", &["id"])).await.unwrap();
