@@ -3,6 +3,7 @@
 use super::fixtures::*;
 use crate::StoreError;
 use crate::model::*;
+use crate::sessions::Kept;
 use crate::sessions::dedupe::DedupeWindow;
 use crate::sessions::validate::{self, StartBody};
 use crate::sessions::*;
