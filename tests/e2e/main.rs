@@ -13,6 +13,7 @@ mod clicks;
 mod crashes;
 mod demo;
 mod documents;
+mod events;
 mod foreign;
 mod harness;
 mod history;
