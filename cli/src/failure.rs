@@ -28,6 +28,11 @@ impl Failure {
         self
     }
 
+    /// Says what to do next, unless that was said.
+    pub(crate) fn or_hint(self, hint: &str) -> Self {
+        if self.hint.is_some() { self } else { self.hint(hint) }
+    }
+
     /// The command was called wrongly.
     pub(crate) fn usage(message: &str, example: &str) -> Self {
         Self { message: message.to_owned(), hint: Some(format!("for example: {example}")), code: 2 }
@@ -37,12 +42,17 @@ impl Failure {
         Self::new(format!("{}: {error}", path.display()))
     }
 
+    /// Part of it was done.
+    pub(crate) fn partly(message: String) -> Self {
+        Self { message, hint: None, code: 3 }
+    }
+
     /// The rows were printed but are not all.
     pub(crate) fn incomplete(warnings: &[String]) -> Self {
         Self { message: format!("the answer is incomplete: {}", warnings.join("; ")), hint: None, code: 3 }
     }
 
-    /// 1 failed, 2 called wrongly, 3 incomplete answer.
+    /// 1 failed, 2 called wrongly, 3 incomplete answer, or only part of it done.
     pub(crate) fn exit_code(&self) -> u8 {
         self.code
     }

@@ -21,11 +21,13 @@ mod filter;
 mod injection;
 mod keys;
 mod log;
+pub mod runs;
 mod scan;
 mod schema;
 mod seal;
 mod segment;
 pub mod shelf;
+pub mod steps;
 mod table;
 pub mod wire;
 

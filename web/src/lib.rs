@@ -18,10 +18,13 @@ mod ingest;
 mod layers;
 mod local;
 mod metrics;
+pub mod otlp;
 mod page;
 pub mod ports;
 mod routes;
+mod runs;
 mod serve;
+mod sessions;
 mod state;
 
 pub use auth::{AuthMode, Caller};

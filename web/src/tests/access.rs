@@ -22,6 +22,8 @@ fn body(route: &RouteInfo) -> Option<Value> {
         "/v1/deploy" => Some(json!({"agent_id": "a", "version": "1"})),
         "/v1/runs/{id}/control" => Some(json!({"state": "stopped"})),
         "/api/v1/actions/{id}/settle" => Some(json!({"status": "done"})),
+        "/v1/signals/{id}/record-copy" => Some(json!({"fix_content": "x"})),
+        "/v1/signals/{id}/feedback" => Some(json!({"correct": true})),
         _ => Some(json!({})),
     }
     .filter(|_| route.method == Method::POST)
@@ -62,7 +64,7 @@ async fn every_endpoint_answers_exactly_the_keys_it_is_for() {
                 continue;
             }
             Access::ReadOrLocal => &[KeyScope::Read],
-            Access::AnyOf(scopes) | Access::Sender(scopes) => scopes,
+            Access::AnyOf(scopes) | Access::Basic(scopes) | Access::Sender(scopes) => scopes,
         };
         for wrong in [None, Some("tl_nobody"), Some(""), Some("x")] {
             assert_eq!(status(&site, &route, wrong).await, 401, "{route:?} with {wrong:?}");

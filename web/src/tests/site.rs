@@ -190,6 +190,11 @@ impl Site {
         }
     }
 
+    /// The folder of everything that is kept.
+    pub(crate) fn home(&self) -> &std::path::Path {
+        self._home.path()
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.addr)
     }
