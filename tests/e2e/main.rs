@@ -14,6 +14,7 @@ mod crashes;
 mod demo;
 mod documents;
 mod environment;
+mod events;
 mod foreign;
 mod harness;
 mod history;

@@ -2,7 +2,7 @@
 //! there.
 
 use super::*;
-use crate::ingest::{IngestError, Shelf};
+use crate::ingest::{IngestError, Receipt, Shelf};
 use crate::sqlite::OpenMode;
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -150,26 +150,30 @@ impl World {
         self.store.as_ref().unwrap()
     }
 
+    /// Sends until it is acknowledged: one step fails at most.
+    async fn send(&mut self, events: &[WireEvent], restarts: bool) -> Receipt {
+        match self.store().store().events.accept(&scope(), arrival(), events.to_vec()).await {
+            Ok(receipt) => receipt,
+            Err(IngestError::Full { .. }) => {
+                if restarts {
+                    self.restart().await;
+                }
+                accept(&self.store().store(), events.to_vec()).await
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
     async fn take(&mut self, step: &Step, restarts: bool) {
         match step {
             Step::Send(count) => {
                 let events = numbered(self.sent, self.sent + count);
                 self.sent += count;
-                let first = self.store().store().events.accept(&scope(), arrival(), events.clone()).await;
-                let receipt = match first {
-                    Ok(receipt) => receipt,
-                    Err(IngestError::Full { .. }) => {
-                        if restarts {
-                            self.restart().await;
-                        }
-                        accept(&self.store().store(), events.clone()).await
-                    }
-                    Err(other) => panic!("{other:?}"),
-                };
+                let receipt = self.send(&events, restarts).await;
                 assert_eq!((receipt.accepted + receipt.duplicates) as i64, *count);
                 self.expected.extend(events.iter().filter_map(|event| event.event_id.clone()));
                 // A sender that did not hear the answer sends again.
-                assert_eq!(accept(&self.store().store(), events).await.duplicates as i64, *count);
+                assert_eq!(self.send(&events, restarts).await.duplicates as i64, *count);
             }
             Step::Maintain => {
                 if self.store().maintain_events(later(), &at_once(20)).await.is_err() && restarts {
