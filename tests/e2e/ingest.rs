@@ -82,3 +82,36 @@ async fn a_running_server_takes_files_and_spans() {
     assert_eq!(scene.site.sql(COUNT).await, counted(), "what a file said, a span does not say again");
     assert!(serve.terminate().await.success());
 }
+
+/// Runs the instrumented agent with the Python of the caller; none where its packages are not installed.
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+async fn instrumented(arguments: &[&str]) -> Option<std::process::Output> {
+    let modules = "import langfuse, opentelemetry.exporter.otlp.proto.http";
+    let there = tokio::process::Command::new("python3").args(["-c", modules]).output().await;
+    if !there.is_ok_and(|there| there.status.success()) {
+        eprintln!("skipped: python3 with opentelemetry-exporter-otlp-proto-http and langfuse is not there");
+        return None;
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/e2e/ingest/instrumented.py");
+    let run = tokio::process::Command::new("python3").arg(script).args(arguments).kill_on_drop(true).output();
+    Some(tokio::time::timeout(crate::harness::PATIENCE, run).await.unwrap().unwrap())
+}
+
+#[tokio::test]
+async fn agents_instrumented_with_opentelemetry_or_langfuse_are_runs() {
+    let scene = seeded::cascade().await;
+    let key = scene.site.run(&["keys", "create", "agents", "--scope", "ingest"]).await.stdout;
+    let serve = scene.site.serve(Utc::now()).await;
+    let Some(output) = instrumented(&[&serve.url, key.trim(), "agents"]).await else { return };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let sql = "SELECT agent_id, event_type, payload FROM ingest.events ORDER BY agent_id, step_index, occurred_at, seq";
+    let rows = scene.site.sql(sql).await;
+    assert!(!json!(rows).to_string().contains("a secret"));
+    for agent in ["instrumented", "observed"] {
+        let types: Vec<&str> =
+            rows.iter().filter(|row| row["agent_id"] == agent).map(|row| row["event_type"].as_str().unwrap()).collect();
+        let expected = ["run.started", "llm.called", "llm.responded", "tool.called", "tool.responded", "run.completed"];
+        assert_eq!(types, expected, "{agent} in {rows:#?}");
+    }
+    assert!(serve.terminate().await.success());
+}
