@@ -28,7 +28,7 @@ impl Sink {
         let Some(url) = url else {
             // As a server does: of what is kept within a day, one process at a time knows which events it has.
             let store = home.open_store(OpenMode::Serve).await;
-            return store.map(Self::Store).map_err(|failure| failure.or_hint("send to the running server with --url"));
+            return store.map(Self::Store).map_err(|failure| failure.also_hint("a running server takes them with --url"));
         };
         let base = Url::parse(url)
             .ok()
