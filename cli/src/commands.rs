@@ -9,6 +9,7 @@ pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod seed;
 pub(crate) mod serve;
+pub(crate) mod session;
 pub(crate) mod simulate;
 pub(crate) mod sources;
 pub(crate) mod sql;

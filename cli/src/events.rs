@@ -42,6 +42,9 @@ pub(crate) fn keep(
     let (store, clock, settings, stop) = (store.clone(), Arc::clone(clock), settings.clone(), stop.clone());
     store.set_ingest_policy(ingest_policy(&settings.get().ingest));
     tokio::spawn(async move {
+        if let Err(error) = store.recall_events(clock.now()).await {
+            tracing::warn!(error = error.report(), "the events of the last day are recalled with the first batch");
+        }
         let mut changes = settings.changes();
         loop {
             tokio::select! {

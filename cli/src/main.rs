@@ -38,9 +38,9 @@ fn start(command: Command) -> Result<(), Failure> {
         Command::Demo(_) => LogStyle::Quiet,
         _ => LogStyle::Text,
     };
-    let _telemetry = telemetry::init(&environment, style).map_err(Failure::new)?;
-    // Only fails when another part of the process was faster, which is as good.
+    // First of all: the exporter of spans is a client too. Only fails when another part of the process was faster, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let _telemetry = telemetry::init(&environment, style).map_err(Failure::new)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -62,6 +62,7 @@ async fn run(command: Command, environment: Environment) -> Result<(), Failure> 
         Command::Sources(command) => commands::sources::run(command, &home()?).await,
         Command::Keys(command) => commands::keys::run(command, &home()?).await,
         Command::Audit(command) => commands::audit::run(command, &home()?).await,
+        Command::Session(command) => commands::session::run(command, &home()?).await,
         Command::Serve(args) => commands::serve::run(args, &home()?).await,
         Command::Jobs(command) => commands::jobs::run(command, &home()?).await,
         Command::Doctor(args) => commands::doctor::run(args, &home()?).await,

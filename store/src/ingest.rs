@@ -21,6 +21,7 @@ mod filter;
 mod injection;
 mod keys;
 mod log;
+pub mod runs;
 mod scan;
 mod schema;
 mod seal;

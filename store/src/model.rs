@@ -17,6 +17,8 @@ mod job;
 mod kill;
 mod project;
 mod replay;
+mod run;
+mod run_report;
 mod schema_snapshot;
 mod store;
 
@@ -34,5 +36,7 @@ pub use job::*;
 pub use kill::*;
 pub use project::*;
 pub use replay::*;
+pub use run::*;
+pub use run_report::*;
 pub use schema_snapshot::*;
 pub use store::*;

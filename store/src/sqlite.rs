@@ -24,7 +24,9 @@ mod migrations;
 mod project;
 mod readers;
 mod replay;
+mod run;
 mod schema_snapshot;
+mod sessions;
 mod values;
 mod writer;
 

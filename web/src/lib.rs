@@ -22,7 +22,9 @@ pub mod otlp;
 mod page;
 pub mod ports;
 mod routes;
+mod runs;
 mod serve;
+mod sessions;
 mod state;
 
 pub use auth::{AuthMode, Caller};

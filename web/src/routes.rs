@@ -13,7 +13,7 @@ use tripline_store::KeyScope;
 
 use crate::error::ApiError;
 use crate::state::WebState;
-use crate::{api, auth, ingest, layers, otlp, page};
+use crate::{api, auth, ingest, layers, otlp, page, runs, sessions};
 
 /// Who may use an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,11 @@ const ASK: Access = Access::AnyOf(&[KeyScope::Read, KeyScope::Ingest]);
 const EXPORT: Access = Access::AnyOf(ingest::door::SEND);
 /// An agent, or an operator for it, says that it stopped.
 const ACKNOWLEDGE: Access = Access::AnyOf(&[KeyScope::Ingest, KeyScope::Operate]);
+
+/// An adapter sends what happens in a session.
+const RECORD: Access = Access::AnyOf(&[KeyScope::Ingest]);
+/// Whoever sends a session, or an operator, has it analysed.
+const ANALYSE: Access = Access::AnyOf(&[KeyScope::Ingest, KeyScope::Operate]);
 
 struct Endpoint {
     method: Method,
@@ -81,6 +86,28 @@ fn endpoints() -> Vec<Endpoint> {
         get_("/v1/detector-config", LOOK_UP, get(ingest::extras::detector_config)),
         get_("/v1/runs/{id}/control", ASK, get(api::runs::control)),
         post_("/v1/runs/{id}/control", ACKNOWLEDGE, post(api::runs::acknowledge)),
+        post_("/v1/sessions/start", RECORD, post(sessions::write::start)),
+        post_("/v1/events/batch", RECORD, session_batch()),
+        post_("/v1/sessions/end", RECORD, post(sessions::write::end)),
+        get_("/v1/sessions/{id}", READ, get(sessions::read::one)),
+        get_("/v1/sessions/{id}/events", READ, get(sessions::read::events)),
+        get_("/v1/sessions/{id}/errors", READ, get(sessions::read::errors)),
+        get_("/v1/sessions/{id}/correlations", READ, get(sessions::read::correlations)),
+        get_("/v1/sessions/{id}/agent-performance", READ, get(sessions::read::performance)),
+        get_("/v1/sessions/{id}/summary", READ, get(sessions::read::summary)),
+        get_("/v1/insights/recent", READ, get(sessions::read::insights)),
+        post_("/api/v1/sessions/{id}/analyze", ANALYSE, post(sessions::analyse::analyse)),
+        get_("/v1/agents", READ, get(runs::agents::list)),
+        get_("/v1/agents/{id}/runs", READ, get(runs::agents::runs)),
+        get_("/v1/agents/{id}/signals", READ, get(runs::agents::signals)),
+        get_("/v1/agents/{id}/insights", READ, get(runs::insights::show)),
+        get_("/v1/agents/{id}/issues", READ, get(runs::agents::issues)),
+        get_("/v1/runs/{id}", READ, get(runs::detail::show)),
+        get_("/v1/runs/{id}/events", READ, get(runs::detail::events)),
+        post_("/v1/signals/{id}/explain", READ, post(runs::signals::explain)),
+        post_("/v1/signals/{id}/record-copy", OPERATE, post(runs::signals::record_copy)),
+        get_("/v1/signals/{id}/fix-status", READ, get(runs::signals::fix_status)),
+        post_("/v1/signals/{id}/feedback", OPERATE, post(runs::signals::feedback)),
         post_("/v1/traces", EXPORT, post(otlp::post_traces)),
         post_("/v1/logs", EXPORT, post(otlp::post_logs)),
         post_("/api/public/otel/v1/traces", Access::Basic(ingest::door::SEND), post(otlp::post_traces)),
@@ -108,6 +135,11 @@ fn endpoints() -> Vec<Endpoint> {
         get_("/api/v1/settings", READ, get(api::settings::show)),
         post_("/api/v1/sql", READ, post(api::sql::run)),
     ]
+}
+
+/// Batches may be larger than other bodies.
+fn session_batch() -> MethodRouter<WebState> {
+    post(sessions::write::batch).layer(DefaultBodyLimit::max(sessions::write::MAX_BATCH_BODY))
 }
 
 /// Every endpoint and who may use it.

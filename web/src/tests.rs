@@ -4,5 +4,7 @@ mod access;
 mod api;
 mod limits;
 mod otlp;
+mod runs;
+mod sessions;
 pub(crate) mod site;
 mod sql;

@@ -2,7 +2,7 @@
 
 use super::{
     Actions, Anomalies, ApiKeys, Approvals, AuditLog, CostBaselines, EvidenceSets, Incidents, JobRuns, Kills, Projects,
-    ReplayGuard, SchemaSnapshots,
+    ReplayGuard, RunReports, Runs, SchemaSnapshots,
 };
 use crate::ingest::EventLog;
 use std::fmt;
@@ -29,6 +29,8 @@ pub struct Store {
     pub audit: Arc<dyn AuditLog>,
     /// Runs of jobs and their watermarks.
     pub jobs: Arc<dyn JobRuns>,
+    /// Sessions of agents and developers, and what was derived of them.
+    pub sessions: Arc<dyn crate::sessions::Sessions>,
     /// Hourly cost per feature.
     pub baselines: Arc<dyn CostBaselines>,
     /// Schemas of outputs.
@@ -39,6 +41,10 @@ pub struct Store {
     pub replay: Arc<dyn ReplayGuard>,
     /// The event log.
     pub events: Arc<dyn EventLog>,
+    /// Verdicts about runs.
+    pub runs: Arc<dyn Runs>,
+    /// Reading about runs.
+    pub reports: Arc<dyn RunReports>,
 }
 
 impl fmt::Debug for Store {
@@ -60,11 +66,14 @@ impl Store {
             + Kills
             + AuditLog
             + JobRuns
+            + crate::sessions::Sessions
             + CostBaselines
             + SchemaSnapshots
             + ApiKeys
             + ReplayGuard
             + EventLog
+            + Runs
+            + RunReports
             + 'static,
     {
         Self {
@@ -77,11 +86,14 @@ impl Store {
             kills: all.clone(),
             audit: all.clone(),
             jobs: all.clone(),
+            sessions: all.clone(),
             baselines: all.clone(),
             schemas: all.clone(),
             keys: all.clone(),
             replay: all.clone(),
-            events: all,
+            events: all.clone(),
+            runs: all.clone(),
+            reports: all,
         }
     }
 }

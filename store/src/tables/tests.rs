@@ -4,7 +4,10 @@ mod pages;
 
 use super::{sql_tables, table_specs};
 use crate::conformance::fixtures::*;
+use crate::conformance::sessions;
+use crate::ingest::WireEvent;
 use crate::model::*;
+use crate::sessions::AnalysisMode;
 use crate::sqlite::tests::Home;
 use crate::sqlite::{OpenMode, SqliteStore};
 use chrono::TimeDelta;
@@ -86,6 +89,12 @@ async fn filled(home: &Home) -> SqliteStore {
         requested_by: "ann".to_owned(),
     };
     store.kills.request(&scope, kill, minute(21)).await.unwrap();
+    let session = sessions::begin(&store, "key").await.session;
+    let errors = vec![sessions::sent(&session, start(), json!({})), sessions::sent(&session, minute(1), json!({}))];
+    sessions::append(&store, errors).await;
+    sessions::keep(&store, &sessions::snapshot(&store, &session.id).await, minute(2)).await;
+    let processed = sessions::snapshot(&store, &session.id).await;
+    sessions::evaluate(&store, &processed, AnalysisMode::Deep, &["dense"]).await;
     store.jobs.begin(&scope, new_run("cost_spike", "h", Some(window(1)), minute(30)), minute(30)).await.unwrap();
     let hour = CostHour {
         hour_start: "2025-11-20T01:00:00Z".parse().unwrap(),
@@ -101,6 +110,22 @@ async fn filled(home: &Home) -> SqliteStore {
     };
     store.schemas.put(&scope, snapshot, minute(30)).await.unwrap();
     accept(&store, (0..5).map(|step| event(Some(&format!("e{step}")), "run", step)).collect()).await;
+    let step = |id: &str, kind: &str, step: i64| WireEvent { event_type: kind.to_owned(), ..event(Some(id), "called", step) };
+    let calls = ["llm.called", "llm.responded", "tool.called", "tool.responded", "retrieval.called", "retrieval.responded"];
+    accept(&store, calls.iter().zip(1..).map(|(kind, n)| step(kind, kind, (n + 1) / 2)).collect()).await;
+    let run = crate::conformance::runs::judged("called", RunEnd::Completed, &["TOOL_LOOP"]);
+    store.runs.record_judged(&scope, vec![run], 5, minute(30)).await.unwrap();
+    let (signals, _) = store.runs.signals(&scope, &SignalFilter::default(), 1, 0).await.unwrap();
+    store.runs.give_feedback(&scope, signals[0].id, true, "ann", minute(31)).await.unwrap();
+    let fix = NewFix {
+        signal_id: signals[0].id,
+        applied_via: AppliedVia::Clipboard,
+        prompt_name: None,
+        prompt_version: None,
+        fix_content: "Do not loop.".to_owned(),
+        applied_by: "ann".to_owned(),
+    };
+    store.reports.record_fix(&scope, fix, minute(32)).await.unwrap();
     sqlite
 }
 
@@ -429,7 +454,7 @@ async fn tables_refuse_every_write() {
         assert!(refused, "{sql}");
     }
     let open = texts(&context, "SELECT id FROM agent.incidents WHERE status = 'open'").await;
-    assert_eq!(open.len(), 2);
+    assert_eq!(open.len(), 3);
 }
 
 #[tokio::test]

@@ -215,11 +215,11 @@ impl<'de> Visitor<'de> for Envelope {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Read, A::Error> {
         let mut read = Read::default();
-        while let Some(key) = map.next_key::<Key>()? {
+        while let Some(key) = map.next_key::<Word>()? {
             match key {
-                Key::ApiKey => read.api_key = map.next_value()?,
-                Key::AgentId => read.agent_id = map.next_value()?,
-                Key::Events => read.events = map.next_value_seed(List { most: self.most })?,
+                Word::ApiKey => read.api_key = map.next_value()?,
+                Word::AgentId => read.agent_id = map.next_value()?,
+                Word::Events => read.events = map.next_value_seed(List { most: self.most })?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -284,7 +284,7 @@ impl<'de> Visitor<'de> for List {
 
 #[derive(Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
-enum Key {
+enum Word {
     ApiKey,
     EventType,
     RunId,
@@ -353,19 +353,19 @@ fn event<'de, A: MapAccess<'de>>(mut map: A) -> Result<Item, A::Error> {
         [const { Lenient::<String>::Missing }; 4];
     let (mut step_index, mut timestamp) = (Lenient::<i64>::Missing, Lenient::<f64>::Missing);
     let mut payload = Lenient::<Map<String, Value>>::Missing;
-    while let Some(key) = map.next_key::<Key>()? {
+    while let Some(key) = map.next_key::<Word>()? {
         match key {
-            Key::EventType => event_type = map.next_value()?,
-            Key::RunId => run_id = map.next_value()?,
-            Key::AgentId => agent_id = map.next_value()?,
-            Key::AgentVersion => agent_version = map.next_value()?,
-            Key::StepIndex => step_index = map.next_value()?,
-            Key::Timestamp => timestamp = map.next_value()?,
-            Key::Payload => payload = map.next_value()?,
-            Key::ParentRunId => parent_run_id = map.next_value()?,
-            Key::TraceId => trace_id = map.next_value()?,
-            Key::ConversationId => conversation_id = map.next_value()?,
-            Key::EventId => event_id = map.next_value()?,
+            Word::EventType => event_type = map.next_value()?,
+            Word::RunId => run_id = map.next_value()?,
+            Word::AgentId => agent_id = map.next_value()?,
+            Word::AgentVersion => agent_version = map.next_value()?,
+            Word::StepIndex => step_index = map.next_value()?,
+            Word::Timestamp => timestamp = map.next_value()?,
+            Word::Payload => payload = map.next_value()?,
+            Word::ParentRunId => parent_run_id = map.next_value()?,
+            Word::TraceId => trace_id = map.next_value()?,
+            Word::ConversationId => conversation_id = map.next_value()?,
+            Word::EventId => event_id = map.next_value()?,
             _ => drop(map.next_value::<IgnoredAny>()?),
         }
     }

@@ -22,6 +22,8 @@ fn body(route: &RouteInfo) -> Option<Value> {
         "/v1/deploy" => Some(json!({"agent_id": "a", "version": "1"})),
         "/v1/runs/{id}/control" => Some(json!({"state": "stopped"})),
         "/api/v1/actions/{id}/settle" => Some(json!({"status": "done"})),
+        "/v1/signals/{id}/record-copy" => Some(json!({"fix_content": "x"})),
+        "/v1/signals/{id}/feedback" => Some(json!({"correct": true})),
         _ => Some(json!({})),
     }
     .filter(|_| route.method == Method::POST)
