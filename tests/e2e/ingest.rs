@@ -115,3 +115,33 @@ async fn agents_instrumented_with_opentelemetry_or_langfuse_are_runs() {
     }
     assert!(serve.terminate().await.success());
 }
+
+#[tokio::test]
+async fn a_batch_of_a_session_goes_to_its_session() {
+    let scene = seeded::cascade().await;
+    let serve = scene.site.serve(Utc::now()).await;
+    let begin = ["session", "start", "--user", "u", "--workspace", "w", "--key", "k", "--url", &serve.url];
+    assert_eq!(scene.site.run(&begin).await.code(), 0);
+    let event = |source: &str| {
+        json!({"event_type": "agent_action", "source_type": source, "source_name": "coder", "payload": {"n": 1},
+               "client_timestamp": text(Utc::now())})
+    };
+    let batch = json!({"external_session_key": "k", "events": [event("agent"), event("nobody")]});
+    let other = json!({"external_session_key": "never-begun", "events": [event("agent")]});
+    let path = scene.site.path("session.ndjson");
+    std::fs::write(&path, format!("{batch}\n{other}\n")).unwrap();
+    let path = path.display().to_string();
+    let sent = scene.site.run(&["ingest", "--url", &serve.url, &path]).await;
+    assert_eq!((sent.code(), sent.stdout.trim()), (3, "accepted 1, duplicates 0, rejected 2"), "{sent:?}");
+    assert!(sent.stderr.contains(&format!("{path}:1, item 1: source_type: ")), "{sent:?}");
+    assert!(sent.stderr.contains(&format!("{path}:2, item 0: session_id: there is no session")), "{sent:?}");
+    assert!(serve.terminate().await.success());
+    let kept = scene.site.run(&["ingest", &path]).await;
+    assert_eq!((kept.code(), kept.stdout.trim()), (3, "accepted 0, duplicates 1, rejected 2"), "{kept:?}");
+    assert!(
+        kept.stderr.contains(&format!("{path}:2, item 0: session_id: there is no session never-begun")),
+        "{kept:?}"
+    );
+    let rows = scene.site.sql("SELECT count(*) AS n FROM ingest.session_events").await;
+    assert_eq!(rows, [json!({"n": 1})]);
+}
