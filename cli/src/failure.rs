@@ -28,9 +28,13 @@ impl Failure {
         self
     }
 
-    /// Says what to do next, unless that was said.
-    pub(crate) fn or_hint(self, hint: &str) -> Self {
-        if self.hint.is_some() { self } else { self.hint(hint) }
+    /// Says what else could be done next.
+    pub(crate) fn also_hint(self, hint: &str) -> Self {
+        let hint = match &self.hint {
+            Some(said) => format!("{said}; {hint}"),
+            None => hint.to_owned(),
+        };
+        self.hint(hint)
     }
 
     /// The command was called wrongly.

@@ -82,3 +82,66 @@ async fn a_running_server_takes_files_and_spans() {
     assert_eq!(scene.site.sql(COUNT).await, counted(), "what a file said, a span does not say again");
     assert!(serve.terminate().await.success());
 }
+
+/// Runs the instrumented agent with the Python of the caller; none where its packages are not installed.
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+async fn instrumented(arguments: &[&str]) -> Option<std::process::Output> {
+    let modules = "import langfuse, opentelemetry.exporter.otlp.proto.http";
+    let there = tokio::process::Command::new("python3").args(["-c", modules]).output().await;
+    if !there.is_ok_and(|there| there.status.success()) {
+        eprintln!("skipped: python3 with opentelemetry-exporter-otlp-proto-http and langfuse is not there");
+        return None;
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/e2e/ingest/instrumented.py");
+    let run = tokio::process::Command::new("python3").arg(script).args(arguments).kill_on_drop(true).output();
+    Some(tokio::time::timeout(crate::harness::PATIENCE, run).await.unwrap().unwrap())
+}
+
+#[tokio::test]
+async fn agents_instrumented_with_opentelemetry_or_langfuse_are_runs() {
+    let scene = seeded::cascade().await;
+    let key = scene.site.run(&["keys", "create", "agents", "--scope", "ingest"]).await.stdout;
+    let serve = scene.site.serve(Utc::now()).await;
+    let Some(output) = instrumented(&[&serve.url, key.trim(), "agents"]).await else { return };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let sql = "SELECT agent_id, event_type, payload FROM ingest.events ORDER BY agent_id, step_index, occurred_at, seq";
+    let rows = scene.site.sql(sql).await;
+    assert!(!json!(rows).to_string().contains("a secret"));
+    for agent in ["instrumented", "observed"] {
+        let types: Vec<&str> =
+            rows.iter().filter(|row| row["agent_id"] == agent).map(|row| row["event_type"].as_str().unwrap()).collect();
+        let expected = ["run.started", "llm.called", "llm.responded", "tool.called", "tool.responded", "run.completed"];
+        assert_eq!(types, expected, "{agent} in {rows:#?}");
+    }
+    assert!(serve.terminate().await.success());
+}
+
+#[tokio::test]
+async fn a_batch_of_a_session_goes_to_its_session() {
+    let scene = seeded::cascade().await;
+    let serve = scene.site.serve(Utc::now()).await;
+    let begin = ["session", "start", "--user", "u", "--workspace", "w", "--key", "k", "--url", &serve.url];
+    assert_eq!(scene.site.run(&begin).await.code(), 0);
+    let event = |source: &str| {
+        json!({"event_type": "agent_action", "source_type": source, "source_name": "coder", "payload": {"n": 1},
+               "client_timestamp": text(Utc::now())})
+    };
+    let batch = json!({"external_session_key": "k", "events": [event("agent"), event("nobody")]});
+    let other = json!({"external_session_key": "never-begun", "events": [event("agent")]});
+    let path = scene.site.path("session.ndjson");
+    std::fs::write(&path, format!("{batch}\n{other}\n")).unwrap();
+    let path = path.display().to_string();
+    let sent = scene.site.run(&["ingest", "--url", &serve.url, &path]).await;
+    assert_eq!((sent.code(), sent.stdout.trim()), (3, "accepted 1, duplicates 0, rejected 2"), "{sent:?}");
+    assert!(sent.stderr.contains(&format!("{path}:1, item 1: source_type: ")), "{sent:?}");
+    assert!(sent.stderr.contains(&format!("{path}:2, item 0: session_id: there is no session")), "{sent:?}");
+    assert!(serve.terminate().await.success());
+    let kept = scene.site.run(&["ingest", &path]).await;
+    assert_eq!((kept.code(), kept.stdout.trim()), (3, "accepted 0, duplicates 1, rejected 2"), "{kept:?}");
+    assert!(
+        kept.stderr.contains(&format!("{path}:2, item 0: session_id: there is no session never-begun")),
+        "{kept:?}"
+    );
+    let rows = scene.site.sql("SELECT count(*) AS n FROM ingest.session_events").await;
+    assert_eq!(rows, [json!({"n": 1})]);
+}

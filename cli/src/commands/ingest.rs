@@ -6,6 +6,7 @@
 
 mod formats;
 mod frames;
+mod sessions;
 mod sinks;
 
 use std::io::{BufReader, Read, Write};
@@ -109,6 +110,15 @@ impl Intake {
             }
             if self.waiting.len() >= BATCH {
                 self.submit().await?;
+            }
+        }
+        for (item, batch) in found.sessions {
+            let receipt = self.sink.accept_session(&batch).await?;
+            self.report.accepted += receipt.accepted;
+            self.report.duplicates += receipt.duplicates;
+            for rejection in receipt.rejected {
+                let place = place(Some(item.unwrap_or(rejection.index)));
+                self.report.refuse(place, rejection.field, rejection.reason);
             }
         }
         Ok(())

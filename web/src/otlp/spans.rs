@@ -62,8 +62,7 @@ pub fn map_spans(spans: &[Span]) -> Mapped {
 }
 
 /// What the spans of one request say of each other.
-struct Request<'a> {
-    spans: &'a [Span],
+struct Request {
     kinds: Vec<Kind>,
     runs: HashMap<[u8; 16], Run>,
 }
@@ -95,8 +94,8 @@ enum Root {
     No,
 }
 
-impl<'a> Request<'a> {
-    fn new(spans: &'a [Span]) -> Self {
+impl Request {
+    fn new(spans: &[Span]) -> Self {
         let kinds: Vec<Kind> = spans.iter().map(kind).collect();
         let places: HashMap<([u8; 16], [u8; 8]), usize> =
             spans.iter().enumerate().map(|(place, span)| ((span.trace_id, span.span_id), place)).collect();
@@ -128,7 +127,7 @@ impl<'a> Request<'a> {
                 run.identify(&spans[root]);
             }
         }
-        Self { spans, kinds, runs }
+        Self { kinds, runs }
     }
 
     fn map(&self, place: usize, span: &Span, mapped: &mut Mapped) {
@@ -176,16 +175,15 @@ impl<'a> Request<'a> {
 
     /// The call that a span is, and its answer, if there was one.
     fn call(&self, place: usize, span: &Span) -> Option<(Payload, Option<Payload>)> {
+        type Maker = fn(&Span) -> Payload;
         let answered =
             span.end != 0 && !(is_dunetrace(span) && span.status_message == "span ended without a response event");
-        type Maker = fn(&Span) -> Payload;
         let (called, responded): (Maker, Maker) = match self.kinds[place] {
             Kind::Llm => (payloads::llm_called, payloads::llm_responded),
             Kind::Tool => (payloads::tool_called, payloads::tool_responded),
             Kind::Retrieval => (payloads::retrieval_called, payloads::retrieval_responded),
             Kind::Agent | Kind::Part | Kind::Aside | Kind::Foreign => return None,
         };
-        debug_assert_eq!(self.spans[place].span_id, span.span_id);
         Some((called(span), answered.then(|| responded(span))))
     }
 }

@@ -1,8 +1,8 @@
 //! Telling formats apart, and reading each into events.
 //!
 //! Known: a single event of the Dunetrace wire, a batch of them, a line that its SDKs write for Loki (also inside of what
-//! `logcli` and Docker put around a line), OTLP traces and logs in JSON, and arrays of any of these. A batch of a
-//! session is recognised, and sent elsewhere.
+//! `logcli` and Docker put around a line), OTLP traces and logs in JSON, a batch of the session wire, and arrays of any of
+//! these.
 
 use serde_json::{Map, Value};
 use tripline_store::ingest::WireEvent;
@@ -18,13 +18,15 @@ type Flawed = (String, String);
 pub(super) struct Found {
     /// Events and what was meant to be one, with its place if there are several.
     pub(super) events: Vec<(Option<usize>, Result<WireEvent, Flawed>)>,
+    /// Batches of sessions, with their places.
+    pub(super) sessions: Vec<(Option<usize>, Map<String, Value>)>,
     /// Spans and records that have nothing to do with agents.
     pub(super) passed_over: usize,
 }
 
 impl Found {
     fn one(event: Result<WireEvent, Flawed>) -> Self {
-        Self { events: vec![(None, event)], passed_over: 0 }
+        Self { events: vec![(None, event)], ..Self::default() }
     }
 
     fn refused(reason: &str) -> Self {
@@ -34,6 +36,7 @@ impl Found {
     /// Takes the events of item `place`.
     fn add(&mut self, place: usize, found: Self) {
         self.events.extend(found.events.into_iter().map(|(_, event)| (Some(place), event)));
+        self.sessions.extend(found.sessions.into_iter().map(|(_, batch)| (Some(place), batch)));
         self.passed_over += found.passed_over;
     }
 }
@@ -70,7 +73,7 @@ fn read_object(fields: Map<String, Value>, depth: usize) -> Found {
     }
     if let Some(Value::Array(events)) = fields.get("events") {
         return if is_session(&fields, events) {
-            Found::refused("these are events of a session: send them with `tripline session send`")
+            Found { sessions: vec![(None, fields)], ..Found::default() }
         } else {
             read_batch(events)
         };
@@ -82,7 +85,7 @@ fn read_object(fields: Map<String, Value>, depth: usize) -> Found {
         {
             return match serde_json::from_str(inner) {
                 Ok(value) => read_value(value, depth + 1),
-                Err(_) => Found { events: Vec::new(), passed_over: 1 },
+                Err(_) => Found { passed_over: 1, ..Found::default() },
             };
         }
     }
@@ -105,7 +108,7 @@ fn read_batch(events: &[Value]) -> Found {
     };
     Found {
         events: events.iter().enumerate().map(|(place, event)| (Some(place), read(event))).collect(),
-        passed_over: 0,
+        ..Found::default()
     }
 }
 
@@ -221,9 +224,17 @@ mod tests {
     }
 
     #[test]
+    fn batches_of_sessions_are_known_by_their_session_or_their_sources() {
+        let event = json!({"event_type": "error", "source_type": "agent"});
+        for batch in [json!({"session_id": "s", "events": [event]}), json!({"events": [event, event]})] {
+            let found = read(&json!([batch]).to_string());
+            assert_eq!((found.events.len(), found.sessions[0].0), (0, Some(0)));
+            assert_eq!(Value::Object(found.sessions[0].1.clone()), batch);
+        }
+    }
+
+    #[test]
     fn what_is_something_else_is_refused_with_a_reason() {
-        let session = json!({"session_id": "s", "events": [{"event_type": "error", "source_type": "agent"}]});
-        assert!(types(&session)[0].contains("tripline session send"));
         assert!(types(&json!({"hello": 1}))[0].contains("no known format"));
         assert!(types(&json!(7))[0].contains("neither an object"));
         let mut bad = event();

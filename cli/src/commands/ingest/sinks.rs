@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use reqwest::{Client, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use tripline_agent::sessions::SessionRules;
 use tripline_store::ingest::{IngestError, Receipt, Rejection, WireEvent};
 use tripline_store::{OpenMode, Scope, SqliteStore};
 
+use super::sessions;
 use crate::app::{Home, clock};
 use crate::failure::Failure;
 
@@ -19,7 +21,7 @@ const ATTEMPTS: u32 = 5;
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 pub(super) enum Sink {
-    Store(SqliteStore),
+    Store(SqliteStore, SessionRules),
     Server { base: Url, key: Option<SecretString>, client: Client },
 }
 
@@ -28,7 +30,10 @@ impl Sink {
         let Some(url) = url else {
             // As a server does: of what is kept within a day, one process at a time knows which events it has.
             let store = home.open_store(OpenMode::Serve).await;
-            return store.map(Self::Store).map_err(|failure| failure.or_hint("send to the running server with --url"));
+            let rules = SessionRules::of(&home.settings()?);
+            return store
+                .map(|store| Self::Store(store, rules))
+                .map_err(|failure| failure.also_hint("a running server takes them with --url"));
         };
         let base = Url::parse(url)
             .ok()
@@ -43,8 +48,12 @@ impl Sink {
     pub(super) async fn accept(&self, events: Vec<WireEvent>) -> Result<Receipt, Failure> {
         for attempt in 1.. {
             let outcome = match self {
-                Self::Store(store) => into_store(store, events.clone()).await?,
-                Self::Server { base, key, client } => to_server(client, base, key.as_ref(), &events).await?,
+                Self::Store(store, _) => into_store(store, events.clone()).await?,
+                Self::Server { base, key, client } => {
+                    let agent_id = events.first().map_or("unknown", |event| event.agent_id.as_str());
+                    let body = json!({"agent_id": agent_id, "events": events});
+                    to_server(client, base, key.as_ref(), ["v1", "ingest"].as_slice(), &body, events.len()).await?
+                }
             };
             match outcome {
                 Outcome::Taken(receipt) => return Ok(receipt),
@@ -55,6 +64,35 @@ impl Sink {
             }
         }
         Ok(Receipt::default())
+    }
+
+    /// Keeps a batch of a session.
+    pub(super) async fn accept_session(&self, batch: &Map<String, Value>) -> Result<Receipt, Failure> {
+        let (base, key, client) = match self {
+            Self::Store(store, rules) => return sessions::keep(store, rules, batch, clock(None).now()).await,
+            Self::Server { base, key, client } => (base, key, client),
+        };
+        let mut whole = Receipt::default();
+        for (first, body) in sessions::requests(batch) {
+            let sent = body["events"].as_array().map_or(0, Vec::len);
+            let mut attempt = 1;
+            let receipt = loop {
+                let path = ["v1", "events", "batch"];
+                match to_server(client, base, key.as_ref(), &path, &body, sent).await? {
+                    Outcome::Taken(receipt) => break receipt,
+                    Outcome::Later { reason, .. } if attempt >= ATTEMPTS => {
+                        return Err(Failure::new(reason).hint("run the same command again later: nothing is doubled"));
+                    }
+                    Outcome::Later { pause, .. } => tokio::time::sleep(pause.min(LONGEST_PAUSE)).await,
+                }
+                attempt += 1;
+            };
+            whole.accepted += receipt.accepted;
+            whole.duplicates += receipt.duplicates;
+            let placed = receipt.rejected.into_iter().map(|one| Rejection { index: first + one.index, ..one });
+            whole.rejected.extend(placed);
+        }
+        Ok(whole)
     }
 }
 
@@ -83,14 +121,15 @@ async fn to_server(
     client: &Client,
     base: &Url,
     key: Option<&SecretString>,
-    events: &[WireEvent],
+    path: &[&str],
+    body: &Value,
+    sent: usize,
 ) -> Result<Outcome, Failure> {
     let mut url = base.clone();
-    if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().extend(["v1", "ingest"]);
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(path);
     }
-    let agent_id = events.first().map_or("unknown", |event| event.agent_id.as_str());
-    let mut request = client.post(url).json(&json!({"agent_id": agent_id, "events": events}));
+    let mut request = client.post(url).json(body);
     if let Some(key) = key {
         request = request.bearer_auth(key.expose_secret());
     }
@@ -110,10 +149,14 @@ async fn to_server(
         let pause = retry_after.map_or(pause, Duration::from_secs);
         return Ok(Outcome::Later { reason: format!("the server is busy: {}", said(status, &body)), pause });
     }
-    if (status.is_success() || status == StatusCode::UNPROCESSABLE_ENTITY)
-        && let Some(receipt) = receipt(status, &body, events.len())
+    if (status.is_success() || matches!(status, StatusCode::UNPROCESSABLE_ENTITY | StatusCode::CONFLICT))
+        && let Some(receipt) = receipt(status, &body, sent)
     {
         return Ok(Outcome::Taken(receipt));
+    }
+    if let Some(reason) = body["error"]["message"].as_str().filter(|reason| reason.starts_with("there is no session")) {
+        let refused = |index| Rejection { index, field: "session_id".to_owned(), reason: reason.to_owned() };
+        return Ok(Outcome::Taken(Receipt { rejected: (0..sent).map(refused).collect(), ..Receipt::default() }));
     }
     let failure = Failure::new(format!("the server refused the events: {}", said(status, &body)));
     Err(match status {
@@ -133,7 +176,7 @@ fn receipt(status: StatusCode, body: &Value, sent: usize) -> Option<Receipt> {
         None => return None,
     };
     let count = |name: &str| body.get(name).and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok());
-    let duplicates = count("duplicates").unwrap_or(0);
+    let duplicates = count("duplicates").or_else(|| count("deduped")).unwrap_or(0);
     let kept = sent.saturating_sub(rejected.len() + duplicates);
     Some(Receipt { accepted: if status.is_success() { kept } else { 0 }, duplicates, rejected })
 }
