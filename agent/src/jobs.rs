@@ -42,8 +42,16 @@ const LEASE: Duration = Duration::from_secs(60);
 /// Jobs that run at once.
 const AT_ONCE: usize = 2;
 
-/// After a run that broke off, how long its job waits before it is tried again.
-const RETRY_AFTER: TimeDelta = TimeDelta::minutes(5);
+/// After a run that broke off, how long its job waits before it is tried again: at first, and at most. A source that
+/// comes back after a moment is asked again after a moment; one that is down for hours is not asked all the time.
+const RETRY_FIRST: TimeDelta = TimeDelta::seconds(15);
+const RETRY_MOST: TimeDelta = TimeDelta::minutes(5);
+
+/// The wait after the attempt numbered `attempt` (from 1): twice as long each time.
+fn retry_after(attempt: i64) -> TimeDelta {
+    let doublings = u32::try_from(attempt.clamp(1, 16) - 1).unwrap_or_default();
+    (RETRY_FIRST * 2_i32.pow(doublings)).min(RETRY_MOST)
+}
 
 /// Why a job could not be run.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -215,7 +223,7 @@ impl Jobs {
         Ok(last.is_some_and(|run| {
             let broke_off = matches!(run.status, JobStatus::Gap | JobStatus::Failed | JobStatus::TimedOut);
             let next_tick = spec.schedule.next_after(run.due_at).is_some_and(|next| next <= now);
-            broke_off && !next_tick && run.finished_at.is_some_and(|at| now < at + RETRY_AFTER)
+            broke_off && !next_tick && run.finished_at.is_some_and(|at| now < at + retry_after(run.attempt))
         }))
     }
 

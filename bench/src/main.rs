@@ -5,6 +5,9 @@
 
 mod fetch;
 mod local;
+mod process;
+mod rows;
+mod templates;
 mod toy;
 mod window;
 
@@ -23,8 +26,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if matches!(wanted.as_str(), "all" | "local") {
         local::run().await?;
     }
+    if matches!(wanted.as_str(), "all" | "process") {
+        process::run().await?;
+    }
     if matches!(wanted.as_str(), "all" | "window") {
         window::run().await?;
+    }
+    if matches!(wanted.as_str(), "all" | "templates") {
+        templates::run().await?;
     }
     Ok(())
 }

@@ -221,6 +221,7 @@ fn capabilities(table: &TableSpec) -> Capabilities {
         primary_key: table.primary_key.iter().map(|index| name(*index)).collect(),
         keys: named(&|column, _| column.origin == Origin::Key),
         content: named(&|column, _| column.content),
+        per_row: named(&|column, _| matches!(column.origin, Origin::Detail(_))),
         costly: named(&|column, index| matches!(column.origin, Origin::Detail(_)) || aggregated(index)),
         at_most: table.at_most.iter().map(|(smaller, larger)| (name(*smaller), name(*larger))).collect(),
         columns: table.columns.iter().map(|column| (column.name.clone(), column.about.clone())).collect(),

@@ -30,6 +30,7 @@ mod settings;
 
 #[cfg(test)]
 mod tests;
+mod wildcard;
 
 pub use clock::{Clock, ManualClock, OffsetClock, SharedClock, SystemClock};
 pub use constraint::{Bound, ColumnConstraint, Constraints, LikePattern, Predicate};

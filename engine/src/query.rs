@@ -24,6 +24,7 @@ use crate::params::{self, Params};
 use crate::report::{CompletenessReport, ReportBuilder, ScanReport};
 use crate::session::{Engine, InputTable};
 use crate::settings::{self, Last, Settings};
+use crate::wildcard::leave_out_per_row;
 
 /// How one query shall run.
 #[derive(Debug, Clone)]
@@ -264,7 +265,8 @@ impl Engine {
         self.query(sql, options).await?.collect().await
     }
 
-    async fn plan(&self, state: &SessionState, statement: Statement) -> Result<LogicalPlan, EngineError> {
+    async fn plan(&self, state: &SessionState, mut statement: Statement) -> Result<LogicalPlan, EngineError> {
+        leave_out_per_row(&mut statement, self.per_row());
         let plan = state.statement_to_plan(statement).await.map_err(|e| self.explain_names(e.into()))?;
         SQLOptions::new()
             .with_allow_ddl(false)

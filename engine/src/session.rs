@@ -30,6 +30,7 @@ use crate::error::EngineError;
 use crate::functions;
 use crate::rules::physical_rules;
 use crate::scan::RemoteTableProvider;
+use crate::wildcard::PerRow;
 
 /// Name of the one catalog.
 const CATALOG: &str = "tripline";
@@ -98,6 +99,7 @@ pub struct Engine {
     clock: SharedClock,
     options: EngineOptions,
     tables: BTreeMap<String, Vec<String>>,
+    per_row: PerRow,
 }
 
 impl Engine {
@@ -118,8 +120,13 @@ impl Engine {
             }
             Ok(())
         };
+        let mut per_row = PerRow::new();
         for source in sources {
             for table in &source.tables {
+                let columns = &table.capabilities().per_row;
+                if !columns.is_empty() {
+                    per_row.insert((source.name.clone(), table.name().to_owned()), columns.clone());
+                }
                 add(&source.name, table.name(), Arc::new(RemoteTableProvider::new(Arc::clone(table))))?;
             }
         }
@@ -153,7 +160,7 @@ impl Engine {
             state.register_udf(function).map_err(EngineError::from)?;
         }
         state.catalog_list().register_catalog(CATALOG.to_owned(), Arc::clone(&catalog) as Arc<dyn CatalogProvider>);
-        Ok(Self { state, catalog, runtime, clock, options, tables: names })
+        Ok(Self { state, catalog, runtime, clock, options, tables: names, per_row })
     }
 
     /// The engine's clock.
@@ -179,6 +186,11 @@ impl Engine {
     #[must_use]
     pub fn tables(&self) -> &BTreeMap<String, Vec<String>> {
         &self.tables
+    }
+
+    /// Columns that `*` leaves out.
+    pub(crate) fn per_row(&self) -> &PerRow {
+        &self.per_row
     }
 
     /// A session of one query: its clock reading, its memory pool, its context, and its own tables in schema `input`.

@@ -5,5 +5,5 @@
 
 SELECT id, name, is_member
 FROM slack.channels
-WHERE is_archived = FALSE
+WHERE is_archived IS NOT TRUE
 ORDER BY name

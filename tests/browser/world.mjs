@@ -34,7 +34,12 @@ export function start(args, env, pattern) {
   });
   const stop = async (signal = "SIGTERM") => {
     if (child.exitCode === null && child.signalCode === null) child.kill(signal);
+    const late = setTimeout(() => child.kill("SIGKILL"), PATIENCE);
     await ended;
+    clearTimeout(late);
+    if (child.signalCode === "SIGKILL" && signal !== "SIGKILL") {
+      throw new Error(`tripline ${args[0]} did not end after ${signal}:\n${output}`);
+    }
   };
   return { matched, stop, output: () => output };
 }

@@ -136,7 +136,7 @@ function incidentCard({ incident, pending, decided, actions, may, busy, open, de
     h("p", { class: "facts" },
       h("span", {}, "Cost ", h("strong", {}, money(incident.cost_usd))),
       h("span", {}, "Culprit ", incident.culprit_sha
-        ? h("strong", {}, github(culprit?.url, code(incident.culprit_sha.slice(0, 8)))) : "none found"),
+        ? h("strong", {}, github(culprit?.url, code(incident.culprit_sha.slice(0, 8)))) : noCulprit(incident)),
       h("span", {}, `seen in ${count(incident.occurrences, "window")}`),
       h("span", {}, `narrated by ${incident.narrator ?? "nobody yet"}`)),
     h("button", { type: "button", class: "link", "aria-expanded": String(open), "data-focus": `${id}:toggle`, onclick: toggle },

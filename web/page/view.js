@@ -25,6 +25,9 @@ const names = { open_github_issue: "open a GitHub issue", kill_loop: "kill the l
 const capital = (text) => text.replace(/^./, (c) => c.toUpperCase());
 const title = (name) => capital(name.replaceAll("_", " "));
 const verb = (action) => names[action] ?? action.replaceAll("_", " ");
+/** That there is no culprit is known only if the commits could be read. */
+const noCulprit = (incident) =>
+  (list(incident.gaps).some((gap) => gap.source === "github") ? "unknown (commits could not be read)" : "none found");
 const money = (usd) =>
   (usd === null || usd === undefined ? "unknown" : `$${usd.toFixed(usd === 0 || Math.abs(usd) >= 1 ? 2 : 4)}`);
 const time = (text) => (text ? new Date(text).toLocaleString() : "–");

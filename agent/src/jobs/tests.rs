@@ -113,14 +113,16 @@ async fn a_window_with_a_missing_source_stays_due_until_it_is_back() {
     let without = down.jobs(None);
     let gap = |tick: &str| vec![(tick.to_owned(), JobStatus::Gap)];
     assert_eq!(run_at(&scene, &without, start() + minutes(15)).await, gap("12:15"));
-    // Not at once again, but with the next tick.
-    assert_eq!(run_at(&scene, &without, start() + minutes(16)).await, ok(&[]));
+    // Not at once again, but soon, and with the next tick.
+    assert_eq!(run_at(&scene, &without, start() + minutes(15) + TimeDelta::seconds(10)).await, ok(&[]));
+    assert_eq!(run_at(&scene, &without, start() + minutes(16)).await, gap("12:15"));
+    assert_eq!(run_at(&scene, &without, start() + minutes(16) + TimeDelta::seconds(20)).await, ok(&[]));
     assert_eq!(run_at(&scene, &without, start() + minutes(30)).await, gap("12:15"));
     let watermark = scene.ctx.store.jobs.watermark(&scene.ctx.scope, "agent_loop").await.unwrap();
     assert_eq!(watermark, Some(start()));
     let last = runs(&scene, "agent_loop").await.pop().unwrap();
     assert!(last.error.unwrap().contains("503"));
-    assert_eq!(last.attempt, 2);
+    assert_eq!(last.attempt, 3);
 
     assert_eq!(run_at(&scene, &jobs, start() + minutes(45)).await, ok(&["12:15", "12:30", "12:45"]));
 }
@@ -182,6 +184,12 @@ async fn by_hand_a_dry_run_writes_nothing_and_a_real_one_is_recorded() {
     assert_eq!((run.status, run.window.unwrap().end), (JobStatus::Ok, start()));
     assert_eq!(scene.incidents().await.len(), 1);
     assert!(jobs.run_by_hand("agentloop", false).await.unwrap_err().to_string().contains("agent_loop, cost_spike"));
+}
+
+#[test]
+fn a_broken_off_run_is_tried_again_soon_and_then_less_and_less_often() {
+    let waits: Vec<i64> = [1, 2, 3, 4, 5, 6, 100, i64::MAX].map(|n| super::retry_after(n).num_seconds()).into();
+    assert_eq!(waits, [15, 30, 60, 120, 240, 300, 300, 300]);
 }
 
 #[tokio::test]

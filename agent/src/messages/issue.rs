@@ -6,7 +6,7 @@
 use tripline_store::{Evidence, EvidenceStatus, Incident};
 
 use super::markdown::{code, prose};
-use super::slack::{Links, short_sha};
+use super::slack::{Links, no_culprit, short_sha};
 use super::text::{cut, dollars, one_line, title};
 
 const TITLE: usize = 200;
@@ -63,7 +63,7 @@ fn facts(incident: &Incident, links: &Links) -> String {
     let sha = incident.culprit_sha.as_deref();
     let culprit = match (sha.and_then(short_sha), &links.commit) {
         (Some(short), Some(link)) => format!("[`{short}`]({link})"),
-        (_, _) => sha.map_or_else(|| "none found".to_owned(), |sha| code(&cut(sha, 100))),
+        (_, _) => sha.map_or_else(|| no_culprit(incident).to_owned(), |sha| code(&cut(sha, 100))),
     };
     let time = |at: chrono::DateTime<chrono::Utc>| at.format("%Y-%m-%d %H:%M UTC").to_string();
     let window = format!("{} to {}", time(incident.window.start), time(incident.window.end));

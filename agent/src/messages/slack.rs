@@ -138,7 +138,9 @@ fn fields(view: &IncidentView<'_>) -> Vec<Value> {
     let culprit = match (sha.and_then(short_sha), &view.links.commit) {
         (Some(short), Some(link)) => mrkdwn(&format!("Culprit: <{link}|{short}>")),
         (Some(short), None) => plain(&format!("Culprit: {short}"), FIELD),
-        (None, _) => plain(&format!("Culprit: {}", sha.map_or_else(|| "none found".to_owned(), one_line)), FIELD),
+        (None, _) => {
+            plain(&format!("Culprit: {}", sha.map_or_else(|| no_culprit(incident).to_owned(), one_line)), FIELD)
+        }
     };
     vec![
         plain(&format!("Type: {}", incident.kind), FIELD),
@@ -194,6 +196,12 @@ fn suspect_line((index, suspect): (usize, &Value)) -> Option<String> {
     let score = suspect.get("score").and_then(Value::as_f64).map(|score| format!(" (score {score:.2})"));
     let what = text(&["message", "title", "summary"]).map(|what| format!(" {}", super::text::cut(&what, 200)));
     Some(format!("{}. {name}{}{}", index + 1, score.unwrap_or_default(), what.unwrap_or_default()))
+}
+
+/// What is said where no culprit is named: that there is none is known only if the commits could be read.
+pub(super) fn no_culprit(incident: &Incident) -> &'static str {
+    let unread = incident.gaps.iter().any(|gap| gap.source == "github");
+    if unread { "unknown (commits could not be read)" } else { "none found" }
 }
 
 fn gaps(incident: &Incident, blocks: &mut Vec<Value>) {

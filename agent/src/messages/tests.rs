@@ -118,6 +118,20 @@ fn snapshot(content: &Content) -> Value {
 }
 
 #[test]
+fn while_commits_cannot_be_read_the_culprit_is_unknown_and_not_missing() {
+    let mut incident = incident(&cost_spike());
+    incident.culprit_sha = None;
+    assert!(render(&incident, &[], &[]).blocks.unwrap().to_string().contains("Culprit: none found"));
+    incident.gaps.push(Gap { source: "github".to_owned(), reason: "HTTP 503 after 3 retries".to_owned() });
+    let message = render(&incident, &[], &[]).blocks.unwrap().to_string();
+    let issue = incident_issue(&incident, &[], &links(), "marker").body;
+    for said in [message, issue] {
+        assert!(said.contains("unknown (commits could not be read)"), "{said}");
+        assert!(!said.contains("none found"), "{said}");
+    }
+}
+
+#[test]
 fn an_incident_that_asks_shows_its_parts_and_its_buttons() {
     let content = render(&incident(&cost_spike()), &[approval("open_github_issue", ApprovalStatus::Pending)], &[]);
     insta::assert_json_snapshot!("asks", snapshot(&content));

@@ -126,11 +126,17 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
         quiet: args.json,
         watched: !once,
         told: BTreeSet::new(),
+        finished: false,
     };
-    let outcome = replay.play(first, last_tick(&truth), name).await;
+    // One listener from first to last: a signal that comes while nobody listens is lost, and the demo would stay.
+    let outcome = tokio::select! {
+        () = told_to_stop() => None,
+        outcome = replay.perform(first, last_tick(&truth), name, args.json) => Some(outcome),
+    };
     let outcome = match outcome {
-        Ok(()) => replay.finish(args.json).await,
-        Err(failure) => Err(failure),
+        Some(outcome) => outcome,
+        None if replay.finished => Ok(()),
+        None => Err(Failure::new("stopped before the end")),
     };
     replay.running.shutdown().await;
     replay.simulator.shutdown().await;
@@ -185,6 +191,8 @@ struct Replay {
     watched: bool,
     /// What was printed already.
     told: BTreeSet<String>,
+    /// All was replayed; only the page stays.
+    finished: bool,
 }
 
 impl Replay {
@@ -200,6 +208,23 @@ impl Replay {
         }
     }
 
+    /// Replays everything and tells the outcome. With somebody watching it does not end by itself.
+    async fn perform(
+        &mut self,
+        first: DateTime<Utc>,
+        until: DateTime<Utc>,
+        name: &str,
+        as_json: bool,
+    ) -> Result<(), Failure> {
+        self.play(first, until, name).await?;
+        self.finish(as_json).await?;
+        self.finished = true;
+        if self.watched {
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+
     async fn play(&mut self, first: DateTime<Utc>, until: DateTime<Utc>, name: &str) -> Result<(), Failure> {
         self.say(&format!("replaying '{name}' from {} to {}", first.format("%F %R"), until.format("%F %R UTC")));
         self.say(&format!("page: {}\n", self.running.url()));
@@ -208,11 +233,7 @@ impl Replay {
             let now = tick + STAGGER;
             self.simulator.set_clock(Some(now));
             self.clock.set(now);
-            let ended = tokio::select! {
-                () = told_to_stop(), if self.watched => return Err(Failure::new("stopped")),
-                ended = self.running.server.jobs.run_due(now) => ended?,
-            };
-            for run in &ended {
+            for run in &self.running.server.jobs.run_due(now).await? {
                 if let Some(error) = &run.error {
                     self.say(&format!("{} {}: {} {error}", now.format("%R"), run.job, run.status));
                 }
@@ -401,7 +422,6 @@ impl Replay {
         self.say(&format!("{} incidents, {} actions", incidents.len(), actions.len()));
         if self.watched {
             self.say(&format!("the page stays at {}; Ctrl-C ends the demo", self.running.url()));
-            told_to_stop().await;
         }
         Ok(())
     }
