@@ -49,7 +49,7 @@ enum Cell {
 }
 
 pub(crate) const TABLES: &[Table] = &[
-    Table { name: "langfuse.observations", time: "start_time", rows: 200_000, cell: observation },
+    Table { name: "langfuse.observations", time: "start_time", rows: 10_000_000, cell: observation },
     Table { name: "sentry.issues", time: "last_seen", rows: 2_000, cell: issue },
     Table { name: "github.commits", time: "commit__committer__date", rows: 300, cell: commit },
     Table { name: "github.pulls", time: "merged_at", rows: 1_000, cell: pull },
