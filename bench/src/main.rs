@@ -8,8 +8,11 @@
 mod fetch;
 mod ingest;
 mod local;
+mod process;
+mod rows;
 mod runs;
 mod sdk;
+mod templates;
 mod toy;
 mod window;
 
@@ -34,11 +37,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if matches!(wanted.as_str(), "all" | "sdk") {
         sdk::run()?;
     }
+    if matches!(wanted.as_str(), "all" | "process") {
+        process::run().await?;
+    }
     if matches!(wanted.as_str(), "all" | "window") {
         window::run().await?;
     }
     if matches!(wanted.as_str(), "all" | "runs") {
         runs::run().await?;
+    }
+    if matches!(wanted.as_str(), "all" | "templates") {
+        templates::run().await?;
     }
     Ok(())
 }
