@@ -100,11 +100,8 @@ impl Server {
         let responder = Responder::new(context.clone(), investigator, narrator, Arc::clone(&governance.gate) as _);
         let jobs = Jobs::new(Detectors::new(context.clone(), queries.clone()), responder, holder());
         let engines = Arc::new(engines);
-        let judge = Judge::new(
-            context.clone(),
-            queries.clone(),
-            Arc::new(LogEvents::new(Arc::clone(&context.store.events))),
-        );
+        let judge =
+            Judge::new(context.clone(), queries.clone(), Arc::new(LogEvents::new(Arc::clone(&context.store.events))));
         let engine_of = Arc::clone(&engines);
         let alerts =
             Alerts::new(governance.notices.clone(), Arc::clone(&governance.destinations), context.scope.clone());
