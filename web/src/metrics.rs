@@ -47,6 +47,7 @@ pub(crate) struct Metrics {
     scan_requests: Family<ScanLabels, Counter>,
     scan_rows: Family<ScanLabels, Counter>,
     session_events: Family<CodeLabels, Counter>,
+    events: Family<CodeLabels, Counter>,
 }
 
 const BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
@@ -61,6 +62,7 @@ impl Default for Metrics {
             scan_requests: Family::default(),
             scan_rows: Family::default(),
             session_events: Family::default(),
+            events: Family::default(),
         }
     }
 }
@@ -95,6 +97,13 @@ impl Metrics {
         self.queries.get_or_create(&CodeLabels { code }).inc();
     }
 
+    /// Events of a batch: kept, kept before, refused.
+    pub(crate) fn ingested(&self, stored: usize, duplicates: usize, rejected: usize) {
+        for (code, count) in [("stored", stored), ("duplicate", duplicates), ("rejected", rejected)] {
+            self.events.get_or_create(&CodeLabels { code }).inc_by(count as u64);
+        }
+    }
+
     /// How many events of sessions were kept, kept already, and refused.
     pub(crate) fn session_events(&self, ingested: usize, deduped: usize, rejected: usize) {
         for (code, count) in [("ingested", ingested), ("deduped", deduped), ("rejected", rejected)] {
@@ -116,6 +125,7 @@ impl Metrics {
         registry.register("http_denied", "Requests turned away for want of a right", self.denied.clone());
         registry.register("sql_queries", "SQL queries by outcome", self.queries.clone());
         registry.register("scan_requests", "Requests to vendors by queries of the API", self.scan_requests.clone());
+        registry.register("ingest_events", "Events of agents by what became of them", self.events.clone());
         registry.register("scan_rows", "Rows read from vendors by queries of the API", self.scan_rows.clone());
         registry.register("session_events", "Events of sessions by what became of them", self.session_events.clone());
     }

@@ -421,8 +421,9 @@ impl Activity {
         let (runs, kinds, payloads) = (text("run_id")?, text("event_type")?, text("payload")?);
         let seqs = batch.column_by_name("seq").and_then(|column| column.as_primitive_opt::<Int64Type>());
         let seqs = seqs.ok_or_else(|| missing("seq"))?;
-        let received =
-            batch.column_by_name("received_at").and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+        let received = batch
+            .column_by_name("received_at")
+            .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
         let received = received.ok_or_else(|| missing("received_at"))?;
         for row in 0..batch.num_rows() {
             self.last = self.last.max(Some(seqs.value(row)));
@@ -452,5 +453,6 @@ impl Activity {
 /// Whether an end may turn out to be that of a part of the run only: then its silence is waited for.
 fn is_provisional(payload: &str) -> bool {
     payload.contains("provisional")
-        && serde_json::from_str::<Value>(payload).is_ok_and(|value| value.get("provisional") == Some(&Value::Bool(true)))
+        && serde_json::from_str::<Value>(payload)
+            .is_ok_and(|value| value.get("provisional") == Some(&Value::Bool(true)))
 }

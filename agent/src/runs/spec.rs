@@ -84,18 +84,17 @@ impl RunDetectorSpec {
                 Some(TextTemplate::parse(&entry.value).map_err(|reason| header.error(entry.line, reason, None))?)
             }
         };
-        let confidence = match header.find("confidence") {
-            None => 0.5,
-            Some(entry) => entry.value.parse().ok().filter(|c| (0.0..=1.0).contains(c)).ok_or_else(|| {
-                header.error(entry.line, format!("'{}' is no number from 0 to 1", entry.value), None)
-            })?,
-        };
+        let confidence =
+            match header.find("confidence") {
+                None => 0.5,
+                Some(entry) => entry.value.parse().ok().filter(|c| (0.0..=1.0).contains(c)).ok_or_else(|| {
+                    header.error(entry.line, format!("'{}' is no number from 0 to 1", entry.value), None)
+                })?,
+            };
         let kind = header.find("type").map_or_else(|| name.to_uppercase(), |entry| entry.value.clone());
         Ok(Self {
             title: title(&header),
-            severity: severity
-                .parse::<Severity>()
-                .map_or_else(|_| SeverityRule::Column(severity), SeverityRule::Fixed),
+            severity: severity.parse::<Severity>().map_or_else(|_| SeverityRule::Column(severity), SeverityRule::Fixed),
             baselines: !bindings.inputs.is_empty(),
             bindings,
             values,

@@ -194,7 +194,7 @@ pub async fn accept(store: &Store, events: Vec<WireEvent>) -> Receipt {
 
 /// An event as it is kept.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Kept {
+pub struct KeptEvent {
     pub seq: i64,
     pub event_id: Option<String>,
     pub run_id: String,
@@ -205,12 +205,12 @@ pub struct Kept {
 }
 
 /// The events that a filter wants.
-pub async fn kept(store: &Store, filter: EventFilter) -> Vec<Kept> {
+pub async fn kept(store: &Store, filter: EventFilter) -> Vec<KeptEvent> {
     kept_of(store, &scope(), filter).await
 }
 
 /// The same, of any project.
-pub async fn kept_of(store: &Store, scope: &Scope, filter: EventFilter) -> Vec<Kept> {
+pub async fn kept_of(store: &Store, scope: &Scope, filter: EventFilter) -> Vec<KeptEvent> {
     let batches: Vec<RecordBatch> = store.events.scan(scope, filter).await.unwrap().try_collect().await.unwrap();
     let mut kept = Vec::new();
     for batch in batches {
@@ -218,7 +218,7 @@ pub async fn kept_of(store: &Store, scope: &Scope, filter: EventFilter) -> Vec<K
         let text = |name, row| column(name).as_string::<i32>().value(row).to_owned();
         for row in 0..batch.num_rows() {
             let micros = column("occurred_at").as_primitive::<TimestampMicrosecondType>().value(row);
-            kept.push(Kept {
+            kept.push(KeptEvent {
                 seq: column("seq").as_primitive::<Int64Type>().value(row),
                 event_id: column("event_id").is_valid(row).then(|| text("event_id", row)),
                 run_id: text("run_id", row),

@@ -27,7 +27,7 @@ fn numbered(from: i64, until: i64) -> Vec<WireEvent> {
 }
 
 /// Everything that is kept, in the order of arrival, without what sealing must not change.
-async fn everything(store: &SqliteStore) -> Vec<Kept> {
+async fn everything(store: &SqliteStore) -> Vec<KeptEvent> {
     let mut kept = kept(&store.store(), EventFilter::default()).await;
     kept.sort_by_key(|event| event.seq);
     kept

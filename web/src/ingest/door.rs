@@ -156,6 +156,7 @@ pub(crate) async fn ingest(State(state): State<WebState>, request: Request) -> R
         }
     }
     rejected.sort_by_key(|one| one.index);
+    state.metrics().ingested(taken.0, taken.1, rejected.len());
     if taken == (0, 0) {
         return Err(IngestError::Nothing { rejected }.into());
     }

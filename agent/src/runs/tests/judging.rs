@@ -41,7 +41,11 @@ impl RunEvents for Log {
     async fn of_runs(&self, scope: &Scope, run_ids: &[String], seq: i64) -> Result<Vec<RecordBatch>, StoreError> {
         self.now().of_runs(scope, run_ids, seq).await
     }
-    async fn after(&self, scope: &Scope, seq: i64) -> Result<BoxStream<'static, Result<RecordBatch, StoreError>>, StoreError> {
+    async fn after(
+        &self,
+        scope: &Scope,
+        seq: i64,
+    ) -> Result<BoxStream<'static, Result<RecordBatch, StoreError>>, StoreError> {
         self.now().after(scope, seq).await
     }
 }
@@ -211,7 +215,10 @@ async fn a_detector_of_one_s_own_is_on_trial_until_it_is_called_live() {
 #[tokio::test]
 async fn a_failing_detector_on_trial_is_told_and_one_that_is_live_keeps_every_run_due() {
     let home = Home::new();
-    home.write("queries/runs/broken.sql", "-- name: broken\n-- severity: high\nSELECT run_id, nothing FROM ingest.runs\n");
+    home.write(
+        "queries/runs/broken.sql",
+        "-- name: broken\n-- severity: high\nSELECT run_id, nothing FROM ingest.runs\n",
+    );
     let court = Court::with(home);
     court.log.add(&clean("a"));
     let judged = court.judge(60).await;
@@ -249,7 +256,8 @@ async fn with_dynamic_confidence_signals_of_one_run_raise_each_other() {
     let mut settings = court.scene.ctx.settings.get().as_ref().clone();
     settings.runs.confidence = Confidence::Dynamic;
     court.scene.ctx.settings.set(settings);
-    let run = ["search", "db", "search"].into_iter().fold(Script::new("a", start()), |script, tool| script.tool(tool, false));
+    let run =
+        ["search", "db", "search"].into_iter().fold(Script::new("a", start()), |script, tool| script.tool(tool, false));
     court.log.add(&run.end("completed"));
     court.judge(60).await;
     let signals = court.signals(false).await;
@@ -275,7 +283,8 @@ async fn every_live_signal_is_told_once_and_a_small_one_only_to_the_webhook() {
     let now = start() + TimeDelta::seconds(61);
     assert_eq!(alerts.tell(ctx, now).await.unwrap(), 2);
     assert_eq!(alerts.tell(ctx, now).await.unwrap(), 0);
-    let actions = ctx.store.actions.list(&ctx.scope, &ActionFilter::default(), &PageRequest::first(50)).await.unwrap().items;
+    let actions =
+        ctx.store.actions.list(&ctx.scope, &ActionFilter::default(), &PageRequest::first(50)).await.unwrap().items;
     let mut shown: Vec<String> =
         actions.iter().map(|action| format!("{} {}", action.action_type, action.idempotency_key)).collect();
     shown.sort();
@@ -286,7 +295,10 @@ async fn every_live_signal_is_told_once_and_a_small_one_only_to_the_webhook() {
     let told = actions.iter().find(|action| action.idempotency_key.ends_with("TOOL_LOOP")).unwrap();
     let payload: serde_json::Value = serde_json::from_str(told.payload.text()).unwrap();
     let body: serde_json::Value = serde_json::from_str(payload["body"].as_str().unwrap()).unwrap();
-    assert_eq!((&body["event"], &body["severity"], &body["run_id"]), (&"failure_signal".into(), &"HIGH".into(), &"a".into()));
+    assert_eq!(
+        (&body["event"], &body["severity"], &body["run_id"]),
+        (&"failure_signal".into(), &"HIGH".into(), &"a".into())
+    );
     assert_eq!(body["rate_context"]["total_runs"], 2);
     // The address may hold a token: it is in nothing that is kept.
     assert!(!told.payload.text().contains("hooks.test"));

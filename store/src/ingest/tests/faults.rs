@@ -152,7 +152,8 @@ impl World {
 
     /// Sends until it is acknowledged: one step fails at most.
     async fn send(&mut self, events: &[WireEvent], restarts: bool) -> Receipt {
-        match self.store().store().events.accept(&scope(), arrival(), events.to_vec()).await {
+        let first = self.store().store().events.accept(&scope(), arrival(), events.to_vec()).await;
+        match first {
             Ok(receipt) => receipt,
             Err(IngestError::Full { .. }) => {
                 if restarts {
