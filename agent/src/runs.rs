@@ -22,9 +22,9 @@ pub mod spec;
 #[cfg(test)]
 mod tests;
 
-pub use detect::{Found, RunBatch, detect};
-pub use alerts::Alerts;
 pub use advice::{Advice, FixType, advice};
+pub use alerts::Alerts;
+pub use detect::{Found, RunBatch, detect};
 pub use explain::{Explanation, Fix, RateContext, explain, explain_signal};
 pub use judge::{Judge, JudgeError, Judged, Judges};
 pub use settings::{Confidence, RunSettings};

@@ -10,8 +10,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 use tripline_agent::AgentContext;
 use tripline_agent::queries::QueryLibrary;
-use tripline_agent::runs::explain::{Subject, explain};
 use tripline_agent::runs::Judge;
+use tripline_agent::runs::explain::{Subject, explain};
 use tripline_agent::settings::{Settings, SettingsHandle};
 use tripline_engine::{Engine, EngineOptions, SystemClock};
 use tripline_store::ingest::WireEvent;
@@ -69,7 +69,13 @@ fn run_of(run: usize, start: f64) -> Vec<WireEvent> {
             ));
         } else {
             let tool = if wrong == 0 { "search" } else { tools[usize::try_from(round).unwrap_or(0) / 2 % 5] };
-            events.push(event(run, at, step, "tool.called", json!({"tool_name": tool, "args_hash": format!("{round:016x}")})));
+            events.push(event(
+                run,
+                at,
+                step,
+                "tool.called",
+                json!({"tool_name": tool, "args_hash": format!("{round:016x}")}),
+            ));
             at += 0.3;
             let success = wrong != 4;
             events.push(event(
@@ -81,7 +87,13 @@ fn run_of(run: usize, start: f64) -> Vec<WireEvent> {
             ));
         }
     }
-    events.push(event(run, at + 0.1, step, "run.completed", json!({"total_steps": step, "exit_reason": "final_answer"})));
+    events.push(event(
+        run,
+        at + 0.1,
+        step,
+        "run.completed",
+        json!({"total_steps": step, "exit_reason": "final_answer"}),
+    ));
     events
 }
 

@@ -93,11 +93,8 @@ impl Server {
         let responder = Responder::new(context.clone(), investigator, narrator, Arc::clone(&governance.gate) as _);
         let jobs = Jobs::new(Detectors::new(context.clone(), queries.clone()), responder, holder());
         let engines = Arc::new(engines);
-        let judge = Judge::new(
-            context.clone(),
-            queries.clone(),
-            Arc::new(LogEvents::new(Arc::clone(&context.store.events))),
-        );
+        let judge =
+            Judge::new(context.clone(), queries.clone(), Arc::new(LogEvents::new(Arc::clone(&context.store.events))));
         let engine_of = Arc::clone(&engines);
         let alerts =
             Alerts::new(governance.notices.clone(), Arc::clone(&governance.destinations), context.scope.clone());
@@ -122,7 +119,8 @@ impl Server {
     pub(crate) async fn start(self, listener: TcpListener, background: Background) -> Result<Running, Failure> {
         let address = listener.local_addr().map_err(Failure::display)?;
         let web = tokio::spawn(tripline_web::serve(listener, self.web.clone(), self.stop.clone()));
-        let mut running = Running { address, web, outbox: None, jobs: None, judges: None, copies: None, watcher: None, server: self };
+        let mut running =
+            Running { address, web, outbox: None, jobs: None, judges: None, copies: None, watcher: None, server: self };
         let server = &running.server;
         if background.outbox {
             running.outbox = Some(tokio::spawn(server.governance.outbox.clone().run(server.stop.clone())));

@@ -142,9 +142,7 @@ impl Inner {
                 None => gone(),
             },
             Plan::Respond(respond) => self.respond(respond).await?,
-            Plan::Webhook(signal) => {
-                webhook::send(http, &destinations.webhook, signal, &action.idempotency_key).await
-            }
+            Plan::Webhook(signal) => webhook::send(http, &destinations.webhook, signal, &action.idempotency_key).await,
         })
     }
 

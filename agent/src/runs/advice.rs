@@ -25,7 +25,11 @@ impl FixType {
     #[must_use]
     pub fn of(failure_type: &str) -> Self {
         match failure_type {
-            "CONTEXT_BLOAT" | "RAG_EMPTY_RETRIEVAL" | "SLOW_STEP" | "CASCADING_TOOL_FAILURE" | "LLM_TRUNCATION_LOOP"
+            "CONTEXT_BLOAT"
+            | "RAG_EMPTY_RETRIEVAL"
+            | "SLOW_STEP"
+            | "CASCADING_TOOL_FAILURE"
+            | "LLM_TRUNCATION_LOOP"
             | "FIRST_STEP_FAILURE" => Self::CodeChange,
             "PROMPT_INJECTION_SIGNAL" => Self::NoAutoApply,
             _ => Self::PromptAddition,
@@ -91,7 +95,8 @@ mod tests {
 
     #[test]
     fn a_fix_is_verified_by_ten_runs_without_the_failure() {
-        let cases = [(0, 0, "insufficient_data"), (4, 0, "insufficient_data"), (5, 0, "likely_fixed"), (10, 0, "verified")];
+        let cases =
+            [(0, 0, "insufficient_data"), (4, 0, "insufficient_data"), (5, 0, "likely_fixed"), (10, 0, "verified")];
         for (runs, again, expected) in cases {
             assert_eq!(verdict(runs, again), expected);
         }

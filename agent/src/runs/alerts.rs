@@ -83,7 +83,11 @@ impl Alerts {
     }
 }
 
-async fn rate_of(ctx: &AgentContext, signal: &RunSignal, now: DateTime<Utc>) -> Result<Option<RateContext>, StoreError> {
+async fn rate_of(
+    ctx: &AgentContext,
+    signal: &RunSignal,
+    now: DateTime<Utc>,
+) -> Result<Option<RateContext>, StoreError> {
     let since = now - TimeDelta::days(7);
     let rate = ctx.store.runs.failure_rate(&ctx.scope, &signal.agent_id, &signal.failure_type, since).await?;
     Ok(RateContext::new(rate.total_runs, rate.affected_runs))

@@ -88,9 +88,11 @@ impl RunBatch {
             });
         }
         let wanted = |run: &&RunFacts| of.is_none_or(|of| of.contains(run.run_id.as_str()));
-        let rows = self.facts.iter().filter(wanted).map(|run| {
-            (run.run_id.as_str(), self.baselines.get(&run.run_id).copied().unwrap_or_default())
-        });
+        let rows = self
+            .facts
+            .iter()
+            .filter(wanted)
+            .map(|run| (run.run_id.as_str(), self.baselines.get(&run.run_id).copied().unwrap_or_default()));
         let batch = baseline::table(rows).map_err(wrong)?;
         input.push(InputTable { name: BASELINES.to_owned(), schema: baseline::schema(), batches: vec![batch] });
         Ok(input)
@@ -129,7 +131,10 @@ pub async fn detect(
     settings: &Settings,
     now: DateTime<Utc>,
 ) -> Result<Vec<Found>, DetectError> {
-    detect_all(engine, std::slice::from_ref(&spec), batch, settings, now).await.pop().map_or(Ok(Vec::new()), |(_, found)| found)
+    detect_all(engine, std::slice::from_ref(&spec), batch, settings, now)
+        .await
+        .pop()
+        .map_or(Ok(Vec::new()), |(_, found)| found)
 }
 
 /// Runs several detectors over a batch; each answers for itself, in the order given.

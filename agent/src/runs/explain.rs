@@ -231,7 +231,9 @@ fn words(subject: &Subject<'_>) -> Option<Words> {
 fn title_case(kind: &str) -> String {
     let words = kind.split('_').filter(|word| !word.is_empty()).map(|word| {
         let mut letters = word.chars();
-        letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters.flat_map(char::to_lowercase)).collect())
+        letters.next().map_or_else(String::new, |first| {
+            first.to_uppercase().chain(letters.flat_map(char::to_lowercase)).collect()
+        })
     });
     words.collect::<Vec<String>>().join(" ")
 }
@@ -239,7 +241,8 @@ fn title_case(kind: &str) -> String {
 fn general(subject: &Subject<'_>) -> Words {
     let evidence: Vec<String> =
         subject.evidence.iter().map(|(key, value)| format!("{key} = {}", evidence::text(value))).collect();
-    let seen = if evidence.is_empty() { "No further evidence.".to_owned() } else { format!("{}.", evidence.join(", ")) };
+    let seen =
+        if evidence.is_empty() { "No further evidence.".to_owned() } else { format!("{}.", evidence.join(", ")) };
     let name = title_case(subject.failure_type);
     Words {
         title: format!("{name} detected"),

@@ -92,10 +92,13 @@ pub fn facts(tables: &RunTables) -> Result<Vec<RunFacts>, StoreError> {
     }
     let mut facts = Vec::new();
     for batch in tables.batches(RunTable::Runs) {
-        let (ids, agents, versions) = (texts(batch, "run_id")?, texts(batch, "agent_id")?, texts(batch, "agent_version")?);
-        let (status, exits, inputs) = (texts(batch, "status")?, texts(batch, "exit_reason")?, texts(batch, "input_hash")?);
+        let (ids, agents, versions) =
+            (texts(batch, "run_id")?, texts(batch, "agent_id")?, texts(batch, "agent_version")?);
+        let (status, exits, inputs) =
+            (texts(batch, "status")?, texts(batch, "exit_reason")?, texts(batch, "input_hash")?);
         let (started, last) = (times(batch, "started_at")?, times(batch, "last_event_at")?);
-        let (steps, llms, tools) = (wholes(batch, "step_count")?, wholes(batch, "llm_calls")?, wholes(batch, "tool_calls")?);
+        let (steps, llms, tools) =
+            (wholes(batch, "step_count")?, wholes(batch, "llm_calls")?, wholes(batch, "tool_calls")?);
         let first_tools = wholes(batch, "first_tool_step")?;
         for row in 0..batch.num_rows() {
             let run_id = ids.value(row);

@@ -219,7 +219,9 @@ impl Judge {
                     let spec = set.runs.get(&one.detector).map(Arc::as_ref);
                     signal(&facts, one, spec, settings)
                 });
-                let signals = signals.collect();
+                let mut signals: Vec<NewSignal> = signals.collect();
+                // A run has each type once: what a detector on trial found must not stand in the way of a live one.
+                signals.sort_by_key(|signal| signal.shadow);
                 JudgedRun { facts, signals }
             })
             .collect()
@@ -421,8 +423,9 @@ impl Activity {
         let (runs, kinds, payloads) = (text("run_id")?, text("event_type")?, text("payload")?);
         let seqs = batch.column_by_name("seq").and_then(|column| column.as_primitive_opt::<Int64Type>());
         let seqs = seqs.ok_or_else(|| missing("seq"))?;
-        let received =
-            batch.column_by_name("received_at").and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+        let received = batch
+            .column_by_name("received_at")
+            .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
         let received = received.ok_or_else(|| missing("received_at"))?;
         for row in 0..batch.num_rows() {
             self.last = self.last.max(Some(seqs.value(row)));
@@ -452,5 +455,6 @@ impl Activity {
 /// Whether an end may turn out to be that of a part of the run only: then its silence is waited for.
 fn is_provisional(payload: &str) -> bool {
     payload.contains("provisional")
-        && serde_json::from_str::<Value>(payload).is_ok_and(|value| value.get("provisional") == Some(&Value::Bool(true)))
+        && serde_json::from_str::<Value>(payload)
+            .is_ok_and(|value| value.get("provisional") == Some(&Value::Bool(true)))
 }

@@ -86,9 +86,11 @@ fn condition(header: &Header, text: &str, line: usize) -> Result<Condition, Head
         return Err(wrong(format!("ingest.runs has no column '{column}'"), format!("it has {}", known.join(", "))));
     };
     let value = match field.data_type() {
-        DataType::Int64 => value.parse::<i64>().ok().map(Param::Int).or_else(|| {
-            value.parse::<f64>().ok().filter(|number| number.is_finite()).map(Param::Float)
-        }),
+        DataType::Int64 => value
+            .parse::<i64>()
+            .ok()
+            .map(Param::Int)
+            .or_else(|| value.parse::<f64>().ok().filter(|number| number.is_finite()).map(Param::Float)),
         DataType::Utf8 if !value.is_empty() => Some(Param::Text(value.to_owned())),
         _ => None,
     };

@@ -88,7 +88,10 @@ impl RunSettings {
                 let Some(rule) = rule.filter(|rule| DETECTORS.iter().any(|prefix| rule.key.starts_with(prefix))) else {
                     let known = Settings::THRESHOLDS.iter().map(|rule| rule.key);
                     let known = known.filter(|key| DETECTORS.iter().any(|prefix| key.starts_with(prefix)));
-                    return Err(refuse(format!("a threshold of a run detector: {}", known.collect::<Vec<_>>().join(", "))));
+                    return Err(refuse(format!(
+                        "a threshold of a run detector: {}",
+                        known.collect::<Vec<_>>().join(", ")
+                    )));
                 };
                 rule.check(value, origin).map_err(|_| refuse(rule.allowed()))?;
             }
@@ -130,7 +133,10 @@ mod tests {
         let error = refused(r#"{"runs": {"agents": {"a": {"cost_spike_multiplier": 7}}}}"#);
         assert!(error.contains("a threshold of a run detector"), "{error}");
         let error = refused(r#"{"runs": {"agents": {"a": {"tool_loop_threshold": 0}}}}"#);
-        assert!(error.contains("runs.agents.a.tool_loop_threshold is 0") && error.contains("from 2 to 1000"), "{error}");
+        assert!(
+            error.contains("runs.agents.a.tool_loop_threshold is 0") && error.contains("from 2 to 1000"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -84,18 +84,23 @@ impl RunDetectorSpec {
                 Some(TextTemplate::parse(&entry.value).map_err(|reason| header.error(entry.line, reason, None))?)
             }
         };
-        let confidence = match header.find("confidence") {
-            None => 0.5,
-            Some(entry) => entry.value.parse().ok().filter(|c| (0.0..=1.0).contains(c)).ok_or_else(|| {
-                header.error(entry.line, format!("'{}' is no number from 0 to 1", entry.value), None)
-            })?,
-        };
+        let confidence =
+            match header.find("confidence") {
+                None => 0.5,
+                Some(entry) => entry.value.parse().ok().filter(|c| (0.0..=1.0).contains(c)).ok_or_else(|| {
+                    header.error(entry.line, format!("'{}' is no number from 0 to 1", entry.value), None)
+                })?,
+            };
         let kind = header.find("type").map_or_else(|| name.to_uppercase(), |entry| entry.value.clone());
+        if super::explain::BUNDLED.contains(&kind.as_str()) && name.to_uppercase() != kind {
+            // A run has each type once: a detector on trial must not take a live one's place.
+            let line = header.find("type").map_or(1, |entry| entry.line);
+            let hint = format!("choose another type, or call the file {}.sql to take its place", kind.to_lowercase());
+            return Err(header.error(line, format!("{kind} is the type of a bundled detector"), Some(hint)));
+        }
         Ok(Self {
             title: title(&header),
-            severity: severity
-                .parse::<Severity>()
-                .map_or_else(|_| SeverityRule::Column(severity), SeverityRule::Fixed),
+            severity: severity.parse::<Severity>().map_or_else(|_| SeverityRule::Column(severity), SeverityRule::Fixed),
             baselines: !bindings.inputs.is_empty(),
             bindings,
             values,
@@ -114,7 +119,7 @@ impl RunDetectorSpec {
     /// Whether the file is one of the installation's own, not a bundled one or one that takes its place.
     #[must_use]
     pub fn is_own(&self) -> bool {
-        !super::explain::BUNDLED.contains(&self.kind.as_str())
+        !super::explain::BUNDLED.contains(&self.name.to_uppercase().as_str())
     }
 
     /// What its placeholders are bound to.

@@ -31,7 +31,8 @@ async fn due(store: &Store, settled: i64, silent: i64) -> Vec<DueRun> {
 pub async fn a_run_waits_until_its_end_settled_or_it_fell_silent(store: Store) {
     let runs = &store.runs;
     assert_eq!(runs.run_watermark(&scope()).await.unwrap(), 0);
-    let activity = vec![seen("b", 7, true, 3, true), seen("a", 3, true, 1, false), seen("never-began", 9, false, 1, false)];
+    let activity =
+        vec![seen("b", 7, true, 3, true), seen("a", 3, true, 1, false), seen("never-began", 9, false, 1, false)];
     runs.observe_runs(&scope(), activity, 9).await.unwrap();
     // Later events of a run do not move its end; a mark does not go back.
     runs.observe_runs(&scope(), vec![seen("b", 12, false, 8, true), seen("a", 11, false, 2, false)], 5).await.unwrap();
@@ -71,7 +72,9 @@ pub async fn a_stalled_run_that_ends_gets_only_what_is_new(store: Store) {
 
 pub async fn five_clean_runs_of_the_same_agent_end_an_incident_and_it_comes_back(store: Store) {
     record(&store, vec![judged("r", RunEnd::Completed, &["TOOL_LOOP"])], 1).await;
-    let clean = |range: std::ops::Range<i32>| range.map(|n| judged(&format!("c{n}"), RunEnd::Completed, &[])).collect::<Vec<_>>();
+    let clean = |range: std::ops::Range<i32>| {
+        range.map(|n| judged(&format!("c{n}"), RunEnd::Completed, &[])).collect::<Vec<_>>()
+    };
     assert_eq!(record(&store, clean(0..4), 2).await.resolved, []);
     let mut other = judged("o", RunEnd::Completed, &[]);
     other.facts.agent_id = "other".to_owned();
@@ -173,7 +176,8 @@ pub async fn another_project_sees_no_verdict(store: Store) {
     assert_eq!(store.reports.issues(&other, "agent", None).await.unwrap(), []);
     assert!(store.runs.give_feedback(&other, 1, true, "eve", minute(2)).await.is_err());
     // And a run of the same id is another run there.
-    let there = store.runs.record_judged(&other, vec![judged("r", RunEnd::Completed, &["TOOL_LOOP"])], 5, minute(3)).await;
+    let there =
+        store.runs.record_judged(&other, vec![judged("r", RunEnd::Completed, &["TOOL_LOOP"])], 5, minute(3)).await;
     assert_eq!(there.unwrap().signals, 1);
 }
 

@@ -253,8 +253,13 @@ pub trait Runs: Send + Sync {
     ) -> Result<HashMap<AgentVersion, Vec<RunFacts>>>;
 
     /// Signals, newest first, and how many there are in all.
-    async fn signals(&self, scope: &Scope, filter: &SignalFilter, limit: u32, offset: u32)
-    -> Result<(Vec<RunSignal>, i64)>;
+    async fn signals(
+        &self,
+        scope: &Scope,
+        filter: &SignalFilter,
+        limit: u32,
+        offset: u32,
+    ) -> Result<(Vec<RunSignal>, i64)>;
 
     /// One signal.
     async fn signal(&self, scope: &Scope, id: i64) -> Result<Option<RunSignal>>;
@@ -278,7 +283,14 @@ pub trait Runs: Send + Sync {
     ///
     /// # Errors
     /// `NotFound`.
-    async fn give_feedback(&self, scope: &Scope, signal: i64, correct: bool, by: &str, now: DateTime<Utc>) -> Result<()>;
+    async fn give_feedback(
+        &self,
+        scope: &Scope,
+        signal: i64,
+        correct: bool,
+        by: &str,
+        now: DateTime<Utc>,
+    ) -> Result<()>;
 
     /// The precision of each detector that found something.
     async fn precision(&self, scope: &Scope) -> Result<Vec<DetectorPrecision>>;

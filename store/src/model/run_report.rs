@@ -247,8 +247,13 @@ pub struct HealthDigest {
 #[async_trait]
 pub trait RunReports: Send + Sync {
     /// Agents, last seen first, and how many there are.
-    async fn agents(&self, scope: &Scope, now: DateTime<Utc>, limit: u32, offset: u32)
-    -> Result<(Vec<AgentSummary>, i64)>;
+    async fn agents(
+        &self,
+        scope: &Scope,
+        now: DateTime<Utc>,
+        limit: u32,
+        offset: u32,
+    ) -> Result<(Vec<AgentSummary>, i64)>;
 
     /// Judged runs of an agent, last judged first, and how many there are.
     async fn agent_runs(

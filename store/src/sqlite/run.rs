@@ -17,8 +17,8 @@ use super::SqliteStore;
 use super::connection::DbResult;
 use super::values::{RowExt, all, micros, one, run};
 use crate::model::{
-    AgentVersion, DetectorPrecision, DueRun, FailureRate, JudgedRun, RecordedRuns, RunActivity, RunFacts, RunSignal, Runs,
-    Scope, SignalFilter,
+    AgentVersion, DetectorPrecision, DueRun, FailureRate, JudgedRun, RecordedRuns, RunActivity, RunFacts, RunSignal,
+    Runs, Scope, SignalFilter,
 };
 use crate::{Result, StoreError};
 
@@ -86,7 +86,8 @@ fn completed(
 }
 
 /// The condition of a filter, with each value bound: NULL stands for "any".
-const WANTED: &str = "project_id = ?1 AND run_id <> '' AND (?2 IS NULL OR agent_id = ?2) AND (?3 IS NULL OR run_id = ?3)
+const WANTED: &str =
+    "project_id = ?1 AND run_id <> '' AND (?2 IS NULL OR agent_id = ?2) AND (?3 IS NULL OR run_id = ?3)
     AND (?4 IS NULL OR type = ?4) AND (?5 IS NULL OR severity = ?5) AND (?6 OR shadow = 0)";
 
 fn signals(
@@ -150,8 +151,10 @@ impl Runs for SqliteStore {
         now: DateTime<Utc>,
     ) -> Result<RecordedRuns> {
         let scope = scope.clone();
-        self.write("keeping verdicts about runs", move |tx| record::record(tx, &scope, runs, clean_runs_to_resolve, now))
-            .await
+        self.write("keeping verdicts about runs", move |tx| {
+            record::record(tx, &scope, runs, clean_runs_to_resolve, now)
+        })
+        .await
     }
 
     async fn forget_runs(&self, scope: &Scope, run_ids: Vec<String>) -> Result<()> {
@@ -166,7 +169,8 @@ impl Runs for SqliteStore {
         limit: u32,
     ) -> Result<HashMap<AgentVersion, Vec<RunFacts>>> {
         let scope = scope.clone();
-        self.read("reading what runs are compared with", move |connection| completed(connection, &scope, of, limit)).await
+        self.read("reading what runs are compared with", move |connection| completed(connection, &scope, of, limit))
+            .await
     }
 
     async fn signals(

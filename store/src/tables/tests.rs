@@ -102,8 +102,10 @@ async fn filled(home: &Home) -> SqliteStore {
     };
     store.schemas.put(&scope, snapshot, minute(30)).await.unwrap();
     accept(&store, (0..5).map(|step| event(Some(&format!("e{step}")), "run", step)).collect()).await;
-    let step = |id: &str, kind: &str, step: i64| WireEvent { event_type: kind.to_owned(), ..event(Some(id), "called", step) };
-    let calls = ["llm.called", "llm.responded", "tool.called", "tool.responded", "retrieval.called", "retrieval.responded"];
+    let step =
+        |id: &str, kind: &str, step: i64| WireEvent { event_type: kind.to_owned(), ..event(Some(id), "called", step) };
+    let calls =
+        ["llm.called", "llm.responded", "tool.called", "tool.responded", "retrieval.called", "retrieval.responded"];
     accept(&store, calls.iter().zip(1..).map(|(kind, n)| step(kind, kind, (n + 1) / 2)).collect()).await;
     let run = crate::conformance::runs::judged("called", RunEnd::Completed, &["TOOL_LOOP"]);
     store.runs.record_judged(&scope, vec![run], 5, minute(30)).await.unwrap();

@@ -61,7 +61,9 @@ pub(crate) struct RunEvents {
 
 async fn judged(state: &WebState, scope: &Scope, run_id: &str) -> Result<RunView, ApiError> {
     let run = state.context().store.reports.judged_run(scope, run_id).await?;
-    let missing = || ApiError::not_found("judged run", run_id).hint("a run is shown once it ended, or fell silent for 90 seconds");
+    let missing = || {
+        ApiError::not_found("judged run", run_id).hint("a run is shown once it ended, or fell silent for 90 seconds")
+    };
     run.map(RunView::from).ok_or_else(missing)
 }
 

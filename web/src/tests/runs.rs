@@ -33,7 +33,10 @@ async fn agents_runs_and_signals_are_listed_page_by_page() {
     let (status, agents) = get(&site, "read", "/v1/agents").await;
     assert_eq!(status, 200, "{agents}");
     let agent = &agents["agents"][0];
-    assert_eq!((&agent["agent_id"], &agent["run_count"], &agent["signal_count"]), (&json!("agent"), &json!(20), &json!(5)));
+    assert_eq!(
+        (&agent["agent_id"], &agent["run_count"], &agent["signal_count"]),
+        (&json!("agent"), &json!(20), &json!(5))
+    );
     assert_eq!(agent["failure_types"], json!({"TOOL_LOOP": 5}));
     assert_eq!(agents["page"], json!({"total": 1, "offset": 0, "limit": 50, "has_more": false}));
 
@@ -41,10 +44,14 @@ async fn agents_runs_and_signals_are_listed_page_by_page() {
     assert_eq!(runs["page"], json!({"total": 5, "offset": 1, "limit": 2, "has_more": true}));
     assert_eq!((runs["runs"].as_array().unwrap().len(), &runs["runs"][0]["exit_reason"]), (2, &json!("completed")));
 
-    let (_, signals) = get(&site, "read", "/v1/agents/agent/signals?failure_type=tool_loop&severity=high&limit=1").await;
+    let (_, signals) =
+        get(&site, "read", "/v1/agents/agent/signals?failure_type=tool_loop&severity=high&limit=1").await;
     assert_eq!(signals["page"]["total"], 5);
     let signal = &signals["signals"][0];
-    assert_eq!((&signal["failure_type"], &signal["severity"], &signal["alerted"]), (&json!("TOOL_LOOP"), &json!("HIGH"), &json!(false)));
+    assert_eq!(
+        (&signal["failure_type"], &signal["severity"], &signal["alerted"]),
+        (&json!("TOOL_LOOP"), &json!("HIGH"), &json!(false))
+    );
     assert!(signal["suggested_fixes"][0]["code"].is_string() && signal["title"].is_string(), "{signal}");
 }
 
@@ -85,7 +92,10 @@ async fn rates_and_issues_are_of_all_runs() {
     let (status, insights) = get(&site, "read", "/v1/agents/agent/insights").await;
     assert_eq!(status, 200, "{insights}");
     let systemic = &insights["systemic_patterns"][0];
-    assert_eq!((&systemic["total_runs"], &systemic["affected_runs"], &systemic["rate"]), (&json!(20), &json!(5), &json!(0.25)));
+    assert_eq!(
+        (&systemic["total_runs"], &systemic["affected_runs"], &systemic["rate"]),
+        (&json!(20), &json!(5), &json!(0.25))
+    );
     assert_eq!(insights["versions"][0]["signal_rate"], 0.25);
     assert_eq!(insights["time_to_tool"]["p50"], 1.0);
     assert_eq!(insights["input_patterns"][0]["rate"], 0.25);

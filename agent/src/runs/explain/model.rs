@@ -41,7 +41,8 @@ pub(super) fn context_bloat(e: &Evidence<'_>) -> Option<Words> {
     let (first, last, growth) = (e.whole("first_tokens")?, e.whole("last_tokens")?, e.number("growth_factor")?);
     let (calls, from, to) = (e.whole("llm_call_count")?, e.whole("first_call_step")?, e.whole("last_call_step")?);
     let growth = short(growth);
-    let usual = e.number("baseline_p75").map(|usual| format!(" Earlier runs of this version grew by ×{}.", short(usual)));
+    let usual =
+        e.number("baseline_p75").map(|usual| format!(" Earlier runs of this version grew by ×{}.", short(usual)));
     Some(Words {
         title: format!("The prompt grew ×{growth}, from {first} to {last} tokens in {calls} calls"),
         what: format!(
@@ -80,7 +81,8 @@ pub(super) fn empty_response(e: &Evidence<'_>) -> Option<Words> {
             "{} ended regularly and without a single character of output, the first at step {first}.",
             counted(times, "model call", "model calls")
         ),
-        why: "The agent goes on with an empty answer: it may loop, end early, or show its user a blank reply.".to_owned(),
+        why: "The agent goes on with an empty answer: it may loop, end early, or show its user a blank reply."
+            .to_owned(),
         seen: format!("{} since step {first}.", counted(times, "empty answer", "empty answers")),
         fixes: vec![
             fix(

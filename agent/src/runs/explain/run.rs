@@ -14,7 +14,10 @@ pub(super) fn goal_abandonment(e: &Evidence<'_>) -> Option<Words> {
             counted(since, "step", "steps")
         ),
         why: "The run never ended: whoever waits for it waits for ever, and the work it began is half done.".to_owned(),
-        seen: format!("Last tool {tool} at step {last}, silent at step {now}, {} since.", counted(since, "step", "steps")),
+        seen: format!(
+            "Last tool {tool} at step {last}, silent at step {now}, {} since.",
+            counted(since, "step", "steps")
+        ),
         fixes: vec![
             fix(
                 "python",
@@ -37,7 +40,9 @@ pub(super) fn slow_step(e: &Evidence<'_>) -> Option<Words> {
     let signals: Vec<String> = e
         .get("coincident_signals")
         .and_then(|signals| signals.as_array())
-        .map(|signals| signals.iter().filter_map(|signal| Some(signal.get("signal_name")?.as_str()?.to_owned())).collect())
+        .map(|signals| {
+            signals.iter().filter_map(|signal| Some(signal.get("signal_name")?.as_str()?.to_owned())).collect()
+        })
         .unwrap_or_default();
     let outside = match signals.as_slice() {
         [] => String::new(),
@@ -45,11 +50,11 @@ pub(super) fn slow_step(e: &Evidence<'_>) -> Option<Words> {
     };
     Some(Words {
         title: format!("Slow {label}: {duration:.1} s, the limit is {} s", short(limit)),
-        what: format!("Step {step}, a {label}, took {duration:.1} s: ×{ratio} its limit of {} s.{outside}", short(limit)),
-        why: format!(
-            "The user waits for every step of a run. Ten steps like this one take {:.1} s.",
-            duration * 10.0
+        what: format!(
+            "Step {step}, a {label}, took {duration:.1} s: ×{ratio} its limit of {} s.{outside}",
+            short(limit)
         ),
+        why: format!("The user waits for every step of a run. Ten steps like this one take {:.1} s.", duration * 10.0),
         seen: format!("Step {step}: {duration:.1} s against {} s (×{ratio}).{outside}", short(limit)),
         fixes: vec![fix(
             "python",
@@ -119,7 +124,11 @@ pub(super) fn first_step(e: &Evidence<'_>) -> Option<Words> {
         _ => fix(
             "python",
             "Try the tool by itself",
-            format!("def test_{}():\n    assert call({:?}, EXAMPLE).ok", identifier(tool.unwrap_or("tool")), tool.unwrap_or("tool")),
+            format!(
+                "def test_{}():\n    assert call({:?}, EXAMPLE).ok",
+                identifier(tool.unwrap_or("tool")),
+                tool.unwrap_or("tool")
+            ),
         ),
     };
     Some(Words {

@@ -7,28 +7,64 @@ use super::*;
 /// Evidence of each bundled type, with every optional field.
 fn examples() -> Vec<(&'static str, Value)> {
     vec![
-        ("TOOL_LOOP", json!({"tool": "search", "count": 7, "window": 5, "first_step": 1, "last_step": 9, "step_indices": [1, 9],
-            "args_hashes": ["a"], "args_identical": false, "args_similar": true, "success_rate": 0.25, "wasted_tokens": 912})),
-        ("TOOL_THRASHING", json!({"tool_a": "db", "tool_b": "mail", "pattern": ["db", "mail", "db", "mail", "db", "mail"], "count": 6})),
+        (
+            "TOOL_LOOP",
+            json!({"tool": "search", "count": 7, "window": 5, "first_step": 1, "last_step": 9, "step_indices": [1, 9],
+            "args_hashes": ["a"], "args_identical": false, "args_similar": true, "success_rate": 0.25, "wasted_tokens": 912}),
+        ),
+        (
+            "TOOL_THRASHING",
+            json!({"tool_a": "db", "tool_b": "mail", "pattern": ["db", "mail", "db", "mail", "db", "mail"], "count": 6}),
+        ),
         ("TOOL_AVOIDANCE", json!({"available_tools": ["fetch", "calc"], "tool_calls_made": 0, "llm_calls": 3})),
-        ("GOAL_ABANDONMENT", json!({"stall_steps": 4, "last_tool_step": 2, "last_tool_used": "mail", "current_step": 8,
-            "steps_since_last_tool": 6, "stall_event_sequence": ["llm.called"]})),
-        ("PROMPT_INJECTION_SIGNAL", json!({"matched_pattern_count": 4, "matched_patterns": ["jailbreak", "act_as", "dan_mode", "im_start"],
-            "input_length": 73})),
-        ("RAG_EMPTY_RETRIEVAL", json!({"index_name": "docs", "result_count": 2, "top_score": 0.21, "bad_retrievals": 3})),
-        ("LLM_TRUNCATION_LOOP", json!({"truncation_count": 3, "total_llm_calls": 5, "first_truncation_step": 2,
-            "last_truncation_step": 9, "token_counts_at_truncation": [200], "models": ["m1", "m2"]})),
-        ("CONTEXT_BLOAT", json!({"first_tokens": 1167, "last_tokens": 3573, "growth_factor": 3.06, "threshold_factor": 3.0,
-            "llm_call_count": 4, "first_call_step": 1, "last_call_step": 6, "baseline_p75": 1.5})),
-        ("SLOW_STEP", json!({"step_index": 4, "duration_ms": 75000, "threshold_ms": 30000, "event_type": "llm.called",
-            "step_label": "LLM call", "ratio": 2.5, "all_slow_steps": {"4": 75000}, "coincident_signals": [{"signal_name": "rate_limit"}]})),
-        ("RETRY_STORM", json!({"tool": "search", "consecutive_fails": 6, "threshold": 3, "first_fail_step": 2, "step_indices": [2],
-            "args_identical": true, "error_hashes": ["e"], "failure_reason_hash": "e", "reason_identical": true})),
+        (
+            "GOAL_ABANDONMENT",
+            json!({"stall_steps": 4, "last_tool_step": 2, "last_tool_used": "mail", "current_step": 8,
+            "steps_since_last_tool": 6, "stall_event_sequence": ["llm.called"]}),
+        ),
+        (
+            "PROMPT_INJECTION_SIGNAL",
+            json!({"matched_pattern_count": 4, "matched_patterns": ["jailbreak", "act_as", "dan_mode", "im_start"],
+            "input_length": 73}),
+        ),
+        (
+            "RAG_EMPTY_RETRIEVAL",
+            json!({"index_name": "docs", "result_count": 2, "top_score": 0.21, "bad_retrievals": 3}),
+        ),
+        (
+            "LLM_TRUNCATION_LOOP",
+            json!({"truncation_count": 3, "total_llm_calls": 5, "first_truncation_step": 2,
+            "last_truncation_step": 9, "token_counts_at_truncation": [200], "models": ["m1", "m2"]}),
+        ),
+        (
+            "CONTEXT_BLOAT",
+            json!({"first_tokens": 1167, "last_tokens": 3573, "growth_factor": 3.06, "threshold_factor": 3.0,
+            "llm_call_count": 4, "first_call_step": 1, "last_call_step": 6, "baseline_p75": 1.5}),
+        ),
+        (
+            "SLOW_STEP",
+            json!({"step_index": 4, "duration_ms": 75000, "threshold_ms": 30000, "event_type": "llm.called",
+            "step_label": "LLM call", "ratio": 2.5, "all_slow_steps": {"4": 75000}, "coincident_signals": [{"signal_name": "rate_limit"}]}),
+        ),
+        (
+            "RETRY_STORM",
+            json!({"tool": "search", "consecutive_fails": 6, "threshold": 3, "first_fail_step": 2, "step_indices": [2],
+            "args_identical": true, "error_hashes": ["e"], "failure_reason_hash": "e", "reason_identical": true}),
+        ),
         ("EMPTY_LLM_RESPONSE", json!({"occurrences": 2, "first_step": 5, "finish_reason": "stop"})),
-        ("STEP_COUNT_INFLATION", json!({"current_steps": 18, "baseline_p75": 5.0, "inflation_ratio": 3.6, "threshold_factor": 2.0})),
-        ("CASCADING_TOOL_FAILURE", json!({"consecutive_failures": 5, "distinct_tools": ["calc", "fetch"], "threshold": 3, "first_fail_step": 1})),
+        (
+            "STEP_COUNT_INFLATION",
+            json!({"current_steps": 18, "baseline_p75": 5.0, "inflation_ratio": 3.6, "threshold_factor": 2.0}),
+        ),
+        (
+            "CASCADING_TOOL_FAILURE",
+            json!({"consecutive_failures": 5, "distinct_tools": ["calc", "fetch"], "threshold": 3, "first_fail_step": 1}),
+        ),
         ("FIRST_STEP_FAILURE", json!({"trigger": "tool_failure", "failed_step": 1, "tool": "db", "max_step": 2})),
-        ("REASONING_STALL", json!({"llm_calls": 9, "tool_calls": 1, "ratio": 9.0, "threshold": 4.0, "exit_reason": null})),
+        (
+            "REASONING_STALL",
+            json!({"llm_calls": 9, "tool_calls": 1, "ratio": 9.0, "threshold": 4.0, "exit_reason": null}),
+        ),
     ]
 }
 
@@ -77,7 +113,9 @@ fn numbers(text: &str) -> Vec<String> {
     let mut before = ' ';
     for c in text.chars().chain([' ']) {
         let continues = !number.is_empty() && c == '.';
-        if c.is_ascii_digit() && (!number.is_empty() || !(before.is_alphanumeric() || before == '_' || before == '-')) || continues {
+        if c.is_ascii_digit() && (!number.is_empty() || !(before.is_alphanumeric() || before == '_' || before == '-'))
+            || continues
+        {
             number.push(c);
         } else if !number.is_empty() {
             found.push(number.trim_end_matches('.').to_owned());
@@ -98,7 +136,9 @@ fn every_number_comes_from_the_evidence() {
             let seconds = number.parse::<f64>().map(|s| format!("{:.0}", s * 1000.0)).unwrap_or_default();
             let tenth = number.parse::<f64>().map(|s| format!("{:.0}", s * 100.0)).unwrap_or_default();
             let percent = number.parse::<f64>().map(|p| format!("{}", p / 100.0)).unwrap_or_default();
-            let allowed = [&number, &seconds, &tenth, &percent].iter().any(|form| !form.is_empty() && known.contains(form.as_str()))
+            let allowed = [&number, &seconds, &tenth, &percent]
+                .iter()
+                .any(|form| !form.is_empty() && known.contains(form.as_str()))
                 || (kind == "STEP_COUNT_INFLATION" && number == "50")
                 || (kind == "CASCADING_TOOL_FAILURE" && number == "2");
             assert!(allowed, "{kind}: {number} is in no evidence: {}", all_text(&e));
@@ -123,8 +163,18 @@ fn evidence_that_lacks_a_field_gives_the_general_text_and_no_error() {
 #[test]
 fn no_optional_field_is_needed() {
     for (kind, evidence) in examples() {
-        let optional = ["success_rate", "wasted_tokens", "coincident_signals", "baseline_p75", "failure_reason_hash", "input_length",
-            "top_score", "models", "threshold_factor", "exit_reason"];
+        let optional = [
+            "success_rate",
+            "wasted_tokens",
+            "coincident_signals",
+            "baseline_p75",
+            "failure_reason_hash",
+            "input_length",
+            "top_score",
+            "models",
+            "threshold_factor",
+            "exit_reason",
+        ];
         let mut evidence = evidence.as_object().cloned().unwrap();
         if kind != "STEP_COUNT_INFLATION" {
             evidence.retain(|key, _| !optional.contains(&key.as_str()));

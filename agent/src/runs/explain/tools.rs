@@ -12,7 +12,8 @@ pub(super) fn tool_loop(e: &Evidence<'_>) -> Option<Words> {
         (Some(false), _) => " with changing arguments",
         _ => "",
     };
-    let success = e.number("success_rate").map(|rate| format!(" {:.0}% of the answered calls succeeded.", rate * 100.0));
+    let success =
+        e.number("success_rate").map(|rate| format!(" {:.0}% of the answered calls succeeded.", rate * 100.0));
     let wasted = e.whole("wasted_tokens").map(|tokens| format!(" Prompts in between held {tokens} tokens."));
     Some(Words {
         title: format!("{tool} is called over and over: {count} calls, judged by the last {window}"),
@@ -153,7 +154,9 @@ pub(super) fn retry_storm(e: &Evidence<'_>) -> Option<Words> {
             fix(
                 "text",
                 "Tell the agent when to give up",
-                format!("When {tool} has failed twice, do not call it again in this run. Say that it is not available."),
+                format!(
+                    "When {tool} has failed twice, do not call it again in this run. Say that it is not available."
+                ),
             ),
             fix(
                 "python",

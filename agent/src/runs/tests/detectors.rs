@@ -30,7 +30,8 @@ fn looping(run: &str, agent: &str, calls: usize) -> Vec<Event> {
 
 #[tokio::test]
 async fn an_agent_with_a_threshold_of_its_own_is_judged_by_it_and_others_are_not() {
-    let settings = settings(r#"{"runs": {"agents": {"patient": {"tool_loop_threshold": 5}, "calm": {"tool_loop_window": 9}}}}"#);
+    let settings =
+        settings(r#"{"runs": {"agents": {"patient": {"tool_loop_threshold": 5}, "calm": {"tool_loop_window": 9}}}}"#);
     let mut calls = looping("c", "patient", 3);
     calls.pop();
     let mixed = Script::new("c", Utc::now()).of("patient");
@@ -69,7 +70,9 @@ async fn what_a_client_does_not_say_is_no_failure() {
         .event("tool.called", json!({"tool_name": "x"}))
         .event("tool.responded", json!({"tool_name": "x"}))
         .end("final_answer");
-    for detector in ["empty_llm_response", "rag_empty_retrieval", "first_step_failure", "retry_storm", "cascading_tool_failure"] {
+    for detector in
+        ["empty_llm_response", "rag_empty_retrieval", "first_step_failure", "retry_storm", "cascading_tool_failure"]
+    {
         assert_eq!(found(detector, vec![run.clone()], &Settings::default()).await, [], "{detector}");
     }
 }
@@ -77,8 +80,16 @@ async fn what_a_client_does_not_say_is_no_failure() {
 #[tokio::test]
 async fn the_original_s_skipped_streak_is_found() {
     // B fails three times, then A fails once: the original counted B's streak as two.
-    let run = Script::new("a", Utc::now()).tool("b", false).tool("b", false).tool("b", false).tool("a", false).end("completed");
+    let run = Script::new("a", Utc::now())
+        .tool("b", false)
+        .tool("b", false)
+        .tool("b", false)
+        .tool("a", false)
+        .end("completed");
     let found = found("retry_storm", vec![run], &Settings::default()).await;
-    assert_eq!((found[0].evidence["tool"].clone(), found[0].evidence["consecutive_fails"].clone()), (json!("b"), json!(3)));
+    assert_eq!(
+        (found[0].evidence["tool"].clone(), found[0].evidence["consecutive_fails"].clone()),
+        (json!("b"), json!(3))
+    );
     assert_eq!(found[0].evidence["failure_reason_hash"], json!("e"));
 }

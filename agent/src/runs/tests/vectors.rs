@@ -95,7 +95,10 @@ fn expected(cases: &[Value], version: &str) -> Signals {
     let mut signals = Signals::new();
     for case in cases {
         for signal in case["expected"][version].as_array().unwrap() {
-            signals.insert((case["id"].as_i64().unwrap(), signal["failure_type"].as_str().unwrap().to_owned()), signal.clone());
+            signals.insert(
+                (case["id"].as_i64().unwrap(), signal["failure_type"].as_str().unwrap().to_owned()),
+                signal.clone(),
+            );
         }
     }
     signals
@@ -171,9 +174,13 @@ fn the_run_builder_makes_of_the_thousand_reference_runs_what_the_original_makes(
     let mut durations: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
     for batch in runs.tables.batches(RunTable::Steps) {
         let ids = batch["run_id"].as_string::<i32>();
-        let (steps, gaps) = (batch["step_index"].as_primitive::<Int64Type>(), batch["duration_ms"].as_primitive::<Int64Type>());
+        let (steps, gaps) =
+            (batch["step_index"].as_primitive::<Int64Type>(), batch["duration_ms"].as_primitive::<Int64Type>());
         for row in (0..batch.num_rows()).filter(|row| gaps.is_valid(*row)) {
-            durations.entry(ids.value(row).to_owned()).or_default().insert(steps.value(row).to_string(), gaps.value(row));
+            durations
+                .entry(ids.value(row).to_owned())
+                .or_default()
+                .insert(steps.value(row).to_string(), gaps.value(row));
         }
     }
     let mut tools: BTreeMap<String, Vec<Value>> = BTreeMap::new();

@@ -161,8 +161,11 @@ impl<'a> Run<'a> {
 
     fn take(&mut self, event: &Event<'a>) {
         let kind = event.kind();
-        let step =
-            self.steps.entry(event.step).or_insert(Step { started_at: event.occurred_at, kind: None, duration_ms: None });
+        let step = self.steps.entry(event.step).or_insert(Step {
+            started_at: event.occurred_at,
+            kind: None,
+            duration_ms: None,
+        });
         if kind != "external.signal" {
             step.kind.get_or_insert(kind);
         }
@@ -244,8 +247,10 @@ impl<'a> Run<'a> {
             (None, _) if last_received_at <= stalled_before => "stalled",
             (None, _) => "running",
         };
-        let (error_type, error_hash) = self.error.as_ref().map_or((None, None), |(kind, hash)| (kind.as_deref(), hash.as_deref()));
-        let tokens = |of: fn(&Call<'_>) -> Option<i64>| self.llms.iter().filter_map(of).fold(0_i64, i64::saturating_add);
+        let (error_type, error_hash) =
+            self.error.as_ref().map_or((None, None), |(kind, hash)| (kind.as_deref(), hash.as_deref()));
+        let tokens =
+            |of: fn(&Call<'_>) -> Option<i64>| self.llms.iter().filter_map(of).fold(0_i64, i64::saturating_add);
         let injection = self.started.injection_signal.0.as_ref();
         let labels = injection.and_then(|found| found.matched_patterns.0.as_ref()).map(|labels| json_list(labels));
         let available = json_list(self.started.tools.0.as_deref().unwrap_or_default());

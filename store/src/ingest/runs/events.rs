@@ -30,16 +30,21 @@ pub(super) struct Columns {
 impl Columns {
     pub(super) fn of(batch: &RecordBatch) -> Result<Self> {
         let column = |name: &'static str, kind: &DataType| {
-            let wrong =
-                |reason: String| StoreError::Corrupt { what: "event batch", reason: format!("column {name}: {reason}") };
+            let wrong = |reason: String| StoreError::Corrupt {
+                what: "event batch",
+                reason: format!("column {name}: {reason}"),
+            };
             let array = batch.column_by_name(name).ok_or_else(|| wrong("it is missing".to_owned()))?;
-            if array.data_type() == kind { Ok(Arc::clone(array)) } else { cast(array, kind).map_err(|e| wrong(e.to_string())) }
+            if array.data_type() == kind {
+                Ok(Arc::clone(array))
+            } else {
+                cast(array, kind).map_err(|e| wrong(e.to_string()))
+            }
         };
         let text = |name| Ok::<_, StoreError>(column(name, &DataType::Utf8)?.as_string::<i32>().clone());
         let whole = |name| Ok::<_, StoreError>(column(name, &DataType::Int64)?.as_primitive::<Int64Type>().clone());
-        let time = |name| {
-            Ok::<_, StoreError>(column(name, &time_type())?.as_primitive::<TimestampMicrosecondType>().clone())
-        };
+        let time =
+            |name| Ok::<_, StoreError>(column(name, &time_type())?.as_primitive::<TimestampMicrosecondType>().clone());
         Ok(Self {
             run_id: text("run_id")?,
             agent_id: text("agent_id")?,
@@ -163,7 +168,8 @@ impl Sorted {
 
 /// Gives the events of one run whose steps are times numbers for steps.
 fn number(columns: &[Columns], run: &mut [Place]) {
-    let is_call = |place: &Place| columns[place.batch as usize].event_type.value(place.row as usize).ends_with(".called");
+    let is_call =
+        |place: &Place| columns[place.batch as usize].event_type.value(place.row as usize).ends_with(".called");
     let mut steps: Vec<(i64, bool)> = run.iter().map(|place| (place.step, is_call(place))).collect();
     renumber(&mut steps);
     for (place, (step, _)) in run.iter_mut().zip(steps) {

@@ -27,9 +27,7 @@ impl Column {
             DataType::Int64 => Self::Whole(Int64Builder::new()),
             DataType::Float64 => Self::Float(Float64Builder::new()),
             DataType::Boolean => Self::Truth(BooleanBuilder::new()),
-            DataType::Timestamp(..) => {
-                Self::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC"))
-            }
+            DataType::Timestamp(..) => Self::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
             _ => Self::Text(StringBuilder::new()),
         }
     }
@@ -119,7 +117,9 @@ impl Rows {
                 (Column::Float(builder), Cell::Float(value)) => builder.append_option(value),
                 (Column::Truth(builder), Cell::Truth(value)) => builder.append_option(value),
                 (Column::Time(builder), Cell::Time(value)) => builder.append_option(value),
-                (_, cell) => return Err(ArrowError::SchemaError(format!("{cell:?} is of another type than its column"))),
+                (_, cell) => {
+                    return Err(ArrowError::SchemaError(format!("{cell:?} is of another type than its column")));
+                }
             }
         }
         self.pending += 1;

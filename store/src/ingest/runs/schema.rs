@@ -43,9 +43,13 @@ impl RunTable {
     #[must_use]
     pub fn guide(self) -> &'static str {
         match self {
-            Self::Runs => "Runs of agents, finished or not: one row per run_id, with its counts, its tokens and how it ended.",
+            Self::Runs => {
+                "Runs of agents, finished or not: one row per run_id, with its counts, its tokens and how it ended."
+            }
             Self::LlmCalls => "Model calls that were answered, in order: tokens, latency, why the model stopped.",
-            Self::ToolCalls => "Tool calls in order, answered or not: success, latency, hashes of arguments and errors.",
+            Self::ToolCalls => {
+                "Tool calls in order, answered or not: success, latency, hashes of arguments and errors."
+            }
             Self::Retrievals => "Retrievals that were answered, in order: how many results, and the best score.",
             Self::Steps => "Steps of runs: what each began with, and how long until the next event.",
         }

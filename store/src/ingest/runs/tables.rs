@@ -153,7 +153,9 @@ impl PartitionStream for Runs {
                 async move {
                     let batches = events.of_runs(&scope, &ids, -1).await?;
                     let built = RunTables::build(&batches, now, STALLED_AFTER)?;
-                    Ok::<_, crate::StoreError>(stream::iter(built.batches(table).to_vec().into_iter().map(Ok::<_, crate::StoreError>)))
+                    Ok::<_, crate::StoreError>(stream::iter(
+                        built.batches(table).to_vec().into_iter().map(Ok::<_, crate::StoreError>),
+                    ))
                 }
             }))
         });

@@ -81,7 +81,13 @@ fn a_run_has_its_calls_in_order_and_its_counts() {
     let tables = built(&[
         ("r", 0, 0, "run.started", r#"{"input_hash": "ab", "model": "m", "tools": ["x", "y"]}"#),
         ("r", 1, 250, "llm.called", r#"{"model": "m1", "prompt_tokens": 100}"#),
-        ("r", 1, 1_500, "llm.responded", r#"{"completion_tokens": 5, "finish_reason": "stop", "output_length": 9, "latency_ms": 50}"#),
+        (
+            "r",
+            1,
+            1_500,
+            "llm.responded",
+            r#"{"completion_tokens": 5, "finish_reason": "stop", "output_length": 9, "latency_ms": 50}"#,
+        ),
         ("r", 2, 1_750, "tool.called", r#"{"tool_name": "x", "args_hash": "h"}"#),
         ("r", 2, 2_375, "tool.responded", r#"{"tool_name": "x", "success": false, "error_hash": "e"}"#),
         ("r", 3, 2_500, "retrieval.called", r#"{"index_name": "docs"}"#),
@@ -89,8 +95,19 @@ fn a_run_has_its_calls_in_order_and_its_counts() {
         ("r", 3, 2_750, "run.completed", r#"{"exit_reason": "final_answer"}"#),
     ]);
     let columns = [
-        "status", "exit_reason", "available_tools", "events", "step_count", "llm_calls", "tool_calls", "failed_tool_calls",
-        "retrievals", "first_tool_step", "prompt_tokens", "completion_tokens", "duration_ms",
+        "status",
+        "exit_reason",
+        "available_tools",
+        "events",
+        "step_count",
+        "llm_calls",
+        "tool_calls",
+        "failed_tool_calls",
+        "retrievals",
+        "first_tool_step",
+        "prompt_tokens",
+        "completion_tokens",
+        "duration_ms",
     ];
     assert_eq!(
         shown(&tables, RunTable::Runs, &columns),
@@ -156,7 +173,10 @@ fn what_is_wrong_with_a_payload_costs_no_event() {
         ("r", 1, 3, "memory.written", "{}"),
         ("r", 1, 4, "run.errored", "{"),
     ]);
-    assert_eq!(shown(&tables, RunTable::Runs, &["status", "exit_reason", "tool_calls", "events"]), ["errored error 1 5"]);
+    assert_eq!(
+        shown(&tables, RunTable::Runs, &["status", "exit_reason", "tool_calls", "events"]),
+        ["errored error 1 5"]
+    );
     assert_eq!(shown(&tables, RunTable::ToolCalls, &["tool_name", "success"]), ["unknown "]);
 }
 
@@ -216,7 +236,11 @@ async fn a_query_sees_whole_runs_whatever_it_asks_for() {
     assert_eq!(answer(&context, &format!("{runs} WHERE started_at >= {later}")).await, ["b stalled 2 1"]);
     assert_eq!(answer(&context, "SELECT count(*) FROM ingest.tool_calls WHERE agent_id = 'nobody'").await, ["0"]);
     assert_eq!(
-        answer(&context, "SELECT t.tool_name FROM ingest.tool_calls t JOIN ingest.runs r USING (run_id) WHERE r.status = 'completed'").await,
+        answer(
+            &context,
+            "SELECT t.tool_name FROM ingest.tool_calls t JOIN ingest.runs r USING (run_id) WHERE r.status = 'completed'"
+        )
+        .await,
         ["x"]
     );
     assert_eq!(answer(&context, "SELECT run_id FROM ingest.runs ORDER BY run_id LIMIT 1").await, ["a"]);

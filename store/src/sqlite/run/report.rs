@@ -28,17 +28,16 @@ fn agents(
     offset: u32,
 ) -> DbResult<(Vec<AgentSummary>, i64)> {
     let project = scope.project_id();
-    let total = "SELECT count(DISTINCT agent_id) FROM judged_runs WHERE project_id = ?1";
-    let total = count(connection, total, params![project])?;
+    let total = count(connection, "SELECT count(*) FROM run_agents WHERE project_id = ?1", params![project])?;
     let mut agents = all(
         connection,
-        "SELECT agent_id, max(ended_at) AS last_seen, count(*) AS runs FROM judged_runs WHERE project_id = ?1
-         GROUP BY agent_id ORDER BY last_seen DESC, agent_id LIMIT ?2 OFFSET ?3",
+        "SELECT agent_id, last_seen_at, runs FROM run_agents WHERE project_id = ?1
+         ORDER BY last_seen_at DESC, agent_id LIMIT ?2 OFFSET ?3",
         params![project, limit, offset],
         |row| {
             Ok(AgentSummary {
                 agent_id: row.get(0)?,
-                last_seen_at: row.time("last_seen")?,
+                last_seen_at: row.time("last_seen_at")?,
                 runs: row.get(2)?,
                 signals: 0,
                 critical: 0,
@@ -51,10 +50,7 @@ fn agents(
     for agent in &mut agents {
         let types: Vec<(String, String, i64)> = all(
             connection,
-            &format!(
-                "SELECT a.type, a.severity, count(*) FROM anomalies a WHERE a.project_id = ?1 AND a.agent_id = ?2 AND {LIVE}
-                 GROUP BY a.type, a.severity"
-            ),
+            "SELECT type, severity, signals FROM run_agent_types WHERE project_id = ?1 AND agent_id = ?2",
             params![project, agent.agent_id],
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )?;
@@ -79,7 +75,8 @@ fn agents(
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
         if !days.is_empty() {
-            agent.sparkline = (0..7).rev().map(|age| days.iter().find(|(a, _)| *a == age).map_or(0, |(_, n)| *n)).collect();
+            agent.sparkline =
+                (0..7).rev().map(|age| days.iter().find(|(a, _)| *a == age).map_or(0, |(_, n)| *n)).collect();
         }
     }
     Ok((agents, total))
@@ -99,12 +96,7 @@ fn read_view(row: &Row<'_>) -> rusqlite::Result<JudgedRunView> {
     })
 }
 
-fn issues(
-    connection: &Connection,
-    scope: &Scope,
-    agent: &str,
-    status: Option<IssueStatus>,
-) -> DbResult<Vec<Issue>> {
+fn issues(connection: &Connection, scope: &Scope, agent: &str, status: Option<IssueStatus>) -> DbResult<Vec<Issue>> {
     let mut issues = all(
         connection,
         "SELECT * FROM incidents WHERE project_id = ?1 AND agent_id = ?2 ORDER BY last_seen_at DESC, id",
@@ -135,9 +127,8 @@ fn issues(
 
 fn day(row: &Row<'_>, column: &str) -> rusqlite::Result<NaiveDate> {
     let text: String = row.get(column)?;
-    text.parse().map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
-    })
+    text.parse()
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error)))
 }
 
 /// The day of a time in microseconds.
@@ -308,7 +299,8 @@ fn digest(connection: &Connection, scope: &Scope, now: DateTime<Utc>) -> DbResul
         "SELECT count(DISTINCT agent_id) FROM judged_runs WHERE project_id = ?1 AND judged_at >= ?2",
         params![project, since],
     )?;
-    let signals = format!("SELECT count(*) FROM anomalies a WHERE a.project_id = ?1 AND a.detected_at >= ?2 AND {LIVE}");
+    let signals =
+        format!("SELECT count(*) FROM anomalies a WHERE a.project_id = ?1 AND a.detected_at >= ?2 AND {LIVE}");
     let signals = count(connection, &signals, params![project, since])?;
     let rate = |total: i64, row: &Row<'_>, kind: usize, affected: usize| {
         let rate = FailureRate { total_runs: total, affected_runs: row.get(affected)? };
@@ -348,7 +340,8 @@ fn digest(connection: &Connection, scope: &Scope, now: DateTime<Utc>) -> DbResul
     by_agent.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     by_agent.truncate(5);
     let opened = "SELECT count(*) FROM incidents WHERE project_id = ?1 AND agent_id IS NOT NULL AND opened_at >= ?2";
-    let resolved = "SELECT count(*) FROM incidents WHERE project_id = ?1 AND agent_id IS NOT NULL AND resolved_at >= ?2";
+    let resolved =
+        "SELECT count(*) FROM incidents WHERE project_id = ?1 AND agent_id IS NOT NULL AND resolved_at >= ?2";
     Ok(HealthDigest {
         runs,
         agents,
@@ -435,7 +428,9 @@ impl RunReports for SqliteStore {
             let project = scope.project_id();
             let page = all(
                 connection,
-                &format!("SELECT * FROM judged_runs WHERE {wanted} ORDER BY judged_at DESC, id DESC LIMIT ?4 OFFSET ?5"),
+                &format!(
+                    "SELECT * FROM judged_runs WHERE {wanted} ORDER BY judged_at DESC, id DESC LIMIT ?4 OFFSET ?5"
+                ),
                 params![project, agent, has_signals, limit, offset],
                 read_view,
             )?;
