@@ -32,6 +32,7 @@ screenshots: ## Takes the pictures of the documentation anew.
 	tests/browser/run screenshot.mjs
 
 bench: ## Ratios against a stated baseline measured in the same run.
+	$(CARGO) build -q --release --bin tripline
 	$(CARGO) run -q --release -p tripline-bench -- $(ARGS)
 
 clean:

@@ -18,6 +18,7 @@ pub mod narrate;
 pub mod queries;
 pub mod respond;
 pub mod runs;
+pub mod sessions;
 pub mod settings;
 
 #[cfg(test)]

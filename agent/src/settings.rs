@@ -56,6 +56,8 @@ macro_rules! settings {
             pub schedules: BTreeMap<String, String>,
             /// Tables of which a local copy is kept, by `source.table`.
             pub sync: BTreeMap<String, SyncSettings>,
+            /// What is taken at the door for events, and how long it is kept.
+            pub ingest: IngestSettings,
             /// Who writes narratives.
             pub narrator: NarratorSettings,
             /// How runs are judged.
@@ -69,8 +71,11 @@ macro_rules! settings {
                 Self {
                     $($key: $default,)+
                     incident_channels: ["incidents", "engineering", "backend", "alerts"].map(str::to_owned).to_vec(),
-                    schedules: BTreeMap::from([("approval_expiry".to_owned(), "0 * * * * *".to_owned())]),
+                    schedules: [("approval_expiry", "0 * * * * *"), ("session_processing", "*/5 * * * * *"), ("session_monitoring", "*/5 * * * * *")]
+                        .map(|(job, cron)| (job.to_owned(), cron.to_owned()))
+                        .into(),
                     sync: BTreeMap::new(),
+                    ingest: IngestSettings::default(),
                     narrator: NarratorSettings::default(),
                     runs: RunSettings::default(),
                     governance: GovernanceSettings::default(),
@@ -115,6 +120,43 @@ pub struct SyncSettings {
 impl Default for SyncSettings {
     fn default() -> Self {
         Self { window: "7d".to_owned(), interval: "5m".to_owned(), overlap: "10m".to_owned(), time: None }
+    }
+}
+
+/// What is taken at the door for events, and how long it is kept. Lengths of time are a number and a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IngestSettings {
+    /// Events that a batch may have, 1 to 10000.
+    pub max_batch_events: usize,
+    /// Bytes that a body may have, 1024 to 268435456; unpacked, a compressed one may have four times as many.
+    pub max_body_bytes: usize,
+    /// Requests that one key may send in a minute; 0 is no limit.
+    pub rate_limit_per_minute: u64,
+    /// Projects whose events keep their raw content, beside its hash. None unless named here.
+    pub keep_content: Vec<String>,
+    /// How long an event waits in the database before it is sealed into a file, at most.
+    pub seal_after: String,
+    /// Events from which on they are sealed sooner, 1000 to 1000000.
+    pub seal_events: u64,
+    /// Events that a file has after compaction, at most, 10000 to 4000000.
+    pub file_events: u64,
+    /// How long events are kept; empty is for ever.
+    pub keep_for: String,
+}
+
+impl Default for IngestSettings {
+    fn default() -> Self {
+        Self {
+            max_batch_events: 500,
+            max_body_bytes: 8 << 20,
+            rate_limit_per_minute: 0,
+            keep_content: Vec::new(),
+            seal_after: "60s".to_owned(),
+            seal_events: 131_072,
+            file_events: 262_144,
+            keep_for: "400d".to_owned(),
+        }
     }
 }
 
@@ -203,6 +245,26 @@ settings! {
     suspect_minimum_score: f64 = 0.35 in 0.0 ..= 1.0,
     /// Hours before the onset in which suspects are looked for (seed 003).
     suspect_lookback_hours: i64 = 48 in 1 ..= 720,
+    /// Milliseconds by which the sender's times of an event of a session and of its repetition may differ.
+    session_dedupe_window_ms: i64 = 2000 in 0 ..= 600_000,
+    /// Seconds that a session which goes on rests between two runs of the processing worker.
+    session_rest_seconds: i64 = 5 in 0 ..= 3600,
+    /// Milliseconds after an action within which an error may be related to it.
+    session_correlation_window_ms: i64 = 10_000 in 0 ..= 3_600_000,
+    /// Seconds after an agent's action within which a person's edit of the same file overrides it.
+    session_override_window_seconds: i64 = 60 in 0 ..= 86_400,
+    /// Newest events of a session that the light mode looks at.
+    session_recent_events: i64 = 200 in 10 ..= 100_000,
+    /// Errors per 100 events of a session above which they are dense.
+    session_error_density_threshold: f64 = 25.0 in 0.0 ..= 100.0,
+    /// Errors per 100 events above which that is of high severity.
+    session_error_density_high: f64 = 50.0 in 0.0 ..= 100.0,
+    /// Events of a session without which their density is not judged.
+    session_error_density_min_events: i64 = 10 in 1 ..= 100_000,
+    /// Failures after an agent's action from which on it is a break-fix cycle.
+    session_break_fix_cycles: i64 = 3 in 2 ..= 1000,
+    /// Success rate of an agent in a session below which it is flagged.
+    session_low_success_rate: f64 = 0.5 in 0.0 ..= 1.0,
     /// Complete windows without its condition after which an incident is resolved.
     incident_clean_windows: i64 = 3 in 1 ..= 1000,
     /// Days within which a resolved incident is reopened instead of opened anew.

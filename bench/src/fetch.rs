@@ -44,6 +44,8 @@ pub(crate) async fn run() -> Outcome<()> {
     cursors(&toy).await?;
     at_once(&toy).await?;
     faults(&toy).await?;
+    hostile(&toy).await?;
+    hang(&toy).await?;
 
     let baseline = median(|| bare(&toy)).await?;
     let ours = median(|| async { Ok(ask(&toy, "SELECT id, key, at, text FROM toy.rows").await?.1) }).await?;
@@ -82,15 +84,20 @@ async fn cursors(toy: &Toy) -> Outcome<()> {
     if rows != PAGES * ROWS {
         return Err(format!("the serial client saw {rows} rows").into());
     }
-    let sql = "SELECT count(*) FROM toy.feed WHERE at >= '2024-01-01T00:00:00Z'";
-    let (requests, took) = ask(toy, sql).await?;
-    say(&format!(
-        "  by cursor, with a time range: {requests} requests (wanted ≤ 110), {:.2} × a client that follows the cursors \
-         ({} ms against {} ms; wanted ≤ 0.30)",
-        took.as_secs_f64() / serial.as_secs_f64(),
-        took.as_millis(),
-        serial.as_millis()
-    ));
+    // A range that the rows fill, and one that begins nine months before they do.
+    for (range, since, most) in [
+        ("with a time range", "2024-09-27T01:21:00Z", "≤ 110"),
+        ("since long before", "2024-01-01T00:00:00Z", "few more"),
+    ] {
+        let (requests, took) = ask(toy, &format!("SELECT count(*) FROM toy.feed WHERE at >= '{since}'")).await?;
+        say(&format!(
+            "  by cursor, {range}: {requests} requests (wanted {most}), {:.2} × a client that follows the cursors ({} ms \
+             against {} ms; wanted ≤ 0.30)",
+            took.as_secs_f64() / serial.as_secs_f64(),
+            took.as_millis(),
+            serial.as_millis()
+        ));
+    }
     Ok(())
 }
 
@@ -131,6 +138,36 @@ async fn faults(toy: &Toy) -> Outcome<()> {
         figure("d"),
         took.as_secs_f64(),
         retries
+    ));
+    toy.take_requests();
+    Ok(())
+}
+
+/// A key that would lead elsewhere if it became part of the path as it is.
+async fn hostile(toy: &Toy) -> Outcome<()> {
+    let result =
+        toy.engine()?.collect("SELECT id FROM toy.items WHERE key = '../_stats'", QueryOptions::default()).await?;
+    let rows = json_rows(&result.schema, &result.batches)?;
+    let arrived = rows.first().and_then(|row| row.get("id")).and_then(serde_json::Value::as_u64) == Some(77);
+    say(&format!(
+        "  key '../_stats' in a path: {} request, {}",
+        toy.take_requests(),
+        if arrived { "arrived as one key" } else { "ARRIVED AS SOMETHING ELSE" }
+    ));
+    Ok(())
+}
+
+/// A vendor that never answers.
+async fn hang(toy: &Toy) -> Outcome<()> {
+    let options = QueryOptions { timeout: Duration::from_secs(1), ..QueryOptions::default() };
+    let started = Instant::now();
+    let outcome = toy.engine()?.collect("SELECT * FROM toy.silence", options).await;
+    let error = outcome.err().ok_or("an answer from nobody")?.to_string();
+    let names_it = error.contains("toy.silence") && error.contains("/silence");
+    say(&format!(
+        "  upstream hangs: an error after {:.2} s of a deadline of 1 s that {} the table and the request",
+        started.elapsed().as_secs_f64(),
+        if names_it { "names" } else { "DOES NOT NAME" }
     ));
     toy.take_requests();
     Ok(())

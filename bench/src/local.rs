@@ -15,8 +15,7 @@ pub(crate) async fn run() -> Outcome<()> {
     let toy = Toy::start().await?;
     memory(&toy).await?;
     columns(&toy).await?;
-    asking(&toy.engine()?).await?;
-    cold()
+    asking(&toy.engine()?).await
 }
 
 /// Counts what is written and throws it away.
@@ -115,29 +114,5 @@ async fn asking(engine: &Engine) -> Outcome<()> {
         "  SELECT 1 in a warm process: {:.2} ms (wanted < 2 through `serve`, its HTTP included)",
         median.as_secs_f64() * 1000.0
     ));
-    Ok(())
-}
-
-/// A whole process, as a person starts it.
-fn cold() -> Outcome<()> {
-    let binary = std::env::current_exe()?.with_file_name("tripline");
-    if !binary.exists() {
-        say("  cold `tripline sql`: the binary is not built (cargo build --release)");
-        return Ok(());
-    }
-    let home = tempfile::tempdir()?;
-    let mut times = Vec::new();
-    for _ in 0..10 {
-        let started = Instant::now();
-        let run =
-            std::process::Command::new(&binary).args(["sql", "select 1"]).env("TRIPLINE_HOME", home.path()).output()?;
-        times.push(started.elapsed());
-        if !run.status.success() {
-            return Err(String::from_utf8_lossy(&run.stderr).into_owned().into());
-        }
-    }
-    times.sort();
-    let median = times.get(times.len() / 2).copied().unwrap_or_default();
-    say(&format!("  cold `tripline sql \"select 1\"`: {} ms (wanted < 60)", median.as_millis()));
     Ok(())
 }

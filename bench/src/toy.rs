@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -90,6 +90,13 @@ tables:
       id: { type: int, about: Id }
     endpoints:
       - { name: items, path: '/keys/{{key}}/items', rows: data }
+  silence:
+    description: Nobody answers.
+    guide: A toy.
+    primary_key: [id]
+    columns: *columns
+    endpoints:
+      - { name: silence, path: /silence, rows: data }
   long:
     description: A million rows.
     guide: A toy.
@@ -151,6 +158,7 @@ impl Toy {
             .route("/feed", get(listing))
             .route("/moments", get(moments))
             .route("/keys/{key}/items", get(items))
+            .route("/silence", get(std::future::pending::<()>))
             .route("/long", get(long))
             .route("/wide", get(move || std::future::ready(wide.clone())))
             .with_state(Arc::clone(&requests));
@@ -256,9 +264,11 @@ async fn moments(State(counters): State<Arc<Counters>>) -> Response {
     Json(json!({ "data": data })).into_response()
 }
 
-async fn items(State(counters): State<Arc<Counters>>) -> Response {
+async fn items(State(counters): State<Arc<Counters>>, Path(key): Path<String>) -> Response {
     arrive(&counters).await;
-    Json(json!({"data": [{"id": 1}, {"id": 2}]})).into_response()
+    // The hostile key has rows of its own, so that whoever asks can tell that it arrived whole.
+    let data = if key == "../_stats" { json!([{"id": 77}]) } else { json!([{"id": 1}, {"id": 2}]) };
+    Json(json!({ "data": data })).into_response()
 }
 
 async fn long(Query(ask): Query<Ask>) -> Json<Value> {

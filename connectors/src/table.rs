@@ -13,7 +13,9 @@ use tripline_engine::{
 
 use crate::plan;
 use crate::scan::{self, Shared};
-use crate::spec::{Column, Endpoint, Filter, ListStyle, Origin, Pagination, Part, Slot, TableSpec, VendorOrder};
+use crate::spec::{
+    Column, Endpoint, Filter, ListStyle, Origin, Pagination, Part, Search, Slot, TableSpec, VendorOrder, Verb,
+};
 
 /// A table served over HTTP.
 #[derive(Debug)]
@@ -131,6 +133,9 @@ impl HttpTable {
             let there = &source.tables[aggregate.table].name;
             words.push_str(&format!(", and a scan of {there} per 100 rows for {}", named(&plan.aggregates)));
         }
+        if let Some(from) = &endpoint.derived_from {
+            words.push_str(&format!(", rows derived from {from}"));
+        }
         let position = self.spec.endpoints.iter().position(|e| std::ptr::eq(e, endpoint)).unwrap_or(0);
         match self.spec.endpoints.get(position + 1) {
             Some(next) => words.push_str(&format!(" ({}, {} if that is absent)", endpoint.name, next.name)),
@@ -221,6 +226,7 @@ fn capabilities(table: &TableSpec) -> Capabilities {
         content: named(&|column, _| column.content),
         per_row: named(&|column, _| matches!(column.origin, Origin::Detail(_))),
         costly: named(&|column, index| matches!(column.origin, Origin::Detail(_)) || aggregated(index)),
+        at_most: table.at_most.iter().map(|(smaller, larger)| (name(*smaller), name(*larger))).collect(),
         columns: table.columns.iter().map(|column| (column.name.clone(), column.about.clone())).collect(),
     }
 }
@@ -230,34 +236,81 @@ fn filter_capabilities(column: &str, filter: &Filter, endpoint: &Endpoint) -> Ve
         column: column.to_owned(),
         operator,
         parameter: parameter.to_owned(),
-        exact: exact && filter.exact,
+        exact,
     };
-    let mut found = Vec::new();
+    let mut found: Vec<FilterCapability> = Vec::new();
     let language = filter.condition.as_ref().zip(endpoint.conditions.as_ref());
     let language = language.map(|(column, conditions)| format!("{}.{column}", conditions.param));
     let is_range = filter.lower.is_some() || filter.upper.is_some();
+    let equals = filter.is_exact(Verb::Equal);
     match (&filter.equal, &language) {
         (Some(equal), _) => {
-            found.push(capability(Operator::Equal, equal.target.param(), true));
+            found.push(capability(Operator::Equal, equal.target.param(), equals));
             if equal.list != ListStyle::No || equal.fan_out {
-                found.push(capability(Operator::In, equal.target.param(), true));
+                found.push(capability(Operator::In, equal.target.param(), equals));
             } else if let Some(language) = &language {
-                found.push(capability(Operator::In, language, true));
+                found.push(capability(Operator::In, language, equals));
             }
         }
         (None, Some(language)) if !is_range => {
-            found.push(capability(Operator::Equal, language, true));
-            found.push(capability(Operator::In, language, true));
+            found.push(capability(Operator::Equal, language, equals));
+            found.push(capability(Operator::In, language, equals));
         }
         _ => {}
     }
     if let Some(edge) = &filter.lower {
-        found.push(capability(Operator::GreaterEqual, edge.target.param(), edge.inclusive));
-        found.push(capability(Operator::Greater, edge.target.param(), !edge.inclusive));
+        found.push(capability(Operator::GreaterEqual, edge.target.param(), filter.exact && edge.inclusive));
+        found.push(capability(Operator::Greater, edge.target.param(), filter.exact && !edge.inclusive));
     }
     if let Some(edge) = &filter.upper {
-        found.push(capability(Operator::LessEqual, edge.target.param(), edge.inclusive));
-        found.push(capability(Operator::Less, edge.target.param(), !edge.inclusive));
+        found.push(capability(Operator::LessEqual, edge.target.param(), filter.exact && edge.inclusive));
+        found.push(capability(Operator::Less, edge.target.param(), filter.exact && !edge.inclusive));
     }
+    found.extend(search_capabilities(filter, endpoint, is_range, capability));
     found
+}
+
+/// What a filter can do for `<>`, `LIKE` and `ILIKE`. For patterns, `exact` is of those that the vendor has a word for
+/// (`'%x%'`, `'x%'`, `'%x'`); of others a part is asked for.
+fn search_capabilities(
+    filter: &Filter,
+    endpoint: &Endpoint,
+    is_range: bool,
+    capability: impl Fn(Operator, &str, bool) -> FilterCapability,
+) -> Vec<FilterCapability> {
+    let mut found: Vec<FilterCapability> = Vec::new();
+    if let Some(target) = &filter.not_equal {
+        found.push(capability(Operator::NotEqual, target.param(), filter.is_exact(Verb::NotEqual)));
+    }
+    let minds_case = |search: &Search| !search.any_case;
+    for search in &filter.searches {
+        let (param, exact) = (search.target.param(), filter.is_exact(Verb::Find(search.find)));
+        if minds_case(search) {
+            found.push(capability(Operator::Like, param, exact));
+            continue;
+        }
+        found.push(capability(Operator::ILike, param, exact));
+        if !filter.searches.iter().any(|other| other.find == search.find && minds_case(other)) {
+            found.push(capability(Operator::Like, param, false));
+        }
+    }
+    if let (Some(column), Some(conditions), false) = (&filter.condition, &endpoint.conditions, is_range) {
+        let parameter = format!("{}.{column}", conditions.param);
+        let exact = |verb: Verb| filter.is_exact(verb) && !conditions.inexact.contains(&verb);
+        if filter.not_equal.is_none() && conditions.none_of.is_some() && filter.has_condition(Verb::NotEqual) {
+            found.push(capability(Operator::NotEqual, &parameter, exact(Verb::NotEqual)));
+        }
+        let finds = conditions.searches.iter().map(|(find, _)| Verb::Find(*find));
+        let finds = finds.filter(|verb| filter.searches.is_empty() && filter.has_condition(*verb));
+        found.extend(finds.map(|verb| capability(Operator::Like, &parameter, exact(verb))));
+    }
+    // A parameter that serves several forms of patterns is one line.
+    let mut once: Vec<FilterCapability> = Vec::new();
+    for one in found {
+        match once.iter_mut().find(|known| known.operator == one.operator && known.parameter == one.parameter) {
+            Some(known) => known.exact &= one.exact,
+            None => once.push(one),
+        }
+    }
+    once
 }

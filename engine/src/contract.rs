@@ -55,6 +55,8 @@ pub enum Operator {
     LessEqual,
     /// `LIKE`
     Like,
+    /// `ILIKE`
+    ILike,
 }
 
 impl Operator {
@@ -70,6 +72,7 @@ impl Operator {
             Self::Less => "<",
             Self::LessEqual => "<=",
             Self::Like => "LIKE",
+            Self::ILike => "ILIKE",
         }
     }
 }
@@ -121,6 +124,8 @@ pub struct Capabilities {
     pub costly: Vec<String>,
     /// Those of them that cost one per row. `*` leaves them out; they are fetched where they are named.
     pub per_row: Vec<String>,
+    /// Times that never exceed others, as (smaller, larger): a lower bound on the smaller is one on the larger.
+    pub at_most: Vec<(String, String)>,
     /// What columns hold, by name. Not in the schema, whose copies travel with every batch.
     pub columns: std::collections::BTreeMap<String, String>,
 }

@@ -5,11 +5,14 @@
 //! cases; `column = column`, function calls and OR over different columns stay residual.
 
 use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator as Op};
 
 use arrow::datatypes::{DataType, Schema};
 
 use crate::constraint::{Bound, Constraints, LikePattern, Predicate};
+
+mod calendar;
 
 /// The constraints that `filters` (a conjunction over one table with `schema`) place on its columns.
 #[must_use]
@@ -44,12 +47,15 @@ fn add(expr: &Expr, schema: &Schema, out: &mut Constraints) {
     }
 }
 
-type Found = Vec<(String, Predicate)>;
+pub(crate) type Found = Vec<(String, Predicate)>;
 
 fn predicates(expr: &Expr, schema: &Schema) -> Option<Found> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { op: Op::Or, .. }) => any_of(expr, schema),
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            if let Some(found) = calendar::predicates(left, *op, right, schema) {
+                return Some(found);
+            }
             let (column, op, value) = match (column(left), constant(right)) {
                 (Some(column), Some(value)) => (column, *op, value),
                 _ => (column(right)?, op.swap()?, constant(left)?),
@@ -72,6 +78,12 @@ fn predicates(expr: &Expr, schema: &Schema) -> Option<Found> {
                 list.list.iter().map(|item| typed(constant(item)?, column, schema)).collect::<Option<Vec<_>>>()?;
             Some(vec![(column.to_owned(), Predicate::In(values))])
         }
+        Expr::InList(list) => {
+            let column = column(&list.expr)?;
+            let values = list.list.iter().map(|item| typed(constant(item)?, column, schema));
+            let excluded = values.map(|value| Some((column.to_owned(), Predicate::NotEqual(value?))));
+            excluded.collect()
+        }
         Expr::Between(between) if !between.negated => {
             let column = column(&between.expr)?;
             let low = typed(constant(&between.low)?, column, schema)?;
@@ -87,6 +99,7 @@ fn predicates(expr: &Expr, schema: &Schema) -> Option<Found> {
             let case_insensitive = like.case_insensitive;
             Some(vec![(column.to_owned(), Predicate::Like(LikePattern { pattern, case_insensitive }))])
         }
+        Expr::ScalarFunction(call) => search(call),
         Expr::IsNull(inner) => Some(vec![(column(inner)?.to_owned(), Predicate::IsNull(true))]),
         Expr::IsNotNull(inner) => Some(vec![(column(inner)?.to_owned(), Predicate::IsNull(false))]),
         Expr::IsTrue(inner) => boolean(inner, true, schema),
@@ -95,6 +108,26 @@ fn predicates(expr: &Expr, schema: &Schema) -> Option<Found> {
         Expr::Not(inner) => boolean(inner, false, schema),
         _ => None,
     }
+}
+
+/// `contains(a, 'x')`, `starts_with(a, 'x')` and `ends_with(a, 'x')` as patterns.
+fn search(call: &ScalarFunction) -> Option<Found> {
+    let [text, sought] = call.args.as_slice() else { return None };
+    let sought = constant(sought)?.try_as_str().flatten()?;
+    let mut literal = String::with_capacity(sought.len());
+    for c in sought.chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            literal.push('\\');
+        }
+        literal.push(c);
+    }
+    let pattern = match call.name() {
+        "contains" => format!("%{literal}%"),
+        "starts_with" => format!("{literal}%"),
+        "ends_with" => format!("%{literal}"),
+        _ => return None,
+    };
+    Some(vec![(column(text)?.to_owned(), Predicate::Like(LikePattern { pattern, case_insensitive: false }))])
 }
 
 /// `a = 1 OR a = 2 OR a IN (3)` as one value set; anything else under an OR is residual.
@@ -125,7 +158,7 @@ fn boolean(expr: &Expr, value: bool, schema: &Schema) -> Option<Found> {
         .then(|| vec![(column.to_owned(), Predicate::In(vec![ScalarValue::Boolean(Some(value))]))])
 }
 
-fn column(expr: &Expr) -> Option<&str> {
+pub(crate) fn column(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::Column(column) => Some(&column.name),
         Expr::Alias(alias) => column(&alias.expr),
@@ -133,7 +166,7 @@ fn column(expr: &Expr) -> Option<&str> {
     }
 }
 
-fn constant(expr: &Expr) -> Option<&ScalarValue> {
+pub(crate) fn constant(expr: &Expr) -> Option<&ScalarValue> {
     match expr {
         Expr::Literal(value, _) if !value.is_null() => Some(value),
         _ => None,
@@ -207,6 +240,16 @@ mod tests {
     fn a_constant_that_would_lose_precision_in_the_columns_type_stays_residual() {
         assert_eq!(of(&[col("n").gt(lit(2.5f64))]), "…");
         assert_eq!(of(&[col("n").gt(lit(2.0f64))]), "n > 2");
+    }
+
+    #[test]
+    fn patterns_and_exclusions_are_understood() {
+        assert_eq!(of(&[col("id").like(lit("%a%"))]), "id LIKE '%a%'");
+        assert_eq!(of(&[col("id").ilike(lit("a%"))]), "id ILIKE 'a%'");
+        assert_eq!(of(&[col("id").not_like(lit("a%"))]), "…");
+        assert_eq!(of(&[col("id").in_list(vec![lit("a"), lit("b")], true)]), "id <> 'a' AND id <> 'b'");
+        let null = lit(ScalarValue::Utf8(None));
+        assert_eq!(of(&[col("id").in_list(vec![lit("a"), null], true)]), "…", "never true, and not ours to say");
     }
 
     #[test]

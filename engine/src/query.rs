@@ -13,6 +13,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::{QueryPlanner, SQLOptions, SessionState};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::sql::parser::{DFParser, Statement};
 use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -22,6 +23,7 @@ use crate::error::EngineError;
 use crate::params::{self, Params};
 use crate::report::{CompletenessReport, ReportBuilder, ScanReport};
 use crate::session::{Engine, InputTable};
+use crate::settings::{self, Last, Settings};
 use crate::wildcard::leave_out_per_row;
 
 /// How one query shall run.
@@ -192,12 +194,51 @@ impl Progress {
     }
 }
 
+/// Whether a text is SQL, without looking at any table.
+///
+/// # Errors
+/// [`EngineError::Query`] with line and column.
+pub fn check_syntax(sql: &str) -> Result<(), EngineError> {
+    DFParser::parse_sql(sql).map(|_| ()).map_err(EngineError::from)
+}
+
 impl Engine {
-    /// Plans `sql` and starts it. Nothing is sent to any source before the stream is polled.
+    /// Plans `sql` and starts it. Nothing is sent to any source before the stream is polled. `SET tripline.…` may stand
+    /// before the query and holds for it alone.
     ///
     /// # Errors
     /// [`EngineError::Query`] and [`EngineError::ReadOnly`] for the text, [`EngineError::Source`] for a missing key.
     pub async fn query(&self, sql: &str, options: QueryOptions) -> Result<QueryStream, EngineError> {
+        self.query_in(&mut Settings::default(), sql, options).await
+    }
+
+    /// As [`Engine::query`], in a session: what is `SET` stays set for its later queries. The answer of a text that ends
+    /// with `SET`, `RESET` or `SHOW` is the values in question.
+    ///
+    /// # Errors
+    /// As [`Engine::query`]; a text that is not understood changes no setting.
+    pub async fn query_in(
+        &self,
+        settings: &mut Settings,
+        sql: &str,
+        options: QueryOptions,
+    ) -> Result<QueryStream, EngineError> {
+        let script = settings::read(self.parse(sql)?, settings, &options)?;
+        *settings = script.settings;
+        let options = settings.applied_to(options);
+        match script.last {
+            Last::Query(statement) => self.start(*statement, options).await,
+            Last::Shown(table) => {
+                let options = QueryOptions { params: Params::new(), input: vec![table], ..options };
+                let mut statements = self.parse("SELECT name, value, description FROM input.settings")?;
+                let statement = statements.pop_back();
+                let statement = statement.ok_or_else(|| EngineError::Execution("no statement".to_owned()))?;
+                self.start(statement, options).await
+            }
+        }
+    }
+
+    async fn start(&self, statement: Statement, options: QueryOptions) -> Result<QueryStream, EngineError> {
         let now = options.now.unwrap_or_else(|| self.clock().now());
         let freshness = TimeDelta::from_std(options.freshness).unwrap_or(TimeDelta::MAX);
         let query = QueryContext::with_freshness(now, options.timeout, options.max_requests, freshness);
@@ -206,7 +247,7 @@ impl Engine {
         let started = Instant::now();
 
         let state = self.state_for(&query, &options.input)?;
-        let logical = self.plan(&state, sql).await?;
+        let logical = self.plan(&state, statement).await?;
         let logical = params::bind(logical, &options.params)?;
         let state = self.sized_for(state, &logical);
         let physical = self.physical(&state, &logical).await?;
@@ -232,12 +273,7 @@ impl Engine {
         self.query(sql, options).await?.collect().await
     }
 
-    async fn plan(&self, state: &SessionState, sql: &str) -> Result<LogicalPlan, EngineError> {
-        if sql.trim().is_empty() {
-            return Err(EngineError::query("the query is empty", "try SELECT * FROM tripline.tables"));
-        }
-        let dialect = state.config_options().sql_parser.dialect;
-        let mut statement = state.sql_to_statement(sql, &dialect).map_err(EngineError::from)?;
+    async fn plan(&self, state: &SessionState, mut statement: Statement) -> Result<LogicalPlan, EngineError> {
         leave_out_per_row(&mut statement, self.per_row());
         let plan = state.statement_to_plan(statement).await.map_err(|e| self.explain_names(e.into()))?;
         SQLOptions::new()

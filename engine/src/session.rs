@@ -3,7 +3,7 @@
 //! Owns: registration of sources and local tables, session configuration, the functions available in SQL.
 //! One [`Engine`] serves a whole process; every query works on its own clone of the session state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -19,6 +19,8 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::dialect::dialect_from_str;
 use futures::FutureExt;
 
 use crate::catalog;
@@ -166,6 +168,19 @@ impl Engine {
     #[must_use]
     pub fn clock(&self) -> &SharedClock {
         &self.clock
+    }
+
+    /// The statements of a text.
+    pub(crate) fn parse(&self, sql: &str) -> Result<VecDeque<Statement>, EngineError> {
+        let options = &self.state.config_options().sql_parser;
+        let dialect = dialect_from_str(options.dialect)
+            .ok_or_else(|| EngineError::Execution(format!("there is no SQL dialect {}", options.dialect)))?;
+        DFParserBuilder::new(sql)
+            .with_dialect(dialect.as_ref())
+            .with_recursion_limit(options.recursion_limit.get())
+            .build()
+            .and_then(|mut parser| parser.parse_statements())
+            .map_err(EngineError::from)
     }
 
     /// Schema and table names, sorted.

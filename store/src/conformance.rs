@@ -28,6 +28,7 @@ pub mod incidents;
 pub mod jobs;
 pub mod observations;
 pub mod runs;
+pub mod sessions;
 
 #[cfg(doc)]
 use crate::model::Store;
@@ -143,6 +144,23 @@ macro_rules! for_each_promise {
                 the_secret_is_nowhere_but_in_the_answer,
                 a_signature_is_accepted_once_within_its_time,
                 of_many_equal_signatures_at_once_one_is_accepted,
+            }
+            sessions {
+                a_session_begun_twice_with_one_key_is_one_session,
+                an_event_is_kept_once_within_the_window_whatever_the_time_says,
+                a_window_of_nothing_tells_by_the_very_time,
+                of_many_equal_batches_at_once_each_event_is_kept_once,
+                an_id_of_an_event_is_given_once,
+                after_the_end_only_events_from_before_it_are_kept,
+                a_session_does_not_end_before_it_began,
+                events_of_a_session_that_is_not_there_are_refused_and_the_others_kept,
+                events_are_listed_by_time_and_pages_neither_repeat_nor_skip,
+                another_project_sees_no_session_of_ours_and_may_use_its_key,
+                what_is_processed_waits_no_longer_unless_events_came_meanwhile,
+                an_ended_session_is_processed_at_once_and_then_waits_for_its_deep_analysis,
+                light_insights_stay_until_the_deep_analysis_judges_the_whole,
+                deriving_again_changes_no_byte_and_no_event,
+                counts_and_top_clusters_are_of_one_session,
             }
         }
     };

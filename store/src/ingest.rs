@@ -31,6 +31,9 @@ pub mod steps;
 mod table;
 pub mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

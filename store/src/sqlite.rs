@@ -26,6 +26,7 @@ mod readers;
 mod replay;
 mod run;
 mod schema_snapshot;
+mod sessions;
 mod values;
 mod writer;
 

@@ -1,4 +1,4 @@
-//! The store as read-only SQL tables: `agent.*` and `ingest.events`.
+//! The store as read-only SQL tables: `agent.*` and `ingest.*`.
 //!
 //! Owns which tables and columns analysts see ([`table_specs`]) and one generic DataFusion provider that reads them off
 //! the reader pool; the event log brings a table of its own ([`crate::ingest`]). Does not own the session they are registered in (engine) nor any other schema.
@@ -10,6 +10,7 @@
 mod predicate;
 mod provider;
 mod scan;
+mod sessions;
 mod spec;
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 mod access;
 mod api;
 mod limits;
+mod otlp;
 mod runs;
-mod site;
+mod sessions;
+pub(crate) mod site;
 mod sql;

@@ -427,7 +427,7 @@ impl BaselineSpec {
     pub fn new(header: Header) -> Result<Self, HeaderError> {
         header.only(&keys(&["over", "keep"]), BINDINGS)?;
         let bindings = bindings(&header)?;
-        all_bound(&header, &bindings, &["start", "end"])?;
+        all_bound(&header, &bindings, &["start", "end", "skip_newest"])?;
         let over = header.required("over")?;
         let over = if over.value == "window" { Span::Window } else { Span::Before(span(&header, over)?) };
         let keep = match header.find("keep") {

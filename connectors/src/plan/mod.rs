@@ -9,6 +9,7 @@
 pub(crate) mod body;
 mod bounds;
 mod push;
+mod search;
 #[cfg(test)]
 mod tests;
 
@@ -270,6 +271,7 @@ pub(crate) fn plan(source: &SourceSpec, table: &TableSpec, endpoint: &Endpoint, 
     override_params(&mut params, order.iter().flat_map(|order| order.params.iter().cloned()).collect());
     override_params(&mut params, field_params(endpoint, &columns).into_iter().collect());
     let filtered = !pushed.params.is_empty()
+        || !pushed.conditions.is_empty()
         || !pushed.words.is_empty()
         || pushed.choices.iter().flatten().any(|choice| !choice.params.is_empty() || choice.condition.is_some());
     params.retain(|(name, _)| !pushed.replaced.contains(name));

@@ -11,13 +11,14 @@ use datafusion::scalar::ScalarValue;
 use tripline_engine::{ColumnConstraint, Constraints};
 
 use super::bounds::{TimeBound, TimeRange};
+use super::search;
 use crate::spec::{
     ColumnKind, ConditionSlot, Edge, Endpoint, Equal, Filter, ListStyle, Origin, TableSpec, Target, Template,
-    TimeStyle, Token,
+    TimeStyle, Token, Verb,
 };
 
 /// Most values of one list in one request, so that URLs stay well under what servers take.
-const LIST_MAX: usize = 50;
+pub(super) const LIST_MAX: usize = 50;
 /// Most values in one JSON condition.
 const CONDITION_MAX: usize = 100;
 
@@ -114,24 +115,33 @@ pub(crate) fn push(
         .filter(|f| f.needs.iter().all(|c| values(*c).is_some()) && f.unless.iter().all(|c| values(*c).is_none()))
         .collect();
     // A JSON filter overrides plain parameters, so either all predicates are written in it or none.
-    let as_conditions = endpoint.conditions.is_some()
-        && usable.iter().any(|f| {
+    let as_conditions = endpoint.conditions.is_some() && {
+        let lists = usable.iter().any(|f| {
             let plain = f.equal.as_ref().is_some_and(|equal| {
                 equal.fan_out || equal.list != ListStyle::No || values(f.column).is_some_and(|v| v.len() == 1)
             });
             f.condition.is_some() && values(f.column).is_some() && !plain
         });
+        // `<>` and `LIKE` narrow less than a parameter that would be given up for them.
+        let gives_up = |f: &&&Filter| {
+            let asked = constraint(f.column).is_some() || ranges[f.column] != TimeRange::default();
+            asked && f.condition.is_none()
+        };
+        let searches = || usable.iter().any(|f| search::needs_conditions(endpoint, f, constraint(f.column)));
+        lists || (usable.iter().filter(gives_up).count() == 0 && searches())
+    };
 
     for filter in usable {
         let name = &table.columns[filter.column].name;
+        let kind = table.columns[filter.column].kind;
         let mut exact = constraint(filter.column)
-            .is_none_or(|c| others_absent(c) && (!is_time(filter.column) || c.values.is_none()));
+            .is_none_or(|c| !has_null_test(c) && (!is_time(filter.column) || c.values.is_none()));
         if let Some(values) = values(filter.column).filter(|values| !values.is_empty())
             && (filter.equal.is_some() || filter.condition.is_some())
         {
             let choices = match &filter.equal {
-                _ if as_conditions => condition_choices(endpoint, filter, values),
-                Some(Equal { target: Target::Word { param, text }, .. }) => word(filter, text, values).map(|word| {
+                _ if as_conditions => condition_choices(table, endpoint, filter, values),
+                Some(Equal { target: Target::Word { param, text }, .. }) => phrase(filter, text, values).map(|word| {
                     out.words.push((param.clone(), word));
                     (Vec::new(), param.clone())
                 }),
@@ -142,12 +152,13 @@ pub(crate) fn push(
                 None => exact = false,
                 Some((choices, parameter)) => {
                     out.replaced.extend(filter.replaces.iter().cloned());
-                    exact &= filter.exact;
+                    let is_exact = filter.is_exact(Verb::Equal);
+                    exact &= is_exact;
                     out.pushed.push(Pushed {
                         column: name.clone(),
                         operator: operator(values),
                         parameter,
-                        exact: filter.exact,
+                        exact: is_exact,
                     });
                     if !choices.is_empty() {
                         out.choices.push(choices);
@@ -166,6 +177,7 @@ pub(crate) fn push(
             constraint(filter.column),
             &mut out,
         );
+        exact &= search::push(endpoint, filter, (name, kind), constraint(filter.column), as_conditions, &mut out);
         out.exact.insert(filter.column, exact);
     }
     if as_conditions && let Some(conditions) = &endpoint.conditions {
@@ -186,15 +198,14 @@ fn operator(values: &[ScalarValue]) -> &'static str {
     if values.len() == 1 { "=" } else { "IN" }
 }
 
-/// Nothing but `=`/`IN` is asked of the column.
+/// Nothing but `=`/`IN` is asked of the column. (A range or `<>` beside values is already applied to them.)
 fn only_values(c: &ColumnConstraint) -> bool {
-    others_absent(c)
+    (c.not_equal.is_empty() || c.values.is_some()) && c.like.is_empty() && !has_null_test(c)
 }
 
-/// Neither `<>`, `LIKE` nor a NULL test is asked of the column. (A range beside values is already applied to them.)
-fn others_absent(c: &ColumnConstraint) -> bool {
-    let null_test = c.is_null.is_some_and(|is_null| is_null || c.values.is_none());
-    (c.not_equal.is_empty() || c.values.is_some()) && c.like.is_empty() && !null_test
+/// A NULL test that is not already answered by values.
+fn has_null_test(c: &ColumnConstraint) -> bool {
+    c.is_null.is_some_and(|is_null| is_null || c.values.is_none())
 }
 
 /// The vendor's words for `values`; `None` when one of them has none.
@@ -218,10 +229,20 @@ fn mapped(filter: &Filter, values: &[ScalarValue]) -> Option<Vec<String>> {
 }
 
 /// The word that a search expression gets for one value.
-fn word(filter: &Filter, text: &Template<Token>, values: &[ScalarValue]) -> Option<String> {
+fn phrase(filter: &Filter, text: &Template<Token>, values: &[ScalarValue]) -> Option<String> {
     let words = mapped(filter, values)?;
     let [word] = words.as_slice() else { return None };
-    Some(text.fill(|token| if *token == Token::Quoted { quoted(word) } else { word.clone() }))
+    fill_word(text, word)
+}
+
+/// A search word for `value`; `None` where the value could change the search.
+pub(super) fn fill_word(text: &Template<Token>, value: &str) -> Option<String> {
+    let fits = text.slots().all(|token| match token {
+        Token::Inside => !value.contains(['"', '\\', '*', '?']) && !value.contains(char::is_control),
+        Token::Plain => value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')),
+        Token::Quoted | Token::Value | Token::Lower | Token::Upper => true,
+    });
+    fits.then(|| text.fill(|token| if *token == Token::Quoted { quoted(value) } else { value.to_owned() }))
 }
 
 /// A value as a phrase of a search expression.
@@ -268,25 +289,34 @@ fn plain_choices(
     Some((choices, param))
 }
 
-fn condition_choices(endpoint: &Endpoint, filter: &Filter, values: &[ScalarValue]) -> Option<(Vec<Choice>, String)> {
+fn condition_choices(
+    table: &TableSpec,
+    endpoint: &Endpoint,
+    filter: &Filter,
+    values: &[ScalarValue],
+) -> Option<(Vec<Choice>, String)> {
     let conditions = endpoint.conditions.as_ref()?;
     let column = filter.condition.as_ref()?;
+    let any_of = filter.any_of.as_ref().unwrap_or(&conditions.any_of);
     let words = mapped(filter, values)?;
+    // A column that no answer holds gets its value from the request, so each request must stand for one value.
+    let echo = table.columns[filter.column].origin == Origin::Key;
+    if echo && words.len() != values.len() {
+        return None;
+    }
     let choices = words
-        .chunks(CONDITION_MAX)
-        .map(|chunk| Choice {
-            condition: Some(fill_condition(
-                &conditions.any_of,
-                column,
-                &chunk.iter().map(String::as_str).collect::<Vec<_>>(),
-            )),
+        .chunks(if echo { 1 } else { CONDITION_MAX })
+        .enumerate()
+        .map(|(i, chunk)| Choice {
+            condition: Some(fill_condition(any_of, column, &chunk.iter().map(String::as_str).collect::<Vec<_>>())),
+            constant: values.get(i).filter(|_| echo).map(|value| (filter.column, value.clone())),
             ..Choice::default()
         })
         .collect();
     Some((choices, format!("{}.{column}", conditions.param)))
 }
 
-fn fill_condition(template: &Template<ConditionSlot>, column: &str, values: &[&str]) -> String {
+pub(super) fn fill_condition(template: &Template<ConditionSlot>, column: &str, values: &[&str]) -> String {
     let json = |text: &str| serde_json::Value::from(text).to_string();
     template.fill(|slot| match slot {
         ConditionSlot::Column => json(column),

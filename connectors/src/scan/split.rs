@@ -10,7 +10,7 @@
 //! parts that are not yet due is bounded.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -38,6 +38,9 @@ const WORTHWHILE_AGAIN: usize = 32;
 const PAGES_PER_PART: usize = 8;
 /// Most parts of one cut.
 const MOST_PARTS: usize = 256;
+/// How many times as long the next part is after one without rows: a range that begins long before the data does is not
+/// asked about page by page.
+const LONGER: usize = 4;
 /// Pages of a part that are held until it is due.
 const HELD_PAGES: usize = 2 * PAGES_PER_PART;
 
@@ -68,11 +71,20 @@ fn walk_in_parts(job: Arc<Job>, listing: Listing, worthwhile: usize) -> Batches 
             }
             return;
         };
-        let mut waiting = parts.into_iter();
+        let mut waiting = VecDeque::from(parts);
         let mut running: VecDeque<Part> = VecDeque::new();
+        let (mut length, mut before) = (1, Found::Nothing);
         loop {
-            while running.len() < job.concurrency() && let Some(part) = waiting.next() {
-                running.push_back(Part::start(part, column, listing.clone()));
+            while running.len() < job.concurrency() && let Some(first) = waiting.pop_front() {
+                // What the part nearest to this one that is known to have rows or none tells.
+                let near = running.iter().rev().map(Part::found).chain([before]).find(|found| *found != Found::Nothing);
+                length = match near {
+                    Some(Found::NoRows) => (length * LONGER).min(MOST_PARTS),
+                    Some(Found::Rows) => 1,
+                    Some(Found::Nothing) | None => length,
+                };
+                let (part, worthwhile) = joined(&job, column, first, &mut waiting, length);
+                running.push_back(Part::start(part, column, listing.clone(), worthwhile));
             }
             let Some(mut part) = running.pop_front() else { return };
             while let Some(batch) = part.batches.recv().await {
@@ -93,8 +105,50 @@ fn walk_in_parts(job: Arc<Job>, listing: Listing, worthwhile: usize) -> Batches 
                     yield batch;
                 }
             }
+            before = part.found();
         }
     })
+}
+
+/// A stretch of the range.
+#[derive(Debug)]
+struct Stretch {
+    job: Arc<Job>,
+    lower: Bound,
+    upper: Bound,
+}
+
+/// `first` and so many of the stretches after it that they are `length` together, as one part, and how many pages must be
+/// left in it for another cut to pay.
+fn joined(
+    job: &Job,
+    column: usize,
+    first: Stretch,
+    waiting: &mut VecDeque<Stretch>,
+    length: usize,
+) -> (Arc<Job>, usize) {
+    let more = length.saturating_sub(1).min(waiting.len());
+    let Some(last) = more.checked_sub(1).and_then(|last| waiting.get(last)) else {
+        return (first.job, WORTHWHILE_AGAIN);
+    };
+    let descending = job.plan.order.as_ref().is_some_and(|order| order.descending);
+    let (lower, upper) = if descending { (&last.lower, &first.upper) } else { (&first.lower, &last.upper) };
+    match job.narrowed(column, lower.clone(), upper.clone()) {
+        Some(part) => {
+            waiting.drain(..more);
+            (part, WORTHWHILE)
+        }
+        None => (first.job, WORTHWHILE_AGAIN),
+    }
+}
+
+/// What is known of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// Nothing yet.
+    Nothing,
+    Rows,
+    NoRows,
 }
 
 /// Whether `batch` is what a vendor that keeps to the range of `part` returns.
@@ -121,24 +175,35 @@ struct Part {
     job: Arc<Job>,
     /// `None` when the vendor does not keep to the part's range.
     batches: mpsc::Receiver<Result<Option<RecordBatch>, Failure>>,
+    found: Arc<OnceLock<Found>>,
     _walking: AbortOnDropHandle<()>,
 }
 
 impl Part {
-    fn start(job: Arc<Job>, column: usize, listing: Listing) -> Self {
+    fn start(job: Arc<Job>, column: usize, listing: Listing, worthwhile: usize) -> Self {
         let (sender, batches) = mpsc::channel(HELD_PAGES);
-        let mut walk = walk_in_parts(Arc::clone(&job), listing, WORTHWHILE_AGAIN);
-        let part = Arc::clone(&job);
+        let mut walk = walk_in_parts(Arc::clone(&job), listing, worthwhile);
+        let (part, found) = (Arc::clone(&job), Arc::new(OnceLock::new()));
+        let told = Arc::clone(&found);
         let walking = tokio::spawn(async move {
             while let Some(batch) = walk.next().await {
+                // A failure is no part without rows.
+                if batch.as_ref().map_or(true, |batch| batch.num_rows() > 0) {
+                    told.get_or_init(|| Found::Rows);
+                }
                 let batch = batch.map(|batch| Some(batch).filter(|batch| keeps_to_range(&part, column, batch)));
                 let goes_on = matches!(batch, Ok(Some(_)));
                 if sender.send(batch).await.is_err() || !goes_on {
                     return;
                 }
             }
+            told.get_or_init(|| Found::NoRows);
         });
-        Self { job, batches, _walking: AbortOnDropHandle::new(walking) }
+        Self { job, batches, found, _walking: AbortOnDropHandle::new(walking) }
+    }
+
+    fn found(&self) -> Found {
+        self.found.get().copied().unwrap_or(Found::Nothing)
     }
 }
 
@@ -156,7 +221,7 @@ fn broken(job: &Job, error: &arrow::error::ArrowError) -> Failure {
 }
 
 /// The rest of the range after `last`, of about `pages` pages, in the listing's order. `None` when it cannot be cut.
-fn parts(job: &Job, column: usize, pages: usize, last: i64) -> Option<Vec<Arc<Job>>> {
+fn parts(job: &Job, column: usize, pages: usize, last: i64) -> Option<Vec<Stretch>> {
     let order = job.plan.order.as_ref()?;
     let stop = job.plan.stop?;
     let style = job.endpoint().filters.iter().find(|f| f.column == column).map(|f| f.format)?;
@@ -175,7 +240,9 @@ fn parts(job: &Job, column: usize, pages: usize, last: i64) -> Option<Vec<Arc<Jo
     let mut from = (last, true);
     for to in cuts.into_iter().map(|cut| (cut, order.descending)).chain([(stop.micros, stop.inclusive)]) {
         let (lower, upper) = if order.descending { (to, from) } else { (from, to) };
-        parts.push(job.narrowed(column, bound(lower.0, lower.1)?, bound(upper.0, upper.1)?)?);
+        let (lower, upper) = (bound(lower.0, lower.1)?, bound(upper.0, upper.1)?);
+        let job = job.narrowed(column, lower.clone(), upper.clone())?;
+        parts.push(Stretch { job, lower, upper });
         // The instant of a cut belongs to the part above it.
         from = (to.0, !order.descending);
     }

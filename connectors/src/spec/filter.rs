@@ -5,6 +5,7 @@
 use super::column::ColumnKind;
 use super::endpoint::{Context, read_texts};
 use super::node::{Node, Problems};
+use super::search::{Find, Search, Verb, check_word, read_searches, read_verbs};
 use super::table::find_column;
 use super::template::Template;
 
@@ -15,6 +16,12 @@ pub struct Filter {
     pub column: usize,
     /// For `=` and `IN`.
     pub equal: Option<Equal>,
+    /// For `<>`; several values go into one request as those of `equal` do.
+    pub not_equal: Option<Target>,
+    /// How several values go into one request.
+    pub list: ListStyle,
+    /// For `LIKE` and `ILIKE`.
+    pub searches: Vec<Search>,
     /// For `>` and `>=`.
     pub lower: Option<Edge>,
     /// For `<` and `<=`.
@@ -27,10 +34,16 @@ pub struct Filter {
     pub format: TimeStyle,
     /// Whether the vendor returns exactly the matching rows, as far as the bounds' inclusiveness allows.
     pub exact: bool,
+    /// What of it the vendor answers with more than the matching rows although `exact`.
+    pub inexact: Vec<Verb>,
     /// The only values that can be pushed, and what each becomes.
     pub map: Option<Vec<(String, String)>>,
     /// The column's name in the vendor's JSON filter language.
     pub condition: Option<String>,
+    /// How several values are written there, where that differs from the endpoint's way.
+    pub any_of: Option<Template<ConditionSlot>>,
+    /// What `condition` is good for; everything that the language can say when empty.
+    pub condition_only: Vec<Verb>,
     /// Pushed only together with filters on these columns.
     pub needs: Vec<usize>,
     /// Not pushed together with filters on these columns.
@@ -43,6 +56,20 @@ pub struct Filter {
     pub with: Vec<(String, String)>,
     /// Whether the answer lacks the column, so that the pinned value stands in.
     pub echo: bool,
+}
+
+impl Filter {
+    /// Whether the vendor answers `verb` with exactly the matching rows.
+    #[must_use]
+    pub fn is_exact(&self, verb: Verb) -> bool {
+        self.exact && !self.inexact.contains(&verb)
+    }
+
+    /// Whether `verb` may be written as a condition on this column.
+    #[must_use]
+    pub fn has_condition(&self, verb: Verb) -> bool {
+        self.condition.is_some() && (self.condition_only.is_empty() || self.condition_only.contains(&verb))
+    }
 }
 
 /// How `=` and `IN` are handed over.
@@ -107,6 +134,10 @@ pub enum Token {
     Value,
     /// The value in double quotes, its own quotes and backslashes escaped, so that it cannot be anything but a value.
     Quoted,
+    /// The value between quotes that the word itself has. A value with a quote, a backslash or a wildcard is not sent.
+    Inside,
+    /// The value, if it is of letters, digits, `_`, `-` and `.` only; else it is not sent.
+    Plain,
     /// The lower bound.
     Lower,
     /// The upper bound.
@@ -176,6 +207,12 @@ pub struct Conditions {
     pub lower: Template<ConditionSlot>,
     /// A time is before a bound.
     pub upper: Template<ConditionSlot>,
+    /// A column is none of several values.
+    pub none_of: Option<Template<ConditionSlot>>,
+    /// A column's text holds a value somewhere, in that place.
+    pub searches: Vec<(Find, Template<ConditionSlot>)>,
+    /// What of it the vendor answers with more than the matching rows.
+    pub inexact: Vec<Verb>,
     /// Conditions that always hold for this table.
     pub always: Vec<String>,
 }
@@ -206,10 +243,12 @@ fn word(node: &Node, problems: &mut Problems) -> Option<Template<Token>> {
     let parsed = Template::parse(&text, |name| match name {
         "value" => Ok(Token::Value),
         "quoted" => Ok(Token::Quoted),
+        "inside" => Ok(Token::Inside),
+        "plain" => Ok(Token::Plain),
         "lower" => Ok(Token::Lower),
         "upper" => Ok(Token::Upper),
         other => Err(format!(
-            "a search word takes {{{{value}}}}, {{{{quoted}}}}, {{{{lower}}}} and {{{{upper}}}}, not `{other}`"
+            "a search word takes {{{{value}}}}, {{{{quoted}}}}, {{{{inside}}}}, {{{{plain}}}}, {{{{lower}}}} and {{{{upper}}}}, not `{other}`"
         )),
     });
     parsed.map_err(|errors| errors.into_iter().for_each(|e| problems.add(node.at, e))).ok()
@@ -237,6 +276,11 @@ fn read_one(
     let fan_out = fields.flag("fan_out", false, problems);
     let equal_node = fields.take("equal");
     let equal = equal_node.and_then(|n| target(n, problems)).map(|target| Equal { target, list, fan_out });
+    let not_equal_node = fields.take("not_equal");
+    let not_equal = not_equal_node.and_then(|n| target(n, problems));
+    let kind = column.and_then(|index| context.columns.get(index)).map(|column| column.kind);
+    let searches = read_searches(&mut fields, &what, kind, &target, problems);
+    let inexact = read_verbs(&mut fields, "inexact", problems);
     let lower_inclusive = fields.flag("lower_inclusive", true, problems);
     let upper_inclusive = fields.flag("upper_inclusive", false, problems);
     let lower_node = fields.take("lower");
@@ -254,6 +298,13 @@ fn read_one(
     let exact = fields.flag("exact", true, problems);
     let map = fields.take("map").map(|n| read_texts(n, "`map`", problems));
     let condition = fields.text("condition", problems);
+    let any_of = fields.take("any_of").and_then(|n| {
+        if condition.is_none() {
+            problems.add(n.at, "`any_of` is for filters with a `condition`");
+        }
+        condition_template(n, "any_of", problems)
+    });
+    let condition_only = read_verbs(&mut fields, "condition_only", problems);
     let mut columns = |field: &'static str, problems: &mut Problems| -> Vec<usize> {
         let texts = fields.take(field).map(|n| n.texts("`needs` or `unless`", problems)).unwrap_or_default();
         let found = texts.into_iter().filter_map(|(at, name)| find_column(&name, at, &what, context.names, problems));
@@ -268,10 +319,15 @@ fn read_one(
     let echo = fields.flag("echo", false, problems);
     fields.finish(problems);
 
-    let kind = column.and_then(|index| context.columns.get(index)).map(|column| column.kind);
     let has_range = lower_node.is_some() || upper_node.is_some();
-    if equal_node.is_none() && !has_range && condition.is_none() {
-        problems.add(node.at, format!("{what} needs `equal`, `lower`, `upper` or `condition`"));
+    let has_values = equal_node.is_some() || not_equal_node.is_some() || !searches.is_empty();
+    if !has_values && !has_range && condition.is_none() {
+        problems.add(
+            node.at,
+            format!(
+                "{what} needs `equal`, `not_equal`, `lower`, `upper`, `contains` or another search, or `condition`"
+            ),
+        );
     }
     if has_range && kind.is_some_and(|kind| kind != ColumnKind::Timestamp) {
         problems.add(node.at, format!("{what} has bounds, which only timestamps can have"));
@@ -279,25 +335,32 @@ fn read_one(
     if has_range && format.is_none() {
         problems.add(node.at, format!("{what} needs a `format`: how times are written"));
     }
-    let is_free = |text: &Template<Token>| text.slots().any(|token| *token != Token::Quoted);
-    if matches!(&equal, Some(Equal { target: Target::Word { text, .. }, .. }) if is_free(text)) && map.is_none() {
-        // Free text in a search expression could change its meaning.
-        problems.add(
-            node.at,
-            format!("{what} goes into a search expression, so it needs {{{{quoted}}}}, or a `map` of allowed values"),
-        );
+    if not_equal_node.is_some() && kind == Some(ColumnKind::Timestamp) {
+        problems.add(node.at, format!("{what} has `not_equal`, which a timestamp cannot have"));
+    }
+    if condition.is_none() && !condition_only.is_empty() {
+        problems.add(node.at, format!("{what} has `condition_only`, but no `condition`"));
+    }
+    for target in equal.iter().map(|equal| &equal.target).chain(&not_equal) {
+        check_word(node.at, &what, target, map.is_some(), problems);
     }
     Some(Filter {
         column: column?,
         equal,
+        not_equal,
+        list,
+        searches,
         lower,
         upper,
         both,
         together,
         format: format.unwrap_or(TimeStyle::IsoMs),
         exact,
+        inexact,
         map,
         condition,
+        any_of,
+        condition_only,
         needs,
         unless,
         replaces,
@@ -307,28 +370,39 @@ fn read_one(
     })
 }
 
+/// Reads one condition of a JSON filter language.
+fn condition_template(node: &Node, name: &str, problems: &mut Problems) -> Option<Template<ConditionSlot>> {
+    let text = node.text("a condition", problems)?;
+    let parsed = Template::parse(&text, |slot| match slot {
+        "column" => Ok(ConditionSlot::Column),
+        "value" => Ok(ConditionSlot::Value),
+        "values" => Ok(ConditionSlot::Values),
+        other => Err(format!("a condition takes {{{{column}}}}, {{{{value}}}} and {{{{values}}}}, not `{other}`")),
+    });
+    let parsed = parsed.map_err(|errors| errors.into_iter().for_each(|e| problems.add(node.at, e))).ok()?;
+    if serde_json::from_str::<serde::de::IgnoredAny>(&parsed.fill(|_| "0".to_owned())).is_err() {
+        problems.add(node.at, format!("the condition `{name}` is not JSON once filled in"));
+    }
+    Some(parsed)
+}
+
 /// Reads the JSON filter language of an endpoint.
 pub(crate) fn read_conditions(node: &Node, problems: &mut Problems) -> Option<Conditions> {
     let mut fields = node.fields("`conditions`", problems)?;
     let param = fields.required_text("param", problems);
-    let mut template = |name: &'static str, problems: &mut Problems| -> Option<Template<ConditionSlot>> {
-        let node = fields.required(name, problems)?;
-        let text = node.text("a condition", problems)?;
-        let parsed = Template::parse(&text, |slot| match slot {
-            "column" => Ok(ConditionSlot::Column),
-            "value" => Ok(ConditionSlot::Value),
-            "values" => Ok(ConditionSlot::Values),
-            other => Err(format!("a condition takes {{{{column}}}}, {{{{value}}}} and {{{{values}}}}, not `{other}`")),
-        });
-        let parsed = parsed.map_err(|errors| errors.into_iter().for_each(|e| problems.add(node.at, e))).ok()?;
-        if serde_json::from_str::<serde::de::IgnoredAny>(&parsed.fill(|_| "0".to_owned())).is_err() {
-            problems.add(node.at, format!("the condition `{name}` is not JSON once filled in"));
-        }
-        Some(parsed)
+    let mut required = |name: &'static str, problems: &mut Problems| {
+        fields.required(name, problems).and_then(|n| condition_template(n, name, problems))
     };
-    let any_of = template("any_of", problems);
-    let lower = template("lower", problems);
-    let upper = template("upper", problems);
+    let (any_of, lower, upper) =
+        (required("any_of", problems), required("lower", problems), required("upper", problems));
+    let none_of = fields.take("none_of").and_then(|n| condition_template(n, "none_of", problems));
+    let mut searches = Vec::new();
+    for (name, find) in [("contains", Find::Contains), ("starts_with", Find::StartsWith), ("ends_with", Find::EndsWith)]
+    {
+        let found = fields.take(name).and_then(|n| condition_template(n, name, problems));
+        searches.extend(found.map(|template| (find, template)));
+    }
+    let inexact = read_verbs(&mut fields, "inexact", problems);
     let mut always = Vec::new();
     if let Some(node) = fields.take("always") {
         for (at, text) in node.texts("`always`", problems) {
@@ -339,5 +413,14 @@ pub(crate) fn read_conditions(node: &Node, problems: &mut Problems) -> Option<Co
         }
     }
     fields.finish(problems);
-    Some(Conditions { param: param?, any_of: any_of?, lower: lower?, upper: upper?, always })
+    Some(Conditions {
+        param: param?,
+        any_of: any_of?,
+        lower: lower?,
+        upper: upper?,
+        none_of,
+        searches,
+        inexact,
+        always,
+    })
 }

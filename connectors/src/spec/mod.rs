@@ -13,6 +13,7 @@ mod filter;
 mod node;
 mod path;
 mod schema;
+mod search;
 mod source;
 mod table;
 mod template;
@@ -26,8 +27,9 @@ pub use filter::{ConditionSlot, Conditions, Edge, Equal, Filter, ListStyle, Targ
 pub use node::{At, SpecErrors, SpecProblem};
 pub use path::{JsonPath, Segment};
 pub use schema::json_schema;
+pub use search::{Find, Search, Verb};
 pub use source::{Auth, BaseUrl, BodyErrors, Input, Limits, ResetFormat, SecretFile, Slot, SourceSpec, TestRequest};
-pub(crate) use source::{is_address, is_name as is_source_name};
+pub(crate) use source::{is_address, source_name_problem};
 pub use table::{Parent, TableSpec};
 pub use template::{Part, Template};
 

@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 use tripline_engine::{
-    Bound, Constraints, Engine, EngineError, EngineOptions, Environment, ManualClock, PageStream, Predicate,
-    QueryContext, QueryOptions, QueryResult, ScanError, ScanReport, ScanRequest, ScanRun, SourceEntry,
+    Bound, Constraints, Engine, EngineError, EngineOptions, Environment, LikePattern, ManualClock, PageStream,
+    Predicate, QueryContext, QueryOptions, QueryResult, ScanError, ScanReport, ScanRequest, ScanRun, SourceEntry,
 };
 
 use super::toy::{InProcess, Toy};
@@ -118,15 +118,7 @@ impl World {
 
     /// An SQL engine over all sources.
     pub(crate) fn engine(&self) -> Engine {
-        let entry = |source: &Source| SourceEntry {
-            name: source.name().to_owned(),
-            description: source.description().to_owned(),
-            status: String::new(),
-            base_url: source.base_url(),
-            tables: source.tables(),
-        };
-        let entries: Vec<SourceEntry> = self.connectors.sources().iter().map(entry).collect();
-        Engine::new(ManualClock::at(noon()), EngineOptions::default(), &entries, Vec::new()).unwrap()
+        engine(&self.connectors)
     }
 
     /// Runs SQL to its end.
@@ -143,6 +135,19 @@ impl World {
         projection.sort_unstable();
         ScanRequest { projection, ..ScanRequest::default() }
     }
+}
+
+/// An SQL engine over all of `connectors`.
+pub(crate) fn engine(connectors: &Connectors) -> Engine {
+    let entry = |source: &Source| SourceEntry {
+        name: source.name().to_owned(),
+        description: source.description().to_owned(),
+        status: format!("{:?}", source.status()),
+        base_url: source.base_url(),
+        tables: source.tables(),
+    };
+    let entries: Vec<SourceEntry> = connectors.sources().iter().map(entry).collect();
+    Engine::new(ManualClock::at(noon()), EngineOptions::default(), &entries, Vec::new()).unwrap()
 }
 
 fn load(toy: &Arc<Toy>, dir: &std::path::Path, environment: &Environment) -> Connectors {
@@ -180,6 +185,10 @@ pub(crate) fn constrain(all: &[(&str, &str, ScalarValue)]) -> Constraints {
             "<=" => Predicate::Upper(bound(true)),
             "<" => Predicate::Upper(bound(false)),
             "<>" => Predicate::NotEqual(value.clone()),
+            "like" | "ilike" => Predicate::Like(LikePattern {
+                pattern: value.try_as_str().flatten().unwrap().to_owned(),
+                case_insensitive: *operator == "ilike",
+            }),
             other => panic!("no operator {other}"),
         };
         constraints.add(column, predicate);

@@ -105,9 +105,30 @@ async fn predicates_become_parameters_however_they_are_written() {
             "/orders since=2026-11-20T10:00:00Z&until=2026-11-20T11:00:01Z",
         ),
         ("at = '2026-11-20T11:00:00Z'", "/orders since=2026-11-20T11:00:00Z&until=2026-11-20T11:00:01Z"),
+        ("CAST(at AS DATE) = '2026-11-19'", "/orders since=2026-11-19T00:00:00Z&until=2026-11-20T00:00:00Z"),
+        ("at::DATE >= DATE '2026-11-20'", "/orders since=2026-11-20T00:00:00Z"),
+        (
+            "date_trunc('hour', at) = '2026-11-20T11:00:00Z'",
+            "/orders since=2026-11-20T11:00:00Z&until=2026-11-20T12:00:00Z",
+        ),
+        ("date_trunc('day', at) > '2026-11-18T15:00:00Z'", "/orders since=2026-11-19T00:00:00Z"),
+        ("kind <> 'k1'", "/orders kind_not=k1"),
+        ("kind NOT IN ('k1', 'k2')", "/orders kind_not=k1,k2"),
+        ("kind NOT IN ('k1', 'k2', 'k3', 'k4')", "/orders kind_not=k1,k2,k3,k4"),
+        ("NOT (kind = 'k1')", "/orders kind_not=k1"),
+        ("kind IN ('k1', 'k2') AND kind <> 'k2'", "/orders kind=k1"),
+        ("note LIKE '%te 7%'", "/orders note_has=te 7"),
+        ("note LIKE 'note 7%'", "/orders note_begins=note 7"),
+        ("contains(note, 'te 7')", "/orders note_has=te 7"),
+        ("note ILIKE '%TE 7%'", "/orders search=TE 7"),
+        // The vendor has no word for the whole pattern: it is asked for the longest part, the rows are judged here.
+        ("note LIKE '%7'", "/orders note_has=7"),
+        ("note LIKE 'note%77_'", "/orders note_begins=note"),
+        // What ignores case must not be asked for with a search that minds it.
+        ("note ILIKE 'NOTE 7%'", "/orders search=NOTE 7"),
         // No vendor parameter says these; the rows are judged here.
-        ("kind <> 'k1'", "/orders"),
-        ("note LIKE '%7'", "/orders"),
+        ("note NOT LIKE '%7%'", "/orders"),
+        ("id <> 4", "/orders"),
         ("at >= now() - INTERVAL '1 hour' AND kind = 'k1'", "/orders since=2026-11-20T11:00:00Z&kind=k1"),
     ] {
         let sql = format!("SELECT count(*) AS n FROM shop.orders WHERE {predicate}");
@@ -139,12 +160,41 @@ async fn any_of_several_keys_suffices_and_none_is_an_error_that_names_them() {
     assert!(error.to_string().contains("code or label") && world.toy.count() == 0, "{error}");
 }
 
+#[tokio::test]
+async fn what_is_handed_over_is_a_table_by_column_and_operator_with_its_exactness() {
+    let world = shop();
+    let sql = "SELECT column_name || ' ' || operator || ' ' || parameter || CASE WHEN exact THEN '' ELSE ' ~' END AS line \
+               FROM tripline.filters WHERE source = 'shop' AND table_name = 'orders'";
+    let result = world.sql(sql).await.unwrap();
+    let lines: Vec<String> = rows(&result).iter().map(|row| row["line"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(
+        lines,
+        [
+            "at >= since",
+            "at > since ~",
+            "at <= until ~",
+            "at < until",
+            "open = open",
+            "kind = kind",
+            "kind IN kind",
+            "kind <> kind_not",
+            "note LIKE note_has",
+            "note LIKE note_begins",
+            "note ILIKE search",
+        ]
+    );
+    assert_eq!(world.toy.count(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn pages_are_as_large_as_allowed_and_no_larger_than_needed() {
     for (sql, limit) in [
         ("SELECT id FROM shop.orders LIMIT 10", "10"),
         ("SELECT id FROM shop.orders WHERE kind = 'k1' LIMIT 7", "7"),
         ("SELECT id FROM shop.orders WHERE length(note) > 1 LIMIT 7", "100"),
+        ("SELECT id FROM shop.orders WHERE kind <> 'k1' LIMIT 7", "7"),
+        ("SELECT id FROM shop.orders WHERE note LIKE 'note 1%' LIMIT 7", "7"),
+        ("SELECT id FROM shop.orders WHERE note LIKE '%7' LIMIT 7", "100"),
         ("SELECT count(*) AS n FROM shop.orders", "100"),
         ("SELECT id FROM shop.orders ORDER BY at DESC LIMIT 3", "3"),
     ] {

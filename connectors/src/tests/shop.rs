@@ -39,7 +39,8 @@ tables:
         filters:
           at: { lower: since, upper: until, format: iso_s }
           open: { equal: open }
-          kind: { equal: kind, list: comma }
+          kind: { equal: kind, not_equal: kind_not, list: comma }
+          note: { contains: note_has, starts_with: note_begins, contains_any_case: search }
   moments:
     description: Twelve orders, far apart.
     guide: Ask.
@@ -112,6 +113,10 @@ pub(crate) fn answer(asked: &Asked) -> Reply {
                     && until.is_none_or(|until| at(*n) < until)
                     && asked.param("open").is_none_or(|open| open == (n % 4 == 0).to_string())
                     && asked.param("kind").is_none_or(|kinds| kinds.split(',').any(|k| k == format!("k{}", n % 5)))
+                    && asked.param("kind_not").is_none_or(|kinds| kinds.split(',').all(|k| k != format!("k{}", n % 5)))
+                    && asked.param("note_has").is_none_or(|text| format!("note {n}").contains(text))
+                    && asked.param("note_begins").is_none_or(|text| format!("note {n}").starts_with(text))
+                    && asked.param("search").is_none_or(|text| format!("note {n}").contains(&text.to_lowercase()))
             };
             let all: Vec<i64> = (0..10_000).filter(wanted).collect();
             Reply::Json(page(asked, &all, order))

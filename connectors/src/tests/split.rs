@@ -110,6 +110,19 @@ async fn a_hundred_pages_by_cursor_cost_few_requests_more_and_a_fraction_of_the_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_range_that_begins_long_before_the_rows_do_costs_few_requests_more() {
+    // A week of rows, asked for since nine months ago, since before computers had clocks.
+    for oldest in [24_000_000, 1_700_000_000] {
+        for table in ["toy.feed", "toy.rising"] {
+            let (ids, requests, took) = read(feed(10_000, 100, true, |n| n * 60), table, oldest, 0).await;
+            assert_eq!(ids, (0..10_000).collect::<Vec<_>>(), "{table} {oldest}");
+            assert!(requests <= 125, "{table} {oldest}: {requests}");
+            assert!(took <= LATENCY * 35, "{table} {oldest}: {took:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_few_pages_cost_no_request_more() {
     for (rows, pages) in [(50, 1), (100, 1), (101, 2), (250, 3), (400, 4)] {
         let (ids, requests, _) = read(feed(rows, 100, true, |n| n * 60), "toy.feed", 60 * rows, 0).await;

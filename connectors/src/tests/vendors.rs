@@ -70,6 +70,45 @@ async fn predicates_are_bound_as_typed_variables_and_never_part_of_the_query() {
 }
 
 #[tokio::test]
+async fn exclusions_and_patterns_are_variables_too() {
+    let world = linear(0);
+    let asked = request(world.select("linear.issues", &["id"]), |request| {
+        request.constraints = constrain(&[
+            ("team__key", "<>", word("OPS")),
+            ("team__key", "<>", word("WEB")),
+            ("title", "like", word("%time%out%")),
+            ("description", "ilike", word("Steps%")),
+        ]);
+    });
+    world.run("linear.issues", asked).await.unwrap();
+    let filter = &world.toy.log()[0].body["variables"]["filter"];
+    assert_eq!(filter["team"]["key"], json!({"nin": ["OPS", "WEB"]}));
+    assert_eq!(filter["title"], json!({"contains": "time"}));
+    assert_eq!(filter["description"], json!({"startsWithIgnoreCase": "Steps"}));
+}
+
+#[tokio::test]
+async fn a_pattern_becomes_a_search_word_only_where_it_can_be_nothing_else() {
+    for (table, column, pattern, query) in [
+        ("sentry.issues", "title", "%time out%", Some(r#"title:"*time out*""#)),
+        ("sentry.issues", "title", r#"%a" OR is:resolved%"#, Some("")),
+        ("sentry.issues", "title", "%2*3%", Some("")),
+        ("sentry.releases", "version", "%1.4.2%", Some("1.4.2")),
+        ("datadog.logs", "service", "check-%", Some("service:check-*")),
+        ("datadog.logs", "service", "check out (%", None),
+    ] {
+        let world = World::bundled(Toy::new(|_| Reply::Json(json!([]))));
+        let asked = request(world.select(table, &["id"]), |request| {
+            request.constraints =
+                constrain(&[(column, "like", word(pattern)), ("timestamp", ">=", time("2026-11-20T10:00:00Z"))]);
+        });
+        let _answer_of_another_shape = world.run(table, asked).await;
+        let log = world.toy.log();
+        assert_eq!(log[0].param("query").or(log[0].param("filter[query]")), query, "{table} {pattern}");
+    }
+}
+
+#[tokio::test]
 async fn a_cursor_in_the_body_leads_through_all_pages_and_a_limit_asks_for_no_more() {
     let world = linear(250);
     let (rows, report) = world.run("linear.issues", world.select("linear.issues", &["id"])).await.unwrap();
@@ -192,6 +231,21 @@ async fn an_error_tracking_search_is_one_post_whose_rows_get_the_objects_beside_
     let expected = json!({"data": {"type": "search_request", "attributes": {
         "query": "*", "persona": "ALL", "from": noon - 7_200_001, "to": noon, "states": ["OPEN"]}}});
     assert_eq!(log[0].body, expected);
+}
+
+#[tokio::test]
+async fn a_hundred_issues_of_error_tracking_may_not_be_all_and_the_report_says_so() {
+    for (count, told) in [(99, false), (100, true)] {
+        let world = World::bundled(Toy::new(move |_: &Asked| {
+            let row = |n: usize| json!({"id": format!("i{n}"), "attributes": {"total_count": 1}});
+            Reply::Json(json!({"data": (0..count).map(row).collect::<Vec<Value>>()}))
+        }));
+        let asked = request(world.select("datadog.error_tracking_issues", &["id"]), |request| {
+            request.constraints = constrain(&[("last_seen", ">=", time("2026-11-20T10:00:00Z"))]);
+        });
+        let (_, report) = world.run("datadog.error_tracking_issues", asked).await.unwrap();
+        assert_eq!(report.gap.is_some_and(|gap| gap.contains("at most 100 issues")), told);
+    }
 }
 
 fn pagerduty(count: usize) -> World {

@@ -156,8 +156,7 @@ impl CopiedTable {
         if request.projection.iter().any(|column| self.kept.binary_search(column).is_err()) {
             return Err("it keeps no content and no column that costs calls per row");
         }
-        let span =
-            request.constraints.column(&self.time).and_then(span_of).ok_or("the query has no lower time bound")?;
+        let span = self.span_of(&request.constraints).ok_or("the query has no lower time bound")?;
         let promised = request.sort.clone().or_else(|| self.inner.shape(&request.constraints).order);
         if promised.is_some_and(|key| key.column != self.time) {
             return Err("it is not in the order that is asked for");
@@ -172,6 +171,18 @@ impl CopiedTable {
             }
         }
         Ok((self.id(pinned), span))
+    }
+
+    /// The stretch of time that a query asks for: what it says of the time column, else what follows from a lower bound
+    /// on a time that never exceeds it (an issue first seen since Monday was also last seen since Monday).
+    fn span_of(&self, constraints: &Constraints) -> Option<TimeSpan> {
+        let of = |column: &str| constraints.column(column).and_then(span_of);
+        let smaller = self.inner.capabilities().at_most.iter().filter(|(_, larger)| *larger == self.time);
+        of(&self.time).or_else(|| {
+            let from = smaller.filter_map(|(smaller, _)| of(smaller)).map(|span| span.from).max()?;
+            let until = constraints.column(&self.time).and_then(until_of).unwrap_or(DateTime::<Utc>::MAX_UTC);
+            Some(TimeSpan { from, until })
+        })
     }
 
     /// Answers from the copy, `None` when the source is to be asked.
@@ -451,20 +462,27 @@ fn micros(at: DateTime<Utc>) -> ScalarValue {
 
 /// The stretch of time that a constraint allows, if it has a beginning.
 fn span_of(constraint: &ColumnConstraint) -> Option<TimeSpan> {
-    let instant = |bound: &Bound, after: bool| match bound.value {
-        ScalarValue::TimestampMicrosecond(Some(at), _) => {
-            DateTime::from_timestamp_micros(at.saturating_add(i64::from(after)))
-        }
-        _ => None,
-    };
     if constraint.values.is_some() {
         return None;
     }
     let lower = constraint.lower.as_ref()?;
     let from = instant(lower, !lower.inclusive)?;
-    let until = match &constraint.upper {
-        Some(upper) => instant(upper, upper.inclusive)?,
-        None => DateTime::<Utc>::MAX_UTC,
-    };
+    let until = if constraint.upper.is_some() { until_of(constraint)? } else { DateTime::<Utc>::MAX_UTC };
     Some(TimeSpan { from, until })
+}
+
+/// The first moment after what a constraint allows, if it has an end.
+fn until_of(constraint: &ColumnConstraint) -> Option<DateTime<Utc>> {
+    let upper = constraint.upper.as_ref()?;
+    instant(upper, upper.inclusive)
+}
+
+/// A bound, or the moment after it.
+fn instant(bound: &Bound, after: bool) -> Option<DateTime<Utc>> {
+    match bound.value {
+        ScalarValue::TimestampMicrosecond(Some(at), _) => {
+            DateTime::from_timestamp_micros(at.saturating_add(i64::from(after)))
+        }
+        _ => None,
+    }
 }

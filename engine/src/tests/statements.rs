@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::toy::{Toy, engine, now};
-use crate::{EngineError, InputTable, OutputFormat, Param, Params, QueryOptions, RowWriter, json_rows};
+use crate::{
+    EngineError, InputTable, OutputFormat, Param, Params, QueryOptions, RowWriter, ScanErrorKind, Settings, json_rows,
+};
 
 async fn ask(
     sql: &str,
@@ -40,6 +42,45 @@ async fn statements_that_write_are_refused() {
 async fn one_statement_at_a_time() {
     assert!(ask("SELECT 1; SELECT 2", &[]).await.is_err());
     assert!(ask("   ", &[]).await.is_err());
+}
+
+#[tokio::test]
+async fn a_session_sets_shows_and_resets_what_its_queries_may_cost() {
+    let engine = engine(&[Arc::new(Toy::new("t", 20))]);
+    let mut session = Settings::default();
+    let mut run = async |sql: &str| -> Result<Vec<serde_json::Map<String, serde_json::Value>>, EngineError> {
+        let result = engine.query_in(&mut session, sql, QueryOptions::default()).await?.collect().await?;
+        Ok(json_rows(&result.schema, &result.batches).unwrap())
+    };
+    assert_eq!(run("SET tripline.max_requests = 5").await.unwrap()[0]["value"], "5");
+    let error = run("SELECT count(*) AS n FROM toy.t").await.unwrap_err();
+    assert_eq!(error.scan_error().map(|e| e.kind), Some(ScanErrorKind::Budget));
+    assert_eq!(run("RESET tripline.max_requests; SELECT count(*) AS n FROM toy.t").await.unwrap()[0]["n"], 2000);
+    run("set tripline.freshness = '90s'; SET tripline.timeout = '500ms'").await.unwrap();
+    let shown = run("SHOW tripline").await.unwrap();
+    let shown: Vec<&str> = shown.iter().map(|row| row["value"].as_str().unwrap()).collect();
+    assert_eq!(shown, ["90s", "500ms", "10000"]);
+    assert_eq!(run("SHOW tripline.freshness").await.unwrap()[0]["name"], "tripline.freshness");
+}
+
+#[tokio::test]
+async fn a_setting_that_is_wrong_or_too_much_is_an_error_and_changes_nothing() {
+    let engine = engine(&[Arc::new(Toy::new("t", 1))]);
+    let mut session = Settings::default();
+    for (sql, says) in [
+        ("SET tripline.freshnes = '60s'", "tripline.freshness"),
+        ("SET tripline.freshness = '60s'; SET tripline.timeout = 'soon'", "'soon'"),
+        ("SET tripline.timeout = '3h'", "at most 120s"),
+        ("SET tripline.max_requests = 1000000", "at most 10000"),
+        ("SET tripline.freshness = '60s'; SELECT 1; SELECT 2", "one query at a time"),
+        ("SHOW tripline.color", "tripline.color"),
+        ("RESET tripline.color", "tripline.color"),
+        ("-- nothing", "empty"),
+    ] {
+        let error = engine.query_in(&mut session, sql, QueryOptions::default()).await.unwrap_err().to_string();
+        assert!(error.contains(says), "{sql}: {error}");
+        assert_eq!(session, Settings::default(), "{sql}");
+    }
 }
 
 #[tokio::test]

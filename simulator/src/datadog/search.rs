@@ -13,6 +13,8 @@ struct Term {
     negated: bool,
     key: Option<String>,
     value: String,
+    /// `*` at either end stands for anything: not within quotes.
+    wild: bool,
 }
 
 /// A query.
@@ -37,7 +39,8 @@ impl Query {
                 Some((key, value)) if !key.starts_with('"') => (Some(key.to_owned()), value),
                 _ => (None, word.as_str()),
             };
-            terms.push(Term { negated, key, value: unquote(value) });
+            let wild = !value.starts_with('"') && value.len() > 1 && value.contains('*');
+            terms.push(Term { negated, key, value: unquote(value), wild });
         }
         Ok(Self(terms))
     }
@@ -48,8 +51,20 @@ impl Query {
 }
 
 impl Term {
+    fn fits(&self, found: &str) -> bool {
+        let (found, text) = (found.to_lowercase(), self.value.to_lowercase());
+        match (text.strip_prefix('*'), text.strip_suffix('*')) {
+            (Some(_), Some(_)) => found.contains(text.trim_matches('*')),
+            (Some(end), None) => found.ends_with(end),
+            (None, Some(start)) => found.starts_with(start),
+            (None, None) => found == text,
+        }
+    }
+
     fn matches(&self, object: &Object) -> bool {
-        let is = |found: &str| self.value == "*" || found.eq_ignore_ascii_case(&self.value);
+        let is = |found: &str| {
+            if self.wild { self.fits(found) } else { self.value == "*" || found.eq_ignore_ascii_case(&self.value) }
+        };
         let attributes = &object.value["attributes"];
         let Some(key) = &self.key else {
             let needle = self.value.to_lowercase();

@@ -52,7 +52,19 @@ fn any(value: &Value, conditions: &Value) -> Result<bool, String> {
 fn is_comparator(name: &str) -> bool {
     matches!(
         name,
-        "eq" | "neq" | "in" | "nin" | "gt" | "gte" | "lt" | "lte" | "contains" | "startsWith" | "eqIgnoreCase"
+        "eq" | "neq"
+            | "in"
+            | "nin"
+            | "gt"
+            | "gte"
+            | "lt"
+            | "lte"
+            | "contains"
+            | "containsIgnoreCase"
+            | "startsWith"
+            | "startsWithIgnoreCase"
+            | "endsWith"
+            | "eqIgnoreCase"
     )
 }
 
@@ -72,6 +84,9 @@ fn compares(value: &Value, name: &str, with: &Value) -> Result<bool, String> {
         "lte" => order(Ordering::is_le),
         "contains" => text(|value, with| value.contains(with)),
         "startsWith" => text(|value, with| value.starts_with(with)),
+        "endsWith" => text(|value, with| value.ends_with(with)),
+        "containsIgnoreCase" => text(|value, with| value.to_lowercase().contains(&with.to_lowercase())),
+        "startsWithIgnoreCase" => text(|value, with| value.to_lowercase().starts_with(&with.to_lowercase())),
         "eqIgnoreCase" => text(|value, with| value.eq_ignore_ascii_case(with)),
         other => return Err(format!("Field \"{other}\" is not defined by the comparator")),
     })
@@ -114,6 +129,9 @@ mod tests {
             (json!({"updatedAt": {"gte": "2026-11-20T11:00:00+01:00", "lt": "2026-11-20T10:00:01Z"}}), true),
             (json!({"assignee": {"email": {"eq": "x"}}}), false),
             (json!({"assignee": {"null": true}}), true),
+            (json!({"team": {"key": {"nin": ["OPS"], "startsWithIgnoreCase": "e", "endsWith": "NG"}}}), true),
+            (json!({"team": {"key": {"contains": "ng"}}}), false),
+            (json!({"team": {"key": {"containsIgnoreCase": "ng"}}}), true),
             (json!({"or": [{"priority": {"eq": 1}}, {"team": {"key": {"eq": "ENG"}}}]}), true),
             (json!({"and": [{"priority": {"eq": 1}}]}), false),
         ] {

@@ -51,6 +51,7 @@ impl Listing {
             Field::new("state", DataType::Utf8, true),
             Field::new("updated_at", time(), true),
             Field::new("said", DataType::Utf8, true),
+            Field::new("begun_at", time(), true),
         ]))
     }
 
@@ -65,6 +66,7 @@ impl Listing {
             Arc::new(rows.iter().map(|row| Some(row.state)).collect::<StringArray>()),
             times(&|row| row.updated_at),
             Arc::new(rows.iter().map(|row| Some(format!("secret {}", row.id))).collect::<StringArray>()),
+            times(&|row| row.at - TimeDelta::minutes(30)),
         ];
         let columns = projection.iter().map(|i| Arc::clone(&all[*i])).collect();
         let schema = Arc::new(Self::schema().project(projection).unwrap());
@@ -166,6 +168,7 @@ impl House {
             natural_order: Some(SortKey { column: "at".into(), descending: true }),
             primary_key: vec!["id".into()],
             content: vec!["said".into()],
+            at_most: vec![("begun_at".into(), "at".into())],
             ..Capabilities::default()
         };
         let rows = (0..144).map(|i| {
@@ -283,6 +286,34 @@ async fn an_accepted_age_costs_nothing_even_while_the_source_is_down() {
     assert_eq!(result.report.requests, 0);
     let notes = &result.report.scans[0].notes;
     assert!(notes.iter().any(|note| note.contains("local copy as of 2026-11-21 00:00:00 UTC")), "{notes:?}");
+}
+
+#[tokio::test]
+async fn a_session_sets_how_old_an_answer_may_be() {
+    let house = House::new(false);
+    house.costs(DAY).await;
+    house.clock.set(hours(24) + TimeDelta::minutes(10));
+    *house.listing.patience.lock().unwrap() = 0;
+    let mut session = tripline_engine::Settings::default();
+    let mut ask = async |sql: &str| {
+        let stream = house.engine.query_in(&mut session, sql, QueryOptions::default()).await.unwrap();
+        stream.collect().await.map(|result| result.report.requests).map_err(|error| error.to_string())
+    };
+    assert!(ask(DAY).await.unwrap_err().contains("down"));
+    ask("SET tripline.freshness = '15m'").await.unwrap();
+    assert_eq!(ask(DAY).await, Ok(0));
+    assert!(ask(&format!("RESET tripline.freshness; {DAY}")).await.unwrap_err().contains("down"));
+    assert_eq!(ask(&format!("SET tripline.freshness = '15m'; {DAY}")).await, Ok(0));
+}
+
+#[tokio::test]
+async fn a_bound_on_a_time_that_never_exceeds_the_copys_is_as_good_as_one_on_it() {
+    let house = House::new(false);
+    let begun = "SELECT count(*) AS n FROM toy.rows WHERE begun_at >= '2026-11-20T01:00:00Z'";
+    let (answer, scans) = house.costs(begun).await;
+    // Begun half an hour before it was at: from half past one on, of 144 rows.
+    assert_eq!((answer.as_str(), scans.len(), scans[0].1), (r#"[{"n":135}]"#, 1, 138));
+    assert_eq!(house.costs(begun).await, (r#"[{"n":135}]"#.to_owned(), vec![]));
 }
 
 #[tokio::test]

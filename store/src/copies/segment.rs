@@ -5,14 +5,18 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, BooleanArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{
+    Array, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, UInt32Array,
+};
 use arrow::compute::{SortOptions, concat_batches, filter_record_batch, sort_to_indices, take_record_batch};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use arrow::row::{OwnedRow, RowConverter, SortField};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::bloom_filter::Sbbf;
 use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
 use tripline_engine::copy::{CopyShape, TimeSpan};
 
 use super::Outcome;
@@ -21,8 +25,47 @@ use super::manifest::Segment;
 const HOUR_US: i64 = 3_600_000_000;
 const BATCH: usize = 65_536;
 
+/// How often a file is read for nothing because its filter took a key for one of its own. A change brings thousands of
+/// keys and looks for each in every file, so it must be rare: about four bytes a row.
+const FALSE_POSITIVES: f64 = 1e-6;
+
 /// The identities of rows.
-pub(super) struct Keys(HashSet<OwnedRow>);
+pub(super) struct Keys {
+    rows: HashSet<OwnedRow>,
+    /// The values of the key's filtered column; `None` where one of them is NULL, or of a type without a filter.
+    filtered: Option<Filtered>,
+}
+
+/// Values to look for in the filter that each file has on the last column of its key.
+enum Filtered {
+    Text(HashSet<String>),
+    Int(HashSet<i64>),
+}
+
+impl Filtered {
+    fn of(batches: &[RecordBatch], shape: &CopyShape) -> Option<Self> {
+        let column = *shape.key.last()?;
+        match shape.schema.field(column).data_type() {
+            DataType::Utf8 => {
+                let all = batches.iter().flat_map(|b| b.column(column).as_string::<i32>().iter());
+                all.map(|value| value.map(str::to_owned)).collect::<Option<_>>().map(Self::Text)
+            }
+            DataType::Int64 => {
+                let all = batches.iter().flat_map(|b| b.column(column).as_primitive::<Int64Type>().iter());
+                all.collect::<Option<_>>().map(Self::Int)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a filter knows any of them.
+    fn any_in(&self, filter: &Sbbf) -> bool {
+        match self {
+            Self::Text(values) => values.iter().any(|value| filter.check(value.as_str())),
+            Self::Int(values) => values.iter().any(|value| filter.check(value)),
+        }
+    }
+}
 
 fn times(batch: &RecordBatch, column: usize) -> Outcome<&TimestampMicrosecondArray> {
     let times = batch.columns().get(column).and_then(|c| c.as_any().downcast_ref::<TimestampMicrosecondArray>());
@@ -68,20 +111,32 @@ pub(super) fn keys(batches: &[RecordBatch], shape: &CopyShape) -> Outcome<Keys> 
         let columns: Vec<_> = shape.key.iter().map(|i| Arc::clone(batch.column(*i))).collect();
         keys.extend(converter.convert_columns(&columns)?.iter().map(|row| row.owned()));
     }
-    Ok(Keys(keys))
+    Ok(Keys { rows: keys, filtered: Filtered::of(batches, shape) })
 }
 
 /// Whether a file has a row with one of these keys.
 pub(super) fn has_any(file: File, shape: &CopyShape, keys: &Keys) -> Outcome<bool> {
-    if keys.0.is_empty() {
+    if keys.rows.is_empty() {
         return Ok(false);
     }
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+    if let (Some(filtered), Some(column)) = (&keys.filtered, shape.key.last()) {
+        let mut known = false;
+        for group in 0..builder.metadata().num_row_groups() {
+            // A file without a filter is read.
+            let filter = builder.get_row_group_column_bloom_filter(group, *column)?;
+            known |= filter.is_none_or(|filter| filtered.any_in(&filter));
+        }
+        if !known {
+            return Ok(false);
+        }
+    }
     let converter = converter(shape)?;
-    for batch in reader(file, &shape.key)? {
+    for batch in columns_of(builder, &shape.key)? {
         let batch = batch?;
         let columns = in_order(&batch, &shape.schema, &shape.key)?;
         let rows = converter.convert_columns(columns.columns())?;
-        if rows.iter().any(|row| keys.0.contains(&row.owned())) {
+        if rows.iter().any(|row| keys.rows.contains(&row.owned())) {
             return Ok(true);
         }
     }
@@ -101,7 +156,7 @@ pub(super) fn without(
     let gone = |row: usize| {
         let at = times.value(row);
         replaced.is_some_and(|span| span.from.timestamp_micros() <= at && at < span.until.timestamp_micros())
-            || keys.0.contains(&rows.row(row).owned())
+            || keys.rows.contains(&rows.row(row).owned())
     };
     let kept: BooleanArray = (0..batch.num_rows()).map(|row| Some(!gone(row))).collect();
     Ok(filter_record_batch(batch, &kept)?)
@@ -162,8 +217,15 @@ pub(super) fn write(
     };
     let path = place.join(&file);
     let level = ZstdLevel::try_new(1)?;
-    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
-    let mut writer = ArrowWriter::try_new(File::create(&path)?, Arc::clone(&shape.schema), Some(properties))?;
+    let mut properties = WriterProperties::builder().set_compression(Compression::ZSTD(level));
+    if let Some(key) = shape.key.last() {
+        let column = ColumnPath::from(shape.schema.field(*key).name().as_str());
+        properties = properties
+            .set_column_bloom_filter_enabled(column.clone(), true)
+            .set_column_bloom_filter_fpp(column.clone(), FALSE_POSITIVES)
+            .set_column_bloom_filter_max_ndv(column, batch.num_rows() as u64);
+    }
+    let mut writer = ArrowWriter::try_new(File::create(&path)?, Arc::clone(&shape.schema), Some(properties.build()))?;
     writer.write(&batch)?;
     let out = writer.into_inner()?;
     out.sync_all()?;
@@ -171,8 +233,11 @@ pub(super) fn write(
     Ok(Segment { hour, file, rows: batch.num_rows() as u64, bytes, min, max })
 }
 
-fn reader(file: File, columns: &[usize]) -> Outcome<parquet::arrow::arrow_reader::ParquetRecordBatchReader> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+fn reader(file: File, columns: &[usize]) -> Outcome<ParquetRecordBatchReader> {
+    columns_of(ParquetRecordBatchReaderBuilder::try_new(file)?, columns)
+}
+
+fn columns_of(builder: ParquetRecordBatchReaderBuilder<File>, columns: &[usize]) -> Outcome<ParquetRecordBatchReader> {
     let mask = ProjectionMask::roots(builder.parquet_schema(), columns.iter().copied());
     Ok(builder.with_projection(mask).with_batch_size(BATCH).build()?)
 }

@@ -94,6 +94,29 @@ async fn a_newer_version_replaces_the_older_in_whatever_hour_it_is() {
 }
 
 #[tokio::test]
+async fn a_file_tells_without_being_read_that_it_has_none_of_the_keys() {
+    for key in [vec![2], vec![0], vec![2, 0]] {
+        let shape = CopyShape { key, ..shape() };
+        let folder = tempfile::tempdir().unwrap();
+        let segment = super::segment::write(folder.path(), "x".into(), 0, &[rows(&[(1, 5, "a"), (2, 6, "b")])], &shape);
+        let path = folder.path().join(segment.unwrap().file);
+        let has = |ids: &[(i64, i64, &str)]| {
+            let keys = super::segment::keys(&[rows(ids)], &shape).unwrap();
+            super::segment::has_any(std::fs::File::open(&path).unwrap(), &shape, &keys).unwrap()
+        };
+        assert!(has(&[(9, 1, "z"), (2, 50, "b")]), "{:?}", shape.key);
+        assert!(!has(&(10..3000).map(|n| (n, 1, "other")).collect::<Vec<_>>()));
+        // Rows cut off: what the filter cannot say must be read, and cannot be.
+        let whole = std::fs::read(&path).unwrap();
+        let mut torn = whole.clone();
+        torn[4..20].fill(0xff);
+        std::fs::write(&path, torn).unwrap();
+        assert!(!has(&[(9, 1, "z")]), "the filter stands at the end of the file, and says no");
+        std::fs::write(&path, whole).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn what_a_range_no_longer_has_is_gone() {
     let folder = Folder::new();
     folder.apply(&[(1, 5, "a"), (2, 10, "b"), (3, 15, "c")], None, span(0, 60)).await;

@@ -50,22 +50,20 @@ pub(super) struct Append {
     seen_before: Option<i64>,
     bytes: u64,
     failure: Option<StoreError>,
+    ran: bool,
 }
 
 impl Append {
     pub(super) fn new(log: Arc<Log>) -> Self {
-        Self { log, taken: Vec::new(), added: Vec::new(), seen_before: None, bytes: 0, failure: None }
+        Self { log, taken: Vec::new(), added: Vec::new(), seen_before: None, bytes: 0, failure: None, ran: false }
     }
 
     fn append(&mut self, connection: &Connection) -> DbResult<()> {
         self.taken = self.log.take().into_iter().map(|pending| (pending, Taken::default())).collect();
         let log = Arc::clone(&self.log);
         let mut keys = log.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut next: i64 =
-            connection.prepare_cached("SELECT next_seq FROM ingest_head")?.query_row([], |row| row.get(0))?;
-        if let Some((first, _)) = self.taken.first() {
-            catch_up(connection, &mut keys, next - 1, first.received_at)?;
-        }
+        let Some((first, _)) = self.taken.first() else { return Ok(()) };
+        let mut next = catch_up(connection, &mut keys, first.received_at)? + 1;
         self.seen_before = Some(keys.seen);
         let mut rows: Vec<Row> = Vec::new();
         for (pending, taken) in &mut self.taken {
@@ -89,8 +87,10 @@ impl Append {
             self.bytes += row.insert(connection, next, count)?;
             next += count;
         }
-        connection.prepare_cached("UPDATE ingest_head SET next_seq = ?1")?.execute([next])?;
-        keys.seen = next - 1;
+        if next - 1 > keys.seen {
+            connection.prepare_cached("UPDATE ingest_head SET next_seq = ?1")?.execute([next])?;
+            keys.seen = next - 1;
+        }
         Ok(())
     }
 
@@ -108,6 +108,7 @@ impl Append {
 
 impl Job for Append {
     fn run(&mut self, tx: &mut Tx<'_>) -> bool {
+        self.ran = true;
         let outcome = match catch_unwind(AssertUnwindSafe(|| self.append(tx.connection))) {
             Ok(outcome) => outcome.map_err(|error| error.during(DOING)),
             Err(_) => Err(StoreError::Internal { doing: DOING }),
@@ -127,8 +128,8 @@ impl Job for Append {
         if self.failure.is_none() {
             self.failure = Some(error);
         }
-        if self.taken.is_empty() {
-            // It never ran: what waits for it is told.
+        if !self.ran {
+            // What it was to take still waits: what waits for it is told.
             self.taken = self.log.take().into_iter().map(|pending| (pending, Taken::default())).collect();
         }
     }
@@ -148,10 +149,12 @@ impl Job for Append {
 }
 
 /// Takes in the keys of events that are on disk and not known here: all of the last day after a start, and those that
-/// another process appended.
-fn catch_up(connection: &Connection, keys: &mut Keys, newest: i64, now: i64) -> DbResult<()> {
+/// another process appended. The newest number there is.
+pub(super) fn catch_up(connection: &Connection, keys: &mut Keys, now: i64) -> DbResult<i64> {
+    let sql = "SELECT next_seq - 1 FROM ingest_head";
+    let newest: i64 = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
     if keys.seen >= newest {
-        return Ok(());
+        return Ok(newest);
     }
     let sql = "SELECT received_at, keys FROM ingest_keys WHERE first_seq > ?1 AND received_at >= ?2 ORDER BY first_seq";
     let mut statement = connection.prepare_cached(sql)?;
@@ -164,7 +167,7 @@ fn catch_up(connection: &Connection, keys: &mut Keys, newest: i64, now: i64) -> 
         }
     }
     keys.seen = newest;
-    Ok(())
+    Ok(newest)
 }
 
 fn corrupt() -> StoreError {

@@ -27,8 +27,8 @@ const DEEPEST: usize = 16;
 /// Bytes of a payload at most, once content is out of it. With content in it, a MiB (a project may keep content).
 const LARGEST_PAYLOAD: usize = 64 * 1024;
 const LARGEST_KEPT: usize = 1 << 20;
-/// Steps of a run at most.
-const LAST_STEP: i64 = 10_000_000;
+/// The last step: of a run that counts none, steps are times in µs (see [`super::steps`]), and JSON knows no more.
+const LAST_STEP: i64 = (1 << 53) - 1;
 /// The year 2000: before it there was no agent.
 const EARLIEST: i64 = 946_684_800_000_000;
 /// How far ahead of ours a sender's clock may be.

@@ -13,8 +13,10 @@ use crate::canonical::canonical_json;
 
 /// A text longer than this (in characters) is taken for content, whatever its key: names and ids are shorter.
 pub const LONGEST_PLAIN_TEXT: usize = 256;
-/// What a value of a key that ends in `_hash` looks like at most: SHA-512 in hexadecimal digits.
+/// What a value of a key that ends in `_hash` has at most: SHA-512 in hexadecimal digits.
 const LONGEST_HASH: usize = 128;
+/// What may stand before them.
+const ALGORITHMS: [&str; 3] = ["sha256:", "sha1:", "md5:"];
 
 /// The hash of a content: the first 16 hexadecimal digits of the SHA-256 of its UTF-8 bytes (facts/dunetrace.md §1.4).
 #[must_use]
@@ -147,11 +149,10 @@ fn is_long(text: &str) -> bool {
     text.len() > LONGEST_PLAIN_TEXT && text.chars().nth(LONGEST_PLAIN_TEXT).is_some()
 }
 
+/// Anything but hexadecimal digits may be a text that somebody put under the name of a hash.
 fn is_hash(text: &str) -> bool {
-    text.len() <= LONGEST_HASH
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'_' | b':' | b'-'))
+    let digits = ALGORITHMS.iter().find_map(|name| text.strip_prefix(name)).unwrap_or(text);
+    digits.len() <= LONGEST_HASH && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
@@ -197,6 +198,7 @@ mod tests {
             json!({"messages": [{"role": "user", "content": secret}]}),
             json!({"args": {"name": secret}}),
             json!({"output_hash": secret}),
+            json!({"output_hash": "Alice-and-her-secret"}),
             json!({"whatever": format!("{secret} {}", "x".repeat(LONGEST_PLAIN_TEXT))}),
             json!({"many": [format!("{secret} {}", "x".repeat(LONGEST_PLAIN_TEXT))]}),
             json!({"value": secret}),

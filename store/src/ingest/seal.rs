@@ -9,11 +9,14 @@
 //!
 //! Must hold: at every moment each event is in the log or in exactly one file of the manifest.
 
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{Connection, params};
 
+use super::append::catch_up;
 use super::codec::for_each_of_row;
 use super::keys::horizon;
 use super::schema::{Column, Rows};
@@ -51,7 +54,7 @@ impl Default for MaintenancePolicy {
         Self {
             seal_events: 131_072,
             seal_after: Duration::from_secs(60),
-            file_events: 524_288,
+            file_events: 262_144,
             keep_for: None,
             grace: Duration::from_secs(600),
         }
@@ -92,6 +95,19 @@ impl SqliteStore {
         Ok(done)
     }
 
+    /// Takes in the keys of the last day, so that the first batch after a start does not wait for it.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn recall_events(&self, now: DateTime<Utc>) -> Result<()> {
+        let log = Arc::clone(self.log());
+        self.write("recalling the events of the last day", move |tx| {
+            let mut keys = log.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            catch_up(tx.connection, &mut keys, micros(now)).map(drop)
+        })
+        .await
+    }
+
     async fn projects_with_events(&self) -> Result<Vec<ProjectId>> {
         self.read("listing projects with events", |connection| {
             let sql = "SELECT project_id FROM ingest_log UNION SELECT project_id FROM ingest_segments";
@@ -112,7 +128,7 @@ impl SqliteStore {
         let written = blocking("sealing events", move || {
             let reader = readers.connection()?;
             let batches = rows_of_log(reader.raw()?, &of, first_seq, last_seq)?;
-            segment::write(&batches, LEVEL)
+            segment::write(batches, LEVEL)
         })
         .await?;
         let rows = written.segment.rows;
@@ -122,7 +138,9 @@ impl SqliteStore {
             run(connection, sql, params![of, first_seq, last_seq]).map(drop)
         })
         .await?;
-        self.log().unsealed.fetch_sub(bytes as u64, std::sync::atomic::Ordering::Relaxed);
+        // Rows that another process appended were never counted here.
+        let less = |unsealed: u64| Some(unsealed.saturating_sub(bytes.unsigned_abs()));
+        let _ = self.log().unsealed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         Ok(Some(rows as u64))
     }
 
@@ -143,7 +161,7 @@ impl SqliteStore {
             for file in &files {
                 batches.extend(segment::read_all(shelf.open(&file.path)?)?);
             }
-            segment::write(&batches, LEVEL)
+            segment::write(batches, LEVEL)
         })
         .await?;
         if written.segment.rows != small.iter().map(|segment| segment.rows).sum::<i64>() {

@@ -74,7 +74,7 @@ fn corrupt(error: impl std::fmt::Display) -> StoreError {
 }
 
 /// Sorts events (batches of the whole schema, at least one row) and writes them as a file.
-pub(super) fn write(batches: &[RecordBatch], level: i32) -> Result<Written, StoreError> {
+pub(super) fn write(batches: Vec<RecordBatch>, level: i32) -> Result<Written, StoreError> {
     let sorted = sorted(batches).map_err(corrupt)?;
     let mut bytes = Vec::new();
     let mut writer =
@@ -112,8 +112,10 @@ pub(super) fn write(batches: &[RecordBatch], level: i32) -> Result<Written, Stor
     Ok(Written { bytes, segment })
 }
 
-fn sorted(batches: &[RecordBatch]) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let all = concat_batches(&events_schema(), batches)?;
+/// Takes the batches, so that they are gone before the rows are there a third time.
+fn sorted(batches: Vec<RecordBatch>) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let all = concat_batches(&events_schema(), &batches)?;
+    drop(batches);
     let keys = [Column::RunId, Column::StepIndex, Column::OccurredAt, Column::Seq];
     let keys: Vec<SortColumn> =
         keys.iter().map(|key| SortColumn { values: ArrayRef::clone(all.column(key.index())), options: None }).collect();

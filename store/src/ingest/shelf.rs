@@ -48,10 +48,44 @@ impl Shelf {
         Self { inner: Arc::new(Inner { kind: Kind::Remote { store, cache: cache.into() }, local: Mutex::default() }) }
     }
 
+    /// S3-compatible storage, `s3://BUCKET` or `s3://BUCKET/PREFIX`; files are fetched into `cache` to be read. `option` is
+    /// asked for what else is to be known, by the names of the AWS tools (`AWS_REGION`, `AWS_ENDPOINT_URL`,
+    /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`).
+    ///
+    /// # Errors
+    /// `Invalid` for another kind of address, a storage that cannot be set up, or a build without the feature `s3`.
+    pub fn s3(
+        url: &str,
+        cache: impl Into<PathBuf>,
+        option: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, StoreError> {
+        let invalid = |reason: String| StoreError::invalid("TRIPLINE_EVENTS_URL", reason);
+        let rest = url.strip_prefix("s3://").ok_or_else(|| invalid("it must begin with s3://".to_owned()))?;
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        if bucket.is_empty() {
+            return Err(invalid("it names no bucket".to_owned()));
+        }
+        let store = s3_store(bucket, &option).map_err(invalid)?;
+        let store: Arc<dyn ObjectStore> = match prefix.trim_matches('/') {
+            "" => store,
+            prefix => Arc::new(object_store::prefix::PrefixStore::new(store, prefix)),
+        };
+        Ok(Self::remote(store, cache))
+    }
+
     /// A folder behind an object store that does more than the plain one; for tests.
     #[cfg(test)]
     pub(crate) fn local_through(folder: PathBuf, store: Arc<dyn ObjectStore>) -> Self {
         Self { inner: Arc::new(Inner { kind: Kind::Local(folder), local: Mutex::new(Some(store)) }) }
+    }
+
+    /// Where it is, for people.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match &self.inner.kind {
+            Kind::Local(folder) => folder.display().to_string(),
+            Kind::Remote { store, .. } => store.to_string(),
+        }
     }
 
     fn store(&self) -> Result<Arc<dyn ObjectStore>, StoreError> {
@@ -120,6 +154,32 @@ impl Shelf {
         trim(cache, MOST_CACHED);
         File::open(&copy).map_err(|error| failed(&copy, &error))
     }
+}
+
+#[cfg(feature = "s3")]
+fn s3_store(bucket: &str, option: &impl Fn(&str) -> Option<String>) -> Result<Arc<dyn ObjectStore>, String> {
+    use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+    let mut builder = AmazonS3Builder::new().with_bucket_name(bucket);
+    for (name, key) in [
+        ("AWS_REGION", AmazonS3ConfigKey::Region),
+        ("AWS_ENDPOINT_URL", AmazonS3ConfigKey::Endpoint),
+        ("AWS_ACCESS_KEY_ID", AmazonS3ConfigKey::AccessKeyId),
+        ("AWS_SECRET_ACCESS_KEY", AmazonS3ConfigKey::SecretAccessKey),
+        ("AWS_SESSION_TOKEN", AmazonS3ConfigKey::Token),
+    ] {
+        if let Some(value) = option(name) {
+            builder = builder.with_config(key, value);
+        }
+    }
+    // A storage of one's own on the local network may speak plain HTTP; what is addressed says so itself.
+    let is_plain = option("AWS_ENDPOINT_URL").is_some_and(|url| url.starts_with("http://"));
+    let store = builder.with_allow_http(is_plain).build().map_err(|error| error.to_string())?;
+    Ok(Arc::new(store))
+}
+
+#[cfg(not(feature = "s3"))]
+fn s3_store(_: &str, _: &impl Fn(&str) -> Option<String>) -> Result<Arc<dyn ObjectStore>, String> {
+    Err("this build keeps events in a local folder only; build it with `--features s3`".to_owned())
 }
 
 /// The last part of a path; unique, since it has a random part.
@@ -205,6 +265,14 @@ mod tests {
             }
             let opened = tokio::task::spawn_blocking(move || shelf.open("default/20260101/a-1.parquet"));
             assert!(opened.await.unwrap().is_err());
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_none_of_a_bucket_is_refused() {
+        for url in ["", "events", "https://bucket", "s3://", "s3:///prefix"] {
+            let error = Shelf::s3(url, "cache", |_| None).unwrap_err();
+            assert!(error.to_string().starts_with("TRIPLINE_EVENTS_URL: "), "{url}: {error}");
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Store {
     pub audit: Arc<dyn AuditLog>,
     /// Runs of jobs and their watermarks.
     pub jobs: Arc<dyn JobRuns>,
+    /// Sessions of agents and developers, and what was derived of them.
+    pub sessions: Arc<dyn crate::sessions::Sessions>,
     /// Hourly cost per feature.
     pub baselines: Arc<dyn CostBaselines>,
     /// Schemas of outputs.
@@ -64,6 +66,7 @@ impl Store {
             + Kills
             + AuditLog
             + JobRuns
+            + crate::sessions::Sessions
             + CostBaselines
             + SchemaSnapshots
             + ApiKeys
@@ -83,6 +86,7 @@ impl Store {
             kills: all.clone(),
             audit: all.clone(),
             jobs: all.clone(),
+            sessions: all.clone(),
             baselines: all.clone(),
             schemas: all.clone(),
             keys: all.clone(),

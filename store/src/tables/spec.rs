@@ -73,21 +73,28 @@ pub fn table_specs() -> &'static [TableSpec] {
     TABLES
 }
 
+use super::sessions;
 use ColumnKind::{Boolean, Float, Integer, Text, Time};
 
-const fn column(name: &'static str, kind: ColumnKind) -> ColumnSpec {
+pub(super) const fn column(name: &'static str, kind: ColumnKind) -> ColumnSpec {
     ColumnSpec { name, kind, nullable: false, expression: name }
 }
 
-const fn optional(name: &'static str, kind: ColumnKind) -> ColumnSpec {
+pub(super) const fn optional(name: &'static str, kind: ColumnKind) -> ColumnSpec {
     ColumnSpec { name, kind, nullable: true, expression: name }
 }
 
-const fn computed(name: &'static str, kind: ColumnKind, expression: &'static str) -> ColumnSpec {
+pub(super) const fn computed(name: &'static str, kind: ColumnKind, expression: &'static str) -> ColumnSpec {
     ColumnSpec { name, kind, nullable: true, expression }
 }
 
 static TABLES: &[TableSpec] = &[
+    sessions::SESSIONS,
+    sessions::SESSION_EVENTS,
+    sessions::ERROR_CLUSTERS,
+    sessions::EVENT_CORRELATIONS,
+    sessions::AGENT_PERFORMANCE,
+    sessions::INSIGHTS,
     TableSpec {
         schema: "agent",
         name: "incidents",

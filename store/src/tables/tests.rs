@@ -4,8 +4,10 @@ mod pages;
 
 use super::{sql_tables, table_specs};
 use crate::conformance::fixtures::*;
+use crate::conformance::sessions;
 use crate::ingest::WireEvent;
 use crate::model::*;
+use crate::sessions::AnalysisMode;
 use crate::sqlite::tests::Home;
 use crate::sqlite::{OpenMode, SqliteStore};
 use chrono::TimeDelta;
@@ -87,6 +89,12 @@ async fn filled(home: &Home) -> SqliteStore {
         requested_by: "ann".to_owned(),
     };
     store.kills.request(&scope, kill, minute(21)).await.unwrap();
+    let session = sessions::begin(&store, "key").await.session;
+    let errors = vec![sessions::sent(&session, start(), json!({})), sessions::sent(&session, minute(1), json!({}))];
+    sessions::append(&store, errors).await;
+    sessions::keep(&store, &sessions::snapshot(&store, &session.id).await, minute(2)).await;
+    let processed = sessions::snapshot(&store, &session.id).await;
+    sessions::evaluate(&store, &processed, AnalysisMode::Deep, &["dense"]).await;
     store.jobs.begin(&scope, new_run("cost_spike", "h", Some(window(1)), minute(30)), minute(30)).await.unwrap();
     let hour = CostHour {
         hour_start: "2025-11-20T01:00:00Z".parse().unwrap(),
