@@ -108,6 +108,24 @@ CREATE TABLE judged_runs (
 CREATE INDEX judged_runs_agent ON judged_runs (project_id, agent_id, judged_at);
 CREATE INDEX judged_runs_version ON judged_runs (project_id, agent_id, agent_version, id) WHERE reason = 'completed';
 
+-- Each agent in one row, so that a list of agents need not count runs; and its live findings.
+CREATE TABLE run_agents (
+    project_id   TEXT    NOT NULL REFERENCES projects (id),
+    agent_id     TEXT    NOT NULL,
+    last_seen_at INTEGER NOT NULL,
+    runs         INTEGER NOT NULL,
+    PRIMARY KEY (project_id, agent_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX run_agents_last_seen ON run_agents (project_id, last_seen_at);
+CREATE TABLE run_agent_types (
+    project_id TEXT    NOT NULL REFERENCES projects (id),
+    agent_id   TEXT    NOT NULL,
+    type       TEXT    NOT NULL,
+    severity   TEXT    NOT NULL,
+    signals    INTEGER NOT NULL,
+    PRIMARY KEY (project_id, agent_id, type, severity)
+) STRICT, WITHOUT ROWID;
+
 -- What people say about a finding: the precision of a detector in shadow.
 CREATE TABLE signal_feedback (
     project_id TEXT    NOT NULL REFERENCES projects (id),

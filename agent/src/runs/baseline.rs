@@ -96,7 +96,7 @@ fn baseline(runs: &VecDeque<RunFacts>, current: &str, confidence: Confidence) ->
         if runs().filter(|run| !gaps(run).is_empty()).count() < enough {
             return None;
         }
-        let mut values: Vec<f64> = runs().flat_map(|run| gaps(run)).map(|gap| *gap as f64).collect();
+        let mut values: Vec<f64> = runs().flat_map(gaps).map(|gap| *gap as f64).collect();
         third_quartile(&mut values)
     };
     Baseline {

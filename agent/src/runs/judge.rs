@@ -219,7 +219,9 @@ impl Judge {
                     let spec = set.runs.get(&one.detector).map(Arc::as_ref);
                     signal(&facts, one, spec, settings)
                 });
-                let signals = signals.collect();
+                let mut signals: Vec<NewSignal> = signals.collect();
+                // A run has each type once: what a detector on trial found must not stand in the way of a live one.
+                signals.sort_by_key(|signal| signal.shadow);
                 JudgedRun { facts, signals }
             })
             .collect()

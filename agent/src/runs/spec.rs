@@ -92,6 +92,12 @@ impl RunDetectorSpec {
                 })?,
             };
         let kind = header.find("type").map_or_else(|| name.to_uppercase(), |entry| entry.value.clone());
+        if super::explain::BUNDLED.contains(&kind.as_str()) && name.to_uppercase() != kind {
+            // A run has each type once: a detector on trial must not take a live one's place.
+            let line = header.find("type").map_or(1, |entry| entry.line);
+            let hint = format!("choose another type, or call the file {}.sql to take its place", kind.to_lowercase());
+            return Err(header.error(line, format!("{kind} is the type of a bundled detector"), Some(hint)));
+        }
         Ok(Self {
             title: title(&header),
             severity: severity.parse::<Severity>().map_or_else(|_| SeverityRule::Column(severity), SeverityRule::Fixed),
@@ -113,7 +119,7 @@ impl RunDetectorSpec {
     /// Whether the file is one of the installation's own, not a bundled one or one that takes its place.
     #[must_use]
     pub fn is_own(&self) -> bool {
-        !super::explain::BUNDLED.contains(&self.kind.as_str())
+        !super::explain::BUNDLED.contains(&self.name.to_uppercase().as_str())
     }
 
     /// What its placeholders are bound to.

@@ -104,6 +104,8 @@ impl Anomalies for SqliteStore {
                 .equal("type", filter.kind)
                 .equal("incident_id", filter.incident_id)
                 .since("detected_at", filter.since)
+                // What a detector on trial finds is told to nobody; agent.anomalies shows it to those who ask.
+                .equal("shadow", Some(0))
                 .page(connection, "anomalies", "detected_at", &page, read_anomaly)
         })
         .await

@@ -46,10 +46,15 @@ async fn a_file_of_one_s_own_is_a_detector_at_once_and_a_wrong_one_is_refused_wi
     );
     home.write("queries/runs/many.sql", "-- name: many\n-- severity: high\n-- when: tool_calls >= 3\n");
     home.write("queries/runs/wrong.sql", "-- name: wrong\n-- severity: high\n-- input: history\nSELECT 1\n");
+    home.write(
+        "queries/runs/mine.sql",
+        "-- name: mine\n-- type: TOOL_LOOP\n-- severity: high\n-- when: tool_calls > 1\n",
+    );
     let set = library.current();
     assert_eq!(set.runs.len(), 17);
     let errors = library.status().errors.join("\n");
     assert!(errors.contains("wrong.sql:3: there is no input 'history' for runs"), "{errors}");
+    assert!(errors.contains("mine.sql:2: TOOL_LOOP is the type of a bundled detector"), "{errors}");
 
     let now = Utc::now();
     let scene = World::default().scene(now);

@@ -102,6 +102,49 @@ impl Conditions {
     }
 }
 
+/// What is added to the totals of agents.
+#[derive(Default)]
+struct Totals {
+    /// Time of the last event, and runs.
+    agents: BTreeMap<String, (i64, i64)>,
+    /// Live signals by agent, type and severity.
+    types: BTreeMap<(String, String, Severity), i64>,
+}
+
+impl Totals {
+    fn run(&mut self, facts: &RunFacts, is_new: bool) {
+        let (last_seen, runs) = self.agents.entry(facts.agent_id.clone()).or_insert((i64::MIN, 0));
+        *last_seen = (*last_seen).max(micros(facts.ended_at));
+        *runs += i64::from(is_new);
+    }
+
+    fn signal(&mut self, facts: &RunFacts, signal: &NewSignal) {
+        let key = (facts.agent_id.clone(), signal.failure_type.clone(), signal.severity);
+        *self.types.entry(key).or_default() += 1;
+    }
+
+    fn write(self, connection: &Connection, scope: &Scope) -> DbResult<()> {
+        for (agent, (last_seen, runs)) in self.agents {
+            run(
+                connection,
+                "INSERT INTO run_agents (project_id, agent_id, last_seen_at, runs) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (project_id, agent_id) DO UPDATE SET
+                     last_seen_at = max(last_seen_at, excluded.last_seen_at), runs = runs + excluded.runs",
+                params![scope.project_id(), agent, last_seen, runs],
+            )?;
+        }
+        for ((agent, kind, severity), signals) in self.types {
+            run(
+                connection,
+                "INSERT INTO run_agent_types (project_id, agent_id, type, severity, signals) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (project_id, agent_id, type, severity) DO UPDATE SET signals = signals + excluded.signals",
+                params![scope.project_id(), agent, kind, severity, signals],
+            )?;
+        }
+        Ok(())
+    }
+}
+
 /// What is known of a run before its verdict is kept.
 enum Known {
     /// Nothing.
@@ -124,6 +167,7 @@ pub(super) fn record(
     let mut recorded = RecordedRuns::default();
     let mut next_signal = next(tx.connection, "SELECT coalesce(max(signal_id), 0) + 1 FROM anomalies")?;
     let (mut opened, mut resolved) = (BTreeSet::new(), BTreeSet::new());
+    let mut totals = Totals::default();
     for judged in &runs {
         let known = known(tx.connection, scope, &judged.facts)?;
         if matches!(known, Known::Judged) {
@@ -149,6 +193,7 @@ pub(super) fn record(
                 None
             } else {
                 live += 1;
+                totals.signal(&judged.facts, signal);
                 let (id, is_news) = seen(tx, scope, of_agent, &judged.facts, signal, window, now)?;
                 if is_news {
                     opened.insert(id.clone());
@@ -160,6 +205,7 @@ pub(super) fn record(
             next_signal += 1;
             recorded.signals += 1;
         }
+        totals.run(&judged.facts, matches!(known, Known::Nothing));
         if matches!(known, Known::Nothing) {
             for condition in of_agent.values_mut() {
                 if condition.status != IncidentStatus::Open || fired.contains(condition.fingerprint.as_str()) {
@@ -181,6 +227,7 @@ pub(super) fn record(
         recorded.judged += 1;
     }
     conditions.write(tx.connection, scope, now)?;
+    totals.write(tx.connection, scope)?;
     let ids: Vec<String> = runs.into_iter().map(|run| run.facts.run_id).collect();
     watch::forget(tx.connection, scope, &ids)?;
     for id in opened {

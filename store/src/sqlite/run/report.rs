@@ -28,17 +28,16 @@ fn agents(
     offset: u32,
 ) -> DbResult<(Vec<AgentSummary>, i64)> {
     let project = scope.project_id();
-    let total = "SELECT count(DISTINCT agent_id) FROM judged_runs WHERE project_id = ?1";
-    let total = count(connection, total, params![project])?;
+    let total = count(connection, "SELECT count(*) FROM run_agents WHERE project_id = ?1", params![project])?;
     let mut agents = all(
         connection,
-        "SELECT agent_id, max(ended_at) AS last_seen, count(*) AS runs FROM judged_runs WHERE project_id = ?1
-         GROUP BY agent_id ORDER BY last_seen DESC, agent_id LIMIT ?2 OFFSET ?3",
+        "SELECT agent_id, last_seen_at, runs FROM run_agents WHERE project_id = ?1
+         ORDER BY last_seen_at DESC, agent_id LIMIT ?2 OFFSET ?3",
         params![project, limit, offset],
         |row| {
             Ok(AgentSummary {
                 agent_id: row.get(0)?,
-                last_seen_at: row.time("last_seen")?,
+                last_seen_at: row.time("last_seen_at")?,
                 runs: row.get(2)?,
                 signals: 0,
                 critical: 0,
@@ -51,10 +50,7 @@ fn agents(
     for agent in &mut agents {
         let types: Vec<(String, String, i64)> = all(
             connection,
-            &format!(
-                "SELECT a.type, a.severity, count(*) FROM anomalies a WHERE a.project_id = ?1 AND a.agent_id = ?2 AND {LIVE}
-                 GROUP BY a.type, a.severity"
-            ),
+            "SELECT type, severity, signals FROM run_agent_types WHERE project_id = ?1 AND agent_id = ?2",
             params![project, agent.agent_id],
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )?;
