@@ -22,13 +22,14 @@ mod probe;
 mod repair;
 mod schedule;
 mod slack;
+mod webhook;
 
 pub use destinations::{DestinationCheck, Destinations, Repository};
 pub(crate) use github::marker;
 pub(crate) use kinds::exact;
 pub use kinds::{
-    ActionType, KillLoop, OpenIssue, PostMessage, RecordOnly, Remediation, Respond, Response, ThreadReply,
-    UpdateMessage,
+    ActionType, KillLoop, OpenIssue, PostMessage, RecordOnly, Remediation, Respond, Response, SignalWebhook,
+    ThreadReply, UpdateMessage,
 };
 pub(crate) use notices::message_key;
 

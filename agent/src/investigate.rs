@@ -115,7 +115,7 @@ impl Investigator {
         let mut scope = Scope::new(anomaly, reported, &settings);
         let mut gathered = gatherer.run(&first, &scope).await;
 
-        let onset = onset::of(anomaly, reported, &gathered);
+        let onset = onset::of(anomaly, reported, scope.before(), &gathered);
         scope.onset = onset;
         scope.shas = candidates(&gathered, onset, &settings);
         scope.issue_ids = issues(&gathered, anomaly, onset);

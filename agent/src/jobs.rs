@@ -30,6 +30,7 @@ use crate::detect::{DetectError, Detectors, Judgement, Persist};
 use crate::queries::HeaderError;
 use crate::queries::library::QuerySet;
 use crate::respond::Responder;
+use crate::sessions::{Done, MonitoringAgent, ProcessingWorker};
 use crate::settings::Settings;
 
 pub use schedule::Schedule;
@@ -182,7 +183,7 @@ impl Jobs {
 
     async fn run_job(&self, spec: &JobSpec, now: DateTime<Utc>) -> Result<Vec<JobRun>, JobError> {
         let ctx = self.detectors.context();
-        if self.waits(spec, now).await? {
+        if self.waits(spec, now).await? || !self.has_work(spec).await? {
             return Ok(Vec::new());
         }
         let watermark = ctx.store.jobs.watermark(&ctx.scope, &spec.name).await?;
@@ -225,6 +226,16 @@ impl Jobs {
             let next_tick = spec.schedule.next_after(run.due_at).is_some_and(|next| next <= now);
             broke_off && !next_tick && run.finished_at.is_some_and(|at| now < at + retry_after(run.attempt))
         }))
+    }
+
+    /// Whether there is anything to do for a job that is called often: an idle server keeps no record of doing nothing.
+    async fn has_work(&self, spec: &JobSpec) -> Result<bool, StoreError> {
+        let ctx = self.detectors.context();
+        match spec.work {
+            Work::ProcessSessions => ProcessingWorker::new(ctx).has_work().await,
+            Work::MonitorSessions => MonitoringAgent::new(ctx).has_work().await,
+            Work::Detect(_) | Work::ExpireApprovals => Ok(true),
+        }
     }
 
     /// Records windows that are too old to be judged.
@@ -329,6 +340,10 @@ impl Jobs {
                     Err(error) => Ended::failed(error),
                 }
             }
+            (Work::ProcessSessions, _) => {
+                of_sessions(ProcessingWorker::new(self.detectors.context()).process_due().await)
+            }
+            (Work::MonitorSessions, _) => of_sessions(MonitoringAgent::new(self.detectors.context()).run_due().await),
         }
     }
 
@@ -346,7 +361,7 @@ impl Jobs {
                     let window = Window::new(now - detector.window, now)?;
                     Some(self.detectors.judge(detector, window, Persist::Nothing).await?)
                 }
-                Work::ExpireApprovals => None,
+                Work::ExpireApprovals | Work::ProcessSessions | Work::MonitorSessions => None,
             };
             return Ok(HandRun::Dry { judgement });
         }
@@ -367,6 +382,18 @@ impl Jobs {
             }
         }
     }
+}
+
+/// How a run over sessions ended: one that cannot be analysed is told, and stays due.
+fn of_sessions(done: Result<Done, StoreError>) -> Ended {
+    let done = match done {
+        Ok(done) => done,
+        Err(error) => return Ended::failed(error),
+    };
+    let detail = json!({"sessions": done.sessions, "changed": done.changed, "failed": done.failures.len()});
+    let error = done.failures.into_iter().next();
+    let status = if error.is_some() { JobStatus::Failed } else { JobStatus::Ok };
+    Ended { status, error, detail, partial: false }
 }
 
 fn ended(judgement: &Judgement, response: &crate::respond::Response) -> Ended {

@@ -17,6 +17,8 @@ pub mod messages;
 pub mod narrate;
 pub mod queries;
 pub mod respond;
+pub mod runs;
+pub mod sessions;
 pub mod settings;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Narration: the four parts of an incident's text.
 //!
 //! Owns: the deterministic templates ([`template`]), the model narrator ([`model`]) with its prompt ([`prompt`]), the check
-//! of a model's figures against the evidence ([`verify`]), and what must not leave the machine ([`redact`]). Does not own:
-//! how a narrative is shown (messages).
+//! of a model's figures against the evidence ([`verify`]). Does not own: how a narrative is shown (messages), nor what a secret
+//! looks like ([`tripline_store::redact`]).
 //!
 //! Must hold: every figure of a narrative is in the evidence; a model's text that cannot be proven so is replaced by the
 //! template and the reason is recorded; vendors' words are data in a prompt and never instructions; without a model
@@ -10,7 +10,6 @@
 
 pub mod model;
 pub mod prompt;
-pub mod redact;
 pub mod template;
 pub mod verify;
 

@@ -35,11 +35,14 @@ pub enum QueryKind {
     Template,
     /// Part of the weekly digest.
     Digest,
+    /// Returns what went wrong in runs.
+    Run,
 }
 
 impl QueryKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Detector, Self::Evidence, Self::Baseline, Self::Template, Self::Digest];
+    pub const ALL: [Self; 6] =
+        [Self::Detector, Self::Evidence, Self::Baseline, Self::Template, Self::Digest, Self::Run];
 
     /// Name of its folder below `queries/`.
     #[must_use]
@@ -50,6 +53,7 @@ impl QueryKind {
             Self::Baseline => "baselines",
             Self::Template => "templates",
             Self::Digest => "digest",
+            Self::Run => "runs",
         }
     }
 }

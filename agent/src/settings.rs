@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tripline_engine::Param;
 
 use crate::govern::settings::GovernanceSettings;
+use crate::runs::settings::RunSettings;
 
 pub use load::{SettingsError, SettingsLoader};
 pub use watch::SettingsWatcher;
@@ -55,8 +56,12 @@ macro_rules! settings {
             pub schedules: BTreeMap<String, String>,
             /// Tables of which a local copy is kept, by `source.table`.
             pub sync: BTreeMap<String, SyncSettings>,
+            /// What is taken at the door for events, and how long it is kept.
+            pub ingest: IngestSettings,
             /// Who writes narratives.
             pub narrator: NarratorSettings,
+            /// How runs are judged.
+            pub runs: RunSettings,
             /// Who may approve, what is asked and what is done without asking.
             pub governance: GovernanceSettings,
         }
@@ -66,9 +71,13 @@ macro_rules! settings {
                 Self {
                     $($key: $default,)+
                     incident_channels: ["incidents", "engineering", "backend", "alerts"].map(str::to_owned).to_vec(),
-                    schedules: BTreeMap::from([("approval_expiry".to_owned(), "0 * * * * *".to_owned())]),
+                    schedules: [("approval_expiry", "0 * * * * *"), ("session_processing", "*/5 * * * * *"), ("session_monitoring", "*/5 * * * * *")]
+                        .map(|(job, cron)| (job.to_owned(), cron.to_owned()))
+                        .into(),
                     sync: BTreeMap::new(),
+                    ingest: IngestSettings::default(),
                     narrator: NarratorSettings::default(),
+                    runs: RunSettings::default(),
                     governance: GovernanceSettings::default(),
                 }
             }
@@ -111,6 +120,43 @@ pub struct SyncSettings {
 impl Default for SyncSettings {
     fn default() -> Self {
         Self { window: "7d".to_owned(), interval: "5m".to_owned(), overlap: "10m".to_owned(), time: None }
+    }
+}
+
+/// What is taken at the door for events, and how long it is kept. Lengths of time are a number and a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IngestSettings {
+    /// Events that a batch may have, 1 to 10000.
+    pub max_batch_events: usize,
+    /// Bytes that a body may have, 1024 to 268435456; unpacked, a compressed one may have four times as many.
+    pub max_body_bytes: usize,
+    /// Requests that one key may send in a minute; 0 is no limit.
+    pub rate_limit_per_minute: u64,
+    /// Projects whose events keep their raw content, beside its hash. None unless named here.
+    pub keep_content: Vec<String>,
+    /// How long an event waits in the database before it is sealed into a file, at most.
+    pub seal_after: String,
+    /// Events from which on they are sealed sooner, 1000 to 1000000.
+    pub seal_events: u64,
+    /// Events that a file has after compaction, at most, 10000 to 4000000.
+    pub file_events: u64,
+    /// How long events are kept; empty is for ever.
+    pub keep_for: String,
+}
+
+impl Default for IngestSettings {
+    fn default() -> Self {
+        Self {
+            max_batch_events: 500,
+            max_body_bytes: 8 << 20,
+            rate_limit_per_minute: 0,
+            keep_content: Vec::new(),
+            seal_after: "60s".to_owned(),
+            seal_events: 131_072,
+            file_events: 262_144,
+            keep_for: "400d".to_owned(),
+        }
     }
 }
 
@@ -199,12 +245,88 @@ settings! {
     suspect_minimum_score: f64 = 0.35 in 0.0 ..= 1.0,
     /// Hours before the onset in which suspects are looked for (seed 003).
     suspect_lookback_hours: i64 = 48 in 1 ..= 720,
+    /// Milliseconds by which the sender's times of an event of a session and of its repetition may differ.
+    session_dedupe_window_ms: i64 = 2000 in 0 ..= 600_000,
+    /// Seconds that a session which goes on rests between two runs of the processing worker.
+    session_rest_seconds: i64 = 5 in 0 ..= 3600,
+    /// Milliseconds after an action within which an error may be related to it.
+    session_correlation_window_ms: i64 = 10_000 in 0 ..= 3_600_000,
+    /// Seconds after an agent's action within which a person's edit of the same file overrides it.
+    session_override_window_seconds: i64 = 60 in 0 ..= 86_400,
+    /// Newest events of a session that the light mode looks at.
+    session_recent_events: i64 = 200 in 10 ..= 100_000,
+    /// Errors per 100 events of a session above which they are dense.
+    session_error_density_threshold: f64 = 25.0 in 0.0 ..= 100.0,
+    /// Errors per 100 events above which that is of high severity.
+    session_error_density_high: f64 = 50.0 in 0.0 ..= 100.0,
+    /// Events of a session without which their density is not judged.
+    session_error_density_min_events: i64 = 10 in 1 ..= 100_000,
+    /// Failures after an agent's action from which on it is a break-fix cycle.
+    session_break_fix_cycles: i64 = 3 in 2 ..= 1000,
+    /// Success rate of an agent in a session below which it is flagged.
+    session_low_success_rate: f64 = 0.5 in 0.0 ..= 1.0,
     /// Complete windows without its condition after which an incident is resolved.
     incident_clean_windows: i64 = 3 in 1 ..= 1000,
     /// Days within which a resolved incident is reopened instead of opened anew.
     incident_reopen_days: i64 = 7 in 0 ..= 365,
     /// Days of missed windows that are judged after a pause; older ones are recorded as skipped.
     catch_up_days: i64 = 7 in 0 ..= 30,
+    /// Tool calls at a run's end that are looked at for a loop (seed 000, TOOL_LOOP).
+    tool_loop_window: i64 = 5 in 2 ..= 1000,
+    /// Calls of one tool among them from which on they are a loop.
+    tool_loop_threshold: i64 = 3 in 2 ..= 1000,
+    /// Tool calls at a run's end that must alternate between two tools (seed 000, TOOL_THRASHING).
+    tool_thrashing_window: i64 = 6 in 4 ..= 1000,
+    /// Model calls from which on a run that used none of its tools avoided them (seed 000, TOOL_AVOIDANCE).
+    tool_avoidance_min_llm_calls: i64 = 2 in 1 ..= 1000,
+    /// Events at the end of a stalled run that are all about the model (seed 000, GOAL_ABANDONMENT).
+    goal_abandonment_stall_steps: i64 = 4 in 1 ..= 1000,
+    /// Results below which a retrieval is empty (seed 000, RAG_EMPTY_RETRIEVAL).
+    rag_empty_retrieval_min_results: i64 = 1 in 0 ..= 1000,
+    /// Best score below which a retrieval found nothing that fits.
+    rag_empty_retrieval_min_score: f64 = 0.3 in 0.0 ..= 1000.0,
+    /// Truncated model calls of a run that are a failure (seed 000, LLM_TRUNCATION_LOOP).
+    llm_truncation_loop_threshold: i64 = 2 in 1 ..= 1000,
+    /// Growth of the prompt over a run that is a failure (seed 000, CONTEXT_BLOAT).
+    context_bloat_growth_factor: f64 = 3.0 in 1.0 ..= 1000.0,
+    /// Model calls without which growth is not judged.
+    context_bloat_min_calls: i64 = 3 in 2 ..= 1000,
+    /// Tokens of the last prompt without which growth is not judged.
+    context_bloat_min_last_tokens: i64 = 2000 in 1 ..= 10_000_000,
+    /// With dynamic confidence: growth against that of earlier runs that is a failure.
+    context_bloat_inflation_factor: f64 = 2.0 in 1.0 ..= 1000.0,
+    /// Milliseconds that a tool call may take (seed 000, SLOW_STEP).
+    slow_step_tool_ms: i64 = 15000 in 1 ..= 86_400_000,
+    /// Milliseconds that a model call may take.
+    slow_step_llm_ms: i64 = 30000 in 1 ..= 86_400_000,
+    /// Milliseconds that any other step may take.
+    slow_step_default_ms: i64 = 60000 in 1 ..= 86_400_000,
+    /// With dynamic confidence: latency against that of earlier runs that is slow.
+    slow_step_inflation_factor: f64 = 2.0 in 1.0 ..= 1000.0,
+    /// Times its limit from which on a slow step is of high severity.
+    slow_step_high_ratio: f64 = 5.0 in 1.0 ..= 1000.0,
+    /// Failed calls of one tool, one after the other, that are a storm (seed 000, RETRY_STORM).
+    retry_storm_threshold: i64 = 3 in 2 ..= 1000,
+    /// Steps against those of earlier runs that are too many (seed 000, STEP_COUNT_INFLATION).
+    step_count_inflation_factor: f64 = 2.0 in 1.0 ..= 1000.0,
+    /// Failed tool calls at a run's end, of two tools or more, that are a cascade (seed 000, CASCADING_TOOL_FAILURE).
+    cascading_tool_failure_threshold: i64 = 3 in 2 ..= 1000,
+    /// Steps within which a failure is one of the first steps (seed 000, FIRST_STEP_FAILURE).
+    first_step_failure_max_step: i64 = 2 in 0 ..= 1000,
+    /// Model calls per tool call from which on an agent only thinks (seed 000, REASONING_STALL).
+    reasoning_stall_ratio_threshold: f64 = 4.0 in 1.0 ..= 1000.0,
+    /// Model calls without which this is not judged.
+    reasoning_stall_min_llm_calls: i64 = 5 in 1 ..= 1000,
+    /// With dynamic confidence: the ratio against that of earlier runs that is a failure.
+    reasoning_stall_inflation_factor: f64 = 2.0 in 1.0 ..= 1000.0,
+    /// Seconds of silence after which a run without an end has stalled (seed 000).
+    run_stalled_after_seconds: i64 = 90 in 10 ..= 86_400,
+    /// Seconds after the arrival of its last event that a run waits for late ones before it is judged.
+    run_settle_seconds: i64 = 2 in 0 ..= 60,
+    /// Runs of an agent without a failure after which its incident is resolved (seed 000).
+    run_clean_to_resolve: i64 = 5 in 1 ..= 1000,
+    /// Completed runs of the same agent and version that a run is compared with (seed 000).
+    run_baseline_runs: i64 = 50 in 10 ..= 1000,
 }
 
 /// Which narrator is used. A model's key and address come from the environment, never from this file.

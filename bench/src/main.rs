@@ -1,12 +1,17 @@
 //! Benchmarks: ratios against a baseline measured in the same run. `make bench`, or `make bench ARGS=fetch`.
+//! `make bench ARGS="ingest 10000000"` seals that many events.
 //!
-//! Owns: a toy vendor of 100 pages × 100 rows at 50 ms per request, and the questions asked of it. No absolute time is a
+//! Owns: a toy vendor of 100 pages × 100 rows at 50 ms per request, and the questions asked of it; events sent to a real
+//! server; a log of runs to be judged. No absolute time is a
 //! promise on any machine; what counts is the ratio beside the baseline's name, and the requests counted by the server.
 
 mod fetch;
+mod ingest;
 mod local;
 mod process;
 mod rows;
+mod runs;
+mod sdk;
 mod templates;
 mod toy;
 mod window;
@@ -26,11 +31,20 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if matches!(wanted.as_str(), "all" | "local") {
         local::run().await?;
     }
+    if matches!(wanted.as_str(), "all" | "ingest") {
+        ingest::run(std::env::args().nth(2).as_deref()).await?;
+    }
+    if matches!(wanted.as_str(), "all" | "sdk") {
+        sdk::run()?;
+    }
     if matches!(wanted.as_str(), "all" | "process") {
         process::run().await?;
     }
     if matches!(wanted.as_str(), "all" | "window") {
         window::run().await?;
+    }
+    if matches!(wanted.as_str(), "all" | "runs") {
+        runs::run().await?;
     }
     if matches!(wanted.as_str(), "all" | "templates") {
         templates::run().await?;

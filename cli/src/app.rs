@@ -15,7 +15,7 @@ use tripline_engine::{
     Engine, EngineError, EngineOptions, Environment, LocalTable, OffsetClock, Params, SharedClock, SourceEntry,
     SystemClock,
 };
-use tripline_store::{OpenMode, Scope, SqliteStore, StoreError, sql_tables};
+use tripline_store::{OpenMode, Scope, Shelf, SqliteStore, StoreError, sql_tables};
 
 use crate::copies::Copies;
 use crate::failure::Failure;
@@ -48,9 +48,18 @@ impl Home {
 
     /// Opens the store; blocking file work happens on a thread for it.
     pub(crate) async fn open_store(&self, mode: OpenMode) -> Result<SqliteStore, Failure> {
-        let path = self.database();
-        let opened = tokio::task::spawn_blocking(move || SqliteStore::open(path, mode)).await;
+        let (path, shelf) = (self.database(), self.shelf()?);
+        let opened = tokio::task::spawn_blocking(move || SqliteStore::open_with_shelf(path, mode, shelf)).await;
         opened.map_err(|error| Failure::new(format!("the store could not be opened: {error}")))?.map_err(Failure::from)
+    }
+
+    /// Where sealed events are: `TRIPLINE_EVENTS_URL`, else the folder `segments` beside the database.
+    pub(crate) fn shelf(&self) -> Result<Shelf, Failure> {
+        let Some(url) = self.environment.get("TRIPLINE_EVENTS_URL") else {
+            return Ok(Shelf::local(self.database().with_file_name("segments")));
+        };
+        let option = |name: &str| self.environment.get(name).map(str::to_owned);
+        Ok(Shelf::s3(url, self.path.join("cache").join("segments"), option)?)
     }
 
     /// Settings in force: defaults, `settings.json`, environment.
@@ -150,8 +159,9 @@ impl Reader {
         for problem in connectors.problems() {
             terminal::error_line(&format!("warning: {problem}"));
         }
-        let path = home.database();
-        let opened = tokio::task::spawn_blocking(move || match SqliteStore::open(path, OpenMode::ReadOnly) {
+        let (path, shelf) = (home.database(), home.shelf()?);
+        let read_only = move || SqliteStore::open_with_shelf(path, OpenMode::ReadOnly, shelf);
+        let opened = tokio::task::spawn_blocking(move || match read_only() {
             Err(StoreError::NoDatabase { .. }) => {
                 let folder =
                     tempfile::tempdir().map_err(|error| Failure::file(Path::new("temporary folder"), &error))?;

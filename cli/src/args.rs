@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Seed(SeedArgs),
     /// Ask a question in SQL.
     Sql(SqlArgs),
+    /// Read files of events, spans or log records into the event log.
+    Ingest(IngestArgs),
     /// Bring local copies of tables up to date, or read a stretch of time again.
     Sync(SyncArgs),
     /// Look at the sources: what is configured, what their tables offer, whether they answer.
@@ -42,6 +44,9 @@ pub(crate) enum Command {
     /// Look at jobs and run one now.
     #[command(subcommand)]
     Jobs(JobsCommand),
+    /// Send a session of an agent or developer to a running server, and see what was found of it.
+    #[command(subcommand)]
+    Session(SessionCommand),
     /// Manage API keys.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -169,6 +174,20 @@ impl SqlArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct IngestArgs {
+    /// Files of JSON, each line or document by itself: events or batches of the Dunetrace wire, lines its SDKs write for
+    /// Loki, OTLP traces and logs. `-` is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Send to a running server, with the key of TRIPLINE_API_KEY, instead of writing to this home's store.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct SyncArgs {
     /// Only the copies of this table, as source.table; else all that settings.json names under `sync`.
     pub(crate) table: Option<String>,
@@ -276,6 +295,140 @@ pub(crate) enum JobsCommand {
         #[arg(long)]
         dry_run: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionCommand {
+    /// Begin a session and print its id. With a key that is known, the one there is.
+    Start(SessionStart),
+    /// Send events: one JSON array, or one JSON object per line. Sending them again doubles nothing.
+    Send(SessionSend),
+    /// End a session.
+    End(SessionEnd),
+    /// Print what is known of a session, as JSON.
+    Show {
+        /// Its id.
+        id: String,
+        /// Which part of it.
+        #[arg(long, value_enum, default_value_t = SessionPart::Summary)]
+        part: SessionPart,
+        #[command(flatten)]
+        server: SessionServer,
+    },
+    /// Analyse a session now, and print what was found.
+    Analyze {
+        /// Its id.
+        id: String,
+        /// How thoroughly: the newest events, or all of them.
+        #[arg(long, value_enum, default_value_t = SessionMode::Light)]
+        mode: SessionMode,
+        #[command(flatten)]
+        server: SessionServer,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SessionServer {
+    /// The server; default: TRIPLINE_URL, else http://127.0.0.1:8000. TRIPLINE_API_KEY holds the key, where one is needed.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct SessionName {
+    /// The session, by id.
+    #[arg(long = "session", value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// The session, by the key it was begun with.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SessionStart {
+    /// Whose session it is.
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: String,
+    /// In which workspace.
+    #[arg(long, value_name = "WORKSPACE")]
+    pub(crate) workspace: String,
+    /// A key of your own: beginning again with it gives the same session.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// A word to find it by. Repeatable.
+    #[arg(long = "tag", value_name = "TAG")]
+    pub(crate) tags: Vec<String>,
+    /// How the agent or editor is configured: a file with a JSON object. Secrets in it are cut out.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// When it began; default: now.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) at: Option<DateTime<Utc>>,
+    /// Print the whole session, as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: SessionServer,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SessionSend {
+    /// The events; `-` or nothing reads standard input.
+    pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) session: SessionName,
+    /// Events per request.
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) batch: u16,
+    #[command(flatten)]
+    pub(crate) server: SessionServer,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SessionEnd {
+    #[command(flatten)]
+    pub(crate) session: SessionName,
+    /// When it ended; default: now.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) at: Option<DateTime<Utc>>,
+    #[command(flatten)]
+    pub(crate) server: SessionServer,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SessionPart {
+    /// Everything at a glance.
+    Summary,
+    /// The session itself.
+    Session,
+    /// Its events.
+    Events,
+    /// Its error clusters.
+    Errors,
+    /// Its errors and the actions before them.
+    Correlations,
+    /// Its agents in figures.
+    Performance,
+    /// What somebody should know of it.
+    Insights,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SessionMode {
+    /// The newest events.
+    Light,
+    /// All of them, with the agents in figures.
+    Deep,
+}
+
+impl SessionMode {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Light => "light",
+            Self::Deep => "deep",
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

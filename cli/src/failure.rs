@@ -28,6 +28,15 @@ impl Failure {
         self
     }
 
+    /// Says what else could be done next.
+    pub(crate) fn also_hint(self, hint: &str) -> Self {
+        let hint = match &self.hint {
+            Some(said) => format!("{said}; {hint}"),
+            None => hint.to_owned(),
+        };
+        self.hint(hint)
+    }
+
     /// The command was called wrongly.
     pub(crate) fn usage(message: &str, example: &str) -> Self {
         Self { message: message.to_owned(), hint: Some(format!("for example: {example}")), code: 2 }
@@ -37,12 +46,17 @@ impl Failure {
         Self::new(format!("{}: {error}", path.display()))
     }
 
+    /// Part of it was done.
+    pub(crate) fn partly(message: String) -> Self {
+        Self { message, hint: None, code: 3 }
+    }
+
     /// The rows were printed but are not all.
     pub(crate) fn incomplete(warnings: &[String]) -> Self {
         Self { message: format!("the answer is incomplete: {}", warnings.join("; ")), hint: None, code: 3 }
     }
 
-    /// 1 failed, 2 called wrongly, 3 incomplete answer.
+    /// 1 failed, 2 called wrongly, 3 incomplete answer, or only part of it done.
     pub(crate) fn exit_code(&self) -> u8 {
         self.code
     }

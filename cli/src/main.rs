@@ -4,6 +4,7 @@ mod app;
 mod args;
 mod commands;
 mod copies;
+mod events;
 mod failure;
 mod server;
 mod telemetry;
@@ -37,9 +38,9 @@ fn start(command: Command) -> Result<(), Failure> {
         Command::Demo(_) => LogStyle::Quiet,
         _ => LogStyle::Text,
     };
-    let _telemetry = telemetry::init(&environment, style).map_err(Failure::new)?;
-    // Only fails when another part of the process was faster, which is as good.
+    // First of all: the exporter of spans is a client too. Only fails when another part of the process was faster, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let _telemetry = telemetry::init(&environment, style).map_err(Failure::new)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -56,10 +57,12 @@ async fn run(command: Command, environment: Environment) -> Result<(), Failure> 
         Command::Detectors(command) => commands::detectors::run(command, &home()?).await,
         Command::Seed(args) => commands::seed::run(args, &home()?).await,
         Command::Sql(args) => commands::sql::run(args, home()?).await,
+        Command::Ingest(args) => commands::ingest::run(args, &home()?).await,
         Command::Sync(args) => commands::sync::run(args, home()?).await,
         Command::Sources(command) => commands::sources::run(command, &home()?).await,
         Command::Keys(command) => commands::keys::run(command, &home()?).await,
         Command::Audit(command) => commands::audit::run(command, &home()?).await,
+        Command::Session(command) => commands::session::run(command, &home()?).await,
         Command::Serve(args) => commands::serve::run(args, &home()?).await,
         Command::Jobs(command) => commands::jobs::run(command, &home()?).await,
         Command::Doctor(args) => commands::doctor::run(args, &home()?).await,

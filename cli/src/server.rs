@@ -20,9 +20,11 @@ use tripline_agent::jobs::{HandRun, JobError, Jobs, scheduler};
 use tripline_agent::narrate;
 use tripline_agent::queries::QueryLibrary;
 use tripline_agent::respond::Responder;
+use tripline_agent::runs::{Alerts, Judge, Judges};
 use tripline_agent::settings::{Settings, SettingsHandle, SettingsLoader, SettingsWatcher};
 use tripline_connectors::Connectors;
 use tripline_engine::{Engine, EngineError, SharedClock, SystemClock};
+use tripline_store::ingest::runs::LogEvents;
 use tripline_store::{JobRunFilter, OpenMode, PageRequest, ProjectId, Scope, SqliteStore, Store};
 use tripline_web::ports::{
     DetectorCatalog, DetectorInfo, EngineProvider, JobAnswer, JobControl, JobInfo, PortError, PortErrorKind,
@@ -32,6 +34,7 @@ use tripline_web::{AuthMode, WebOptions, WebParts, WebState};
 
 use crate::app::{Home, engine, status_text};
 use crate::copies::Copies;
+use crate::events;
 use crate::failure::Failure;
 
 /// Everything, assembled, nothing running yet.
@@ -39,7 +42,9 @@ pub(crate) struct Server {
     pub(crate) context: AgentContext,
     pub(crate) governance: Governance,
     pub(crate) jobs: Jobs,
+    sqlite: SqliteStore,
     copies: Arc<Copies>,
+    judges: Judges,
     web: WebState,
     loader: SettingsLoader,
     stop: CancellationToken,
@@ -54,7 +59,12 @@ impl Server {
         mode: OpenMode,
         adjust: impl FnOnce(&mut Settings),
     ) -> Result<Self, Failure> {
-        let auth = home.environment.get("AUTH_MODE").unwrap_or_default().parse::<AuthMode>().map_err(Failure::new)?;
+        let auth = match home.environment.get("AUTH_MODE") {
+            Some(mode) => mode.parse::<AuthMode>().map_err(Failure::new)?,
+            // What the Dunetrace services were told by.
+            None if matches!(home.environment.get("ENV"), Some("dev" | "local" | "test")) => AuthMode::Dev,
+            None => AuthMode::default(),
+        };
         let sqlite = home.open_store(mode).await?;
         let connectors = Arc::new(home.connectors(&clock));
         for problem in connectors.problems() {
@@ -89,11 +99,18 @@ impl Server {
         let investigator = Investigator::new(context.clone(), queries.clone(), repository);
         let responder = Responder::new(context.clone(), investigator, narrator, Arc::clone(&governance.gate) as _);
         let jobs = Jobs::new(Detectors::new(context.clone(), queries.clone()), responder, holder());
+        let engines = Arc::new(engines);
+        let judge =
+            Judge::new(context.clone(), queries.clone(), Arc::new(LogEvents::new(Arc::clone(&context.store.events))));
+        let engine_of = Arc::clone(&engines);
+        let alerts =
+            Alerts::new(governance.notices.clone(), Arc::clone(&governance.destinations), context.scope.clone());
+        let judges = Judges::new(judge, Arc::new(move |scope| engine_of.of(scope)), alerts);
         let stop = CancellationToken::new();
         let web = WebState::new(WebParts {
             context: context.clone(),
             governance: governance.clone(),
-            engines: Arc::new(engines),
+            engines,
             jobs: Arc::new(JobPort { jobs: jobs.clone(), store: context.store.clone() }),
             sources: Arc::new(SourcePort { connectors }),
             detectors: Arc::new(DetectorPort { queries }),
@@ -102,20 +119,33 @@ impl Server {
             stop: stop.clone(),
         });
         let loader = SettingsLoader::new(Some(&home.path), home.environment.clone());
-        Ok(Self { context, governance, jobs, copies, web, loader, stop })
+        Ok(Self { context, governance, jobs, sqlite, copies, judges, web, loader, stop })
     }
 
     /// Starts to serve on `listener`, with these tasks beside it.
     pub(crate) async fn start(self, listener: TcpListener, background: Background) -> Result<Running, Failure> {
         let address = listener.local_addr().map_err(Failure::display)?;
         let web = tokio::spawn(tripline_web::serve(listener, self.web.clone(), self.stop.clone()));
-        let mut running = Running { address, web, outbox: None, jobs: None, copies: None, watcher: None, server: self };
+        let mut running = Running {
+            address,
+            web,
+            outbox: None,
+            jobs: None,
+            judges: None,
+            copies: None,
+            events: None,
+            watcher: None,
+            server: self,
+        };
         let server = &running.server;
         if background.outbox {
             running.outbox = Some(tokio::spawn(server.governance.outbox.clone().run(server.stop.clone())));
         }
         if background.jobs {
-            running.copies = Some(server.copies.keep(&server.context.clock, &server.stop));
+            let (clock, settings) = (&server.context.clock, &server.context.settings);
+            running.copies = Some(server.copies.keep(clock, &server.stop));
+            running.events = Some(events::keep(&server.sqlite, clock, settings, &server.stop));
+            running.judges = Some(tokio::spawn(server.judges.clone().run(server.stop.clone())));
             let jobs = scheduler::start(server.jobs.clone()).await;
             running.jobs = Some(jobs.map_err(|error| Failure::new(format!("the scheduler did not start: {error}")))?);
             let (loader, settings) = (server.loader.clone(), server.context.settings.clone());
@@ -133,7 +163,7 @@ impl Server {
 pub(crate) struct Background {
     /// Executing actions and sending messages.
     pub(crate) outbox: bool,
-    /// Jobs by the wall clock, local copies, and following the settings file.
+    /// Jobs by the wall clock, local copies, sealing of events, and following the settings file.
     pub(crate) jobs: bool,
 }
 
@@ -151,7 +181,9 @@ pub(crate) struct Running {
     web: JoinHandle<Result<(), tripline_web::ServeError>>,
     outbox: Option<JoinHandle<()>>,
     jobs: Option<scheduler::JobsHandle>,
+    judges: Option<JoinHandle<()>>,
     copies: Option<JoinSet<()>>,
+    events: Option<JoinHandle<()>>,
     watcher: Option<SettingsWatcher>,
 }
 
@@ -181,6 +213,14 @@ impl Running {
         drop(self.watcher);
         if let Some(mut copies) = self.copies {
             while copies.join_next().await.is_some() {}
+        }
+        if let Some(events) = self.events {
+            // A task that panicked has nothing left to finish.
+            let _ = events.await;
+        }
+        if let Some(judges) = self.judges {
+            // A task that panicked has nothing left to finish.
+            let _ = judges.await;
         }
         if let Some(outbox) = self.outbox {
             // A task that panicked has nothing left to finish.
@@ -311,6 +351,10 @@ struct DetectorPort {
 }
 
 impl DetectorCatalog for DetectorPort {
+    fn failure_types(&self) -> Vec<String> {
+        self.queries.current().runs.values().map(|detector| detector.kind.clone()).collect()
+    }
+
     fn detectors(&self) -> Vec<DetectorInfo> {
         let queries = self.queries.current();
         let detectors = queries.detectors.values();

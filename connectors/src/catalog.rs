@@ -5,7 +5,7 @@
 //! Must hold: a source without credentials is there, says what to set, and fails only when scanned; a broken spec file
 //! is reported with file and line and takes no other source down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use include_dir::{Dir, include_dir};
 use tripline_engine::{Environment, QueryContext, RemoteTable, ScanError, ScanRun, SharedClock};
 
+use crate::decode::DecodeError;
 use crate::describe;
 use crate::generations::Generations;
 use crate::http::{Ask, Health, HttpTransport, SafeUrl, SourceClient, Target, Transport, path_part};
@@ -127,10 +128,16 @@ fn texts(sources_dir: Option<&Path>, problems: &mut Vec<SpecErrors>) -> Vec<(Str
     let is_spec = |path: &PathBuf| path.extension().is_some_and(|e| e == "yaml" || e == "yml");
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_spec).collect();
     paths.sort();
+    let mut own: BTreeSet<String> = BTreeSet::new();
     for path in paths {
         let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) else { continue };
         match std::fs::read_to_string(&path) {
+            Ok(_) if own.contains(stem) => {
+                let message = format!("there are {stem}.yaml and {stem}.yml; this one is not used");
+                problems.push(problem(&path.display().to_string(), message));
+            }
             Ok(text) => {
+                own.insert(stem.to_owned());
                 found.insert(stem.to_owned(), (path.display().to_string(), text));
             }
             Err(error) => {
@@ -254,6 +261,13 @@ impl Source {
         Some(describe::describe(self.spec(), spec, remote.capabilities()))
     }
 
+    /// What serves the table called `table`, what it requires, how it is ordered and what costs more, in sentences.
+    #[must_use]
+    pub fn serving(&self, table: &str) -> Option<String> {
+        let remote = self.tables.iter().find(|t| t.name() == table)?;
+        Some(describe::serving(self.spec(), self.spec().table(table)?, remote.capabilities()))
+    }
+
     /// How it has been doing since the process started.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -297,7 +311,12 @@ impl Source {
         let (url, posted) = (target.url(base), target.posted());
         let ask = Ask { run: &run, table: TABLE, absent: &[], probing: false, body: posted.as_ref() };
         let started = tokio::time::Instant::now();
-        client.get_anew(&url, ask, None, |_| Ok(())).await.map_err(crate::http::Failure::into_error)?;
+        // The answer may be anything but a web page, which is what wrong addresses answer with 200.
+        let read = |body: &bytes::Bytes| match body.trim_ascii_start().first() {
+            Some(b'<') => Err(DecodeError::NotJson("the answer is a web page, and not the API's".to_owned())),
+            _ => Ok(()),
+        };
+        client.get_anew(&url, ask, None, read).await.map_err(crate::http::Failure::into_error)?;
         Ok(started.elapsed())
     }
 }

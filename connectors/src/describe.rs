@@ -14,7 +14,7 @@ pub(crate) fn describe(source: &SourceSpec, table: &TableSpec, capabilities: &Ca
         String::new(),
         format!("{} {}", table.description, table.guide),
         String::new(),
-        serving(source, table, capabilities).join(" "),
+        serving(source, table, capabilities),
         String::new(),
         "## Columns".to_owned(),
         String::new(),
@@ -24,6 +24,11 @@ pub(crate) fn describe(source: &SourceSpec, table: &TableSpec, capabilities: &Ca
     for column in &table.columns {
         let about = column.about.replace('|', "\\|");
         lines.push(format!("| `{}` | {} | {about} |", column.name, column.kind.name()));
+    }
+    let notes = notes(table);
+    if !notes.is_empty() {
+        lines.extend(["", "## To know", ""].map(str::to_owned));
+        lines.extend(notes);
     }
     if !capabilities.filters.is_empty() {
         lines.extend(
@@ -44,8 +49,8 @@ pub(crate) fn describe(source: &SourceSpec, table: &TableSpec, capabilities: &Ca
     lines.join("\n")
 }
 
-/// Sentences on what serves the table, what it requires and how it is ordered.
-fn serving(source: &SourceSpec, table: &TableSpec, capabilities: &Capabilities) -> Vec<String> {
+/// Sentences on what serves the table, what it requires, how it is ordered and what costs more.
+pub(crate) fn serving(source: &SourceSpec, table: &TableSpec, capabilities: &Capabilities) -> String {
     let mut sentences = Vec::new();
     let endpoints: Vec<&str> = table.endpoints.iter().map(|e| e.name.as_str()).collect();
     match endpoints.as_slice() {
@@ -75,7 +80,42 @@ fn serving(source: &SourceSpec, table: &TableSpec, capabilities: &Capabilities) 
         let rows = if required.is_empty() && table.parent.is_none() { "Rows" } else { "Rows of one key" };
         sentences.push(format!("{rows} come ordered by `{order}`."));
     }
-    sentences
+    if !capabilities.costly.is_empty() {
+        sentences.push(format!("Selecting {} costs further requests.", words(&capabilities.costly)));
+    }
+    for endpoint in &table.endpoints {
+        if let Some(from) = &endpoint.derived_from {
+            sentences.push(format!("With `{}` the rows are derived from {from}.", endpoint.name));
+        }
+        if let Some(cap) = &endpoint.cap {
+            let of = if cap.only_filtered { " of a filtered listing" } else { "" };
+            let hint = cap.hint.trim_end_matches('.');
+            let end =
+                format!("An answer that reaches {} rows{of} fails, or says that it is not complete: {hint}.", cap.rows);
+            sentences.push(end);
+        }
+    }
+    sentences.join(" ")
+}
+
+/// `a`, `b` and `c`.
+fn words(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => format!("`{one}`"),
+        [first @ .., last] => format!("`{}` and `{last}`", first.join("`, `")),
+    }
+}
+
+/// What a reader of a column should know, where it depends on who serves the table.
+fn notes(table: &TableSpec) -> Vec<String> {
+    let mut lines = Vec::new();
+    for endpoint in &table.endpoints {
+        for (column, note) in &endpoint.notes {
+            lines.push(format!("- `{}`, with `{}`: {note}.", table.columns[*column].name, endpoint.name));
+        }
+    }
+    lines
 }
 
 /// One table line per column and parameter, in the order of the columns.

@@ -133,6 +133,9 @@ impl HttpTable {
             let there = &source.tables[aggregate.table].name;
             words.push_str(&format!(", and a scan of {there} per 100 rows for {}", named(&plan.aggregates)));
         }
+        if let Some(from) = &endpoint.derived_from {
+            words.push_str(&format!(", rows derived from {from}"));
+        }
         let position = self.spec.endpoints.iter().position(|e| std::ptr::eq(e, endpoint)).unwrap_or(0);
         match self.spec.endpoints.get(position + 1) {
             Some(next) => words.push_str(&format!(" ({}, {} if that is absent)", endpoint.name, next.name)),

@@ -122,10 +122,10 @@ pub struct Capabilities {
     pub content: Vec<String>,
     /// Columns that cost further requests.
     pub costly: Vec<String>,
-    /// Times that never exceed others, as (smaller, larger): a lower bound on the smaller is one on the larger.
-    pub at_most: Vec<(String, String)>,
     /// Those of them that cost one per row. `*` leaves them out; they are fetched where they are named.
     pub per_row: Vec<String>,
+    /// Times that never exceed others, as (smaller, larger): a lower bound on the smaller is one on the larger.
+    pub at_most: Vec<(String, String)>,
     /// What columns hold, by name. Not in the schema, whose copies travel with every batch.
     pub columns: std::collections::BTreeMap<String, String>,
 }

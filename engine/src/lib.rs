@@ -43,7 +43,7 @@ pub use env::Environment;
 pub use error::{EngineError, ScanError, ScanErrorKind};
 pub use output::{OutputFormat, RowWriter, json_rows};
 pub use params::{Param, Params, parse_duration};
-pub use query::{Progress, QueryOptions, QueryResult, QueryStream};
+pub use query::{Progress, QueryOptions, QueryResult, QueryStream, check_syntax};
 pub use report::{CompletenessReport, ReportBuilder, ScanReport, ScanStats};
 pub use session::{Engine, EngineOptions, InputTable, LocalTable, SourceEntry};
 pub use settings::Settings;

@@ -13,7 +13,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::{QueryPlanner, SQLOptions, SessionState};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use datafusion::sql::parser::Statement;
+use datafusion::sql::parser::{DFParser, Statement};
 use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -192,6 +192,14 @@ impl Progress {
     pub fn scans(&self) -> Vec<ScanReport> {
         self.report.scans()
     }
+}
+
+/// Whether a text is SQL, without looking at any table.
+///
+/// # Errors
+/// [`EngineError::Query`] with line and column.
+pub fn check_syntax(sql: &str) -> Result<(), EngineError> {
+    DFParser::parse_sql(sql).map(|_| ()).map_err(EngineError::from)
 }
 
 impl Engine {

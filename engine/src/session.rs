@@ -21,6 +21,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::dialect::dialect_from_str;
+use futures::FutureExt;
 
 use crate::catalog;
 use crate::clock::SharedClock;
@@ -66,7 +67,7 @@ pub struct LocalTable {
 /// Rows handed to one query by its caller, as table `input.<name>`: baselines, snapshots, keys of an earlier step.
 #[derive(Debug, Clone)]
 pub struct InputTable {
-    /// Table name within schema `input`.
+    /// Table name within schema `input`; `schema.table` stands in place of that table for this query.
     pub name: String,
     /// Columns.
     pub schema: SchemaRef,
@@ -214,18 +215,28 @@ impl Engine {
     }
 
     fn catalog_with(&self, input: &[InputTable]) -> Result<Arc<dyn CatalogProviderList>, EngineError> {
-        let schema = Arc::new(MemorySchemaProvider::new());
+        let mut schemas: BTreeMap<&str, MemorySchemaProvider> = BTreeMap::new();
         for table in input {
             let provider = MemTable::try_new(Arc::clone(&table.schema), vec![table.batches.clone()])?;
-            schema.register_table(table.name.clone(), Arc::new(provider)).map_err(EngineError::from)?;
+            let (schema, name) = table.name.split_once('.').unwrap_or((INPUT_SCHEMA, &table.name));
+            let schema = schemas.entry(schema).or_default();
+            schema.register_table(name.to_owned(), Arc::new(provider)).map_err(EngineError::from)?;
         }
         let catalog = Arc::new(MemoryCatalogProvider::new());
         for name in self.catalog.schema_names() {
-            if let Some(known) = self.catalog.schema(&name) {
+            let Some(known) = self.catalog.schema(&name) else { continue };
+            let Some(own) = schemas.get(name.as_str()) else {
                 catalog.register_schema(&name, known).map_err(EngineError::from)?;
+                continue;
+            };
+            for table in self.tables.get(&name).into_iter().flatten().filter(|table| !own.table_exist(table)) {
+                let Some(provider) = known.table(table).now_or_never().transpose()?.flatten() else { continue };
+                own.register_table(table.clone(), provider).map_err(EngineError::from)?;
             }
         }
-        catalog.register_schema(INPUT_SCHEMA, schema).map_err(EngineError::from)?;
+        for (name, schema) in schemas {
+            catalog.register_schema(name, Arc::new(schema)).map_err(EngineError::from)?;
+        }
         let list = Arc::new(MemoryCatalogProviderList::new());
         list.register_catalog(CATALOG.to_owned(), catalog);
         Ok(list)

@@ -8,11 +8,13 @@
 --
 -- One row per feature with a NULL key: how many outputs, their kind when 95 of 100 agree (object, array, text), else
 -- 'mixed', and the share of them that breaks the schema all the same. And one row per key of a feature whose outputs are objects: whether it is required, and the JSON types seen
--- there. A key that is absent or null now and then is optional.
+-- there. A key that is absent or null now and then is optional. $skip_newest is 0 over history; for a feature without any, the
+-- window itself stands in, without the newest outputs, which are judged.
 
 WITH outputs AS MATERIALIZED (
     SELECT
         id,
+        start_time,
         CASE WHEN trim(coalesce(name, '')) = '' THEN '(unnamed)' ELSE name END AS feature,
         CASE json_kind(output)
             WHEN 'string' THEN json_as_text(concat('[', output, ']'), 0)
@@ -31,6 +33,7 @@ kinds AS MATERIALIZED (
         outputs.*,
         CASE json_kind(text) WHEN 'object' THEN 'object' WHEN 'array' THEN 'array' WHEN 'blank' THEN 'blank' ELSE 'text' END AS kind
     FROM outputs
+    QUALIFY row_number() OVER (PARTITION BY feature ORDER BY start_time DESC, id DESC) > $skip_newest
 ),
 features AS MATERIALIZED (
     SELECT

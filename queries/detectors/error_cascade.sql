@@ -24,8 +24,8 @@
 -- description: {errors} errors ({top_issue_title}) while {entity} made {generations} generations for {cost_usd:usd}
 --
 -- Errors that rise together with the generations of a feature, which retries them (seed 003, error cascades): errors of
--- the window × US dollars of the generations that overlap them. Sentry's lifetime count is used only for an issue whose
--- whole life lies in the window; an older issue is elevated against its own past rate. An issue is counted once and a
+-- the window × US dollars of the generations that overlap them. Sentry's lifetime count is used only for an issue that
+-- was first seen in the window; an older issue is elevated against its own past rate. An issue is counted once and a
 -- generation is counted once, however many issues it overlaps.
 
 WITH events AS (
@@ -67,7 +67,8 @@ issues AS (
         title,
         culprit,
         past_errors,
-        CASE WHEN first_seen >= $window_start::timestamptz AND last_seen < $window_end::timestamptz
+        -- An issue that goes on after the window is counted by its events, where they are known.
+        CASE WHEN first_seen >= $window_start::timestamptz AND (last_seen < $window_end::timestamptz OR events = 0)
              THEN greatest(lifetime_count, events) ELSE events END AS errors,
         -- The burst begins where events begin to come faster than before.
         coalesce(
@@ -90,7 +91,9 @@ bursts AS MATERIALIZED (
 ordinary AS (
     SELECT
         feature,
-        greatest(max(mean_generations), max(hour_generations)) AS generations,
+        -- What this time of day is like, once three days have shown it.
+        CASE WHEN max(covered_hours) >= 72 THEN max(hour_generations)
+             ELSE greatest(max(mean_generations), max(hour_generations)) END AS generations,
         max(p95_generations) AS p95_generations,
         max(spread_generations) AS spread_generations
     FROM input.hour_baseline
@@ -119,7 +122,8 @@ elevated AS MATERIALIZED (
     FROM calls
     LEFT JOIN ordinary ON ordinary.feature = calls.feature
     WHERE calls.feature_generations > $generation_ratio * coalesce(ordinary.generations, 0.0)
-      AND calls.feature_generations > coalesce(ordinary.p95_generations, 0.0)
+      AND calls.feature_generations
+          > least(coalesce(ordinary.p95_generations, 0.0), 2.0 * coalesce(ordinary.generations, 0.0))
       AND calls.feature_generations - coalesce(ordinary.generations, 0.0)
           > $sigmas * greatest(coalesce(ordinary.spread_generations, 0.0), 1.0)
 ),

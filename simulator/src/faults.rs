@@ -89,6 +89,9 @@ pub enum Fault {
     ThrottlePrimary,
     /// Carry the request out, promise the whole answer, send half of it, close the connection.
     Truncate,
+    /// Carry the request out, and answer a part of it in the vendor's own way: Linear with errors beside data, Datadog
+    /// with the status "timeout" beside data; both with HTTP 200. The same as [`Fault::Truncate`] elsewhere.
+    Partial,
 }
 
 impl FromStr for Fault {
@@ -102,6 +105,7 @@ impl FromStr for Fault {
             "throttle" => Ok(Fault::Throttle),
             "throttle-primary" => Ok(Fault::ThrottlePrimary),
             "truncate" => Ok(Fault::Truncate),
+            "partial" => Ok(Fault::Partial),
             other => other
                 .strip_prefix("status:")
                 .and_then(|status| status.parse().ok())
@@ -122,6 +126,7 @@ impl fmt::Display for Fault {
             Fault::Throttle => f.write_str("throttle"),
             Fault::ThrottlePrimary => f.write_str("throttle-primary"),
             Fault::Truncate => f.write_str("truncate"),
+            Fault::Partial => f.write_str("partial"),
         }
     }
 }
@@ -153,7 +158,8 @@ pub struct FaultError {
 impl FaultError {
     const HINT: &str = "write SOURCE[:PATH]=FAULT[*TIMES], SOURCE one of langfuse, sentry, github, slack, datadog, \
         pagerduty, linear, llm, *; \
-        FAULT one of status:503, drop, drop-answer, hang, throttle, throttle-primary, truncate";
+        FAULT one of status:503, drop, drop-answer, hang, throttle, throttle-primary, truncate, \
+        partial";
 
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into() }

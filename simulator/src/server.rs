@@ -107,7 +107,7 @@ async fn vendor(shared: &Shared, cutter: &Cutter, source: Source, request: Reque
             shared.log.answered(ticket, reply.status);
             return send(reply);
         }
-        None | Some(Fault::DropAnswer | Fault::Truncate) => {}
+        None | Some(Fault::DropAnswer | Fault::Truncate | Fault::Partial) => {}
     }
 
     let mut reply = match read_call(request, &prefix).await {
@@ -122,9 +122,12 @@ async fn vendor(shared: &Shared, cutter: &Cutter, source: Source, request: Reque
             cutter.cut_now();
             Response::default()
         }
-        Some(Fault::Truncate) => {
+        Some(Fault::Truncate | Fault::Partial) => {
             shared.log.answered(ticket, reply.status);
-            send_half(reply, cutter.clone())
+            match part_of(source, &reply).filter(|_| fault == Some(Fault::Partial)) {
+                Some(part) => send(part),
+                None => send_half(reply, cutter.clone()),
+            }
         }
         _ => {
             shared.log.answered(ticket, reply.status);
@@ -166,6 +169,15 @@ fn refuse(source: Source, fault: Option<Fault>) -> Reply {
         (_, Source::Pagerduty) => pagerduty::throttled(),
         (_, Source::Linear) => linear::throttled(),
         (_, Source::Llm) => llm::throttled(),
+    }
+}
+
+/// A part of an answer, as a vendor gives it that answers a part with 200; `None` where none does.
+fn part_of(source: Source, reply: &Reply) -> Option<Reply> {
+    match source {
+        Source::Datadog => datadog::part_of(reply),
+        Source::Linear => linear::part_of(reply),
+        _ => None,
     }
 }
 

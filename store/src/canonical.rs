@@ -7,9 +7,10 @@
 //! numbers as `serde_json` prints them (shortest digits that read back to the same number).
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use std::fmt::Write;
 
 /// The canonical text of a JSON value.
 pub fn canonical_json(value: &Value) -> String {
@@ -23,24 +24,10 @@ pub fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
     hex::encode(Sha256::digest(bytes.as_ref()))
 }
 
-fn write_canonical(value: &Value, text: &mut String) {
+/// Appends the canonical text of a value.
+pub(crate) fn write_canonical(value: &Value, text: &mut String) {
     match value {
-        Value::Object(object) => {
-            // Sorted here and not left to the map type: a `preserve_order` feature anywhere in the build
-            // would change it.
-            let mut entries: Vec<_> = object.iter().collect();
-            entries.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
-            text.push('{');
-            for (position, (key, item)) in entries.into_iter().enumerate() {
-                if position > 0 {
-                    text.push(',');
-                }
-                text.push_str(&Value::from(key.as_str()).to_string());
-                text.push(':');
-                write_canonical(item, text);
-            }
-            text.push('}');
-        }
+        Value::Object(object) => write_object(object, text),
         Value::Array(items) => {
             text.push('[');
             for (position, item) in items.iter().enumerate() {
@@ -51,8 +38,66 @@ fn write_canonical(value: &Value, text: &mut String) {
             }
             text.push(']');
         }
-        scalar => text.push_str(&scalar.to_string()),
+        Value::String(string) => write_string(string, text),
+        Value::Number(number) => {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{number}");
+        }
+        Value::Bool(true) => text.push_str("true"),
+        Value::Bool(false) => text.push_str("false"),
+        Value::Null => text.push_str("null"),
     }
+}
+
+/// Appends the canonical text of an object.
+pub(crate) fn write_object(object: &Map<String, Value>, text: &mut String) {
+    let mut write = |entries: &mut dyn Iterator<Item = (&String, &Value)>| {
+        text.push('{');
+        for (position, (key, item)) in entries.enumerate() {
+            if position > 0 {
+                text.push(',');
+            }
+            write_string(key, text);
+            text.push(':');
+            write_canonical(item, text);
+        }
+        text.push('}');
+    };
+    // Not left to the map type: a `preserve_order` feature anywhere in the build would change it.
+    if object.keys().is_sorted() {
+        return write(&mut object.iter());
+    }
+    let mut entries: Vec<_> = object.iter().collect();
+    entries.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
+    write(&mut entries.into_iter());
+}
+
+/// Appends a string with its quotes, escaped as `serde_json` does.
+pub(crate) fn write_string(string: &str, text: &mut String) {
+    text.push('"');
+    let mut written = 0;
+    for (at, byte) in string.bytes().enumerate() {
+        let escape = match byte {
+            b'"' => "\\\"",
+            b'\\' => "\\\\",
+            0x08 => "\\b",
+            0x0c => "\\f",
+            b'\n' => "\\n",
+            b'\r' => "\\r",
+            b'\t' => "\\t",
+            0..=0x1f => "",
+            _ => continue,
+        };
+        text.push_str(&string[written..at]);
+        written = at + 1;
+        if escape.is_empty() {
+            let _ = write!(text, "\\u{byte:04x}");
+        } else {
+            text.push_str(escape);
+        }
+    }
+    text.push_str(&string[written..]);
+    text.push('"');
 }
 
 /// JSON whose text is kept exactly as it was hashed.
@@ -153,5 +198,14 @@ mod tests {
     #[test]
     fn strings_are_escaped_inside_keys_and_values() {
         assert_eq!(canonical_json(&json!({"a\"\n": "\u{1}"})), "{\"a\\\"\\n\":\"\\u0001\"}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_string_is_escaped_as_serde_json_does(string in "\\PC*|[\u{0}-\u{80}]*") {
+            let mut text = String::new();
+            write_string(&string, &mut text);
+            proptest::prop_assert_eq!(text, Value::from(string).to_string());
+        }
     }
 }

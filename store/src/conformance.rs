@@ -22,10 +22,13 @@ pub mod actions;
 pub mod approvals;
 pub mod audit;
 pub mod door;
+pub mod events;
 pub mod fixtures;
 pub mod incidents;
 pub mod jobs;
 pub mod observations;
+pub mod runs;
+pub mod sessions;
 
 #[cfg(doc)]
 use crate::model::Store;
@@ -111,9 +114,26 @@ macro_rules! for_each_promise {
                 an_hour_without_cost_is_told_from_an_unknown_hour,
                 senseless_hours_are_refused,
                 a_schema_gets_a_version_only_when_it_changes,
+            }
+            events {
                 an_event_is_kept_once_by_id_or_by_content,
                 a_batch_answers_for_each_of_its_events,
-                events_read_back_in_order_of_time,
+                events_read_back_as_they_came_numbered_in_their_order,
+                a_filter_wants_what_it_says,
+                an_event_of_yesterday_is_known_and_one_of_the_day_before_is_new,
+                many_senders_at_once_lose_nothing_and_double_nothing,
+                nobody_sees_the_events_of_another_project,
+            }
+            runs {
+                a_run_waits_until_its_end_settled_or_it_fell_silent,
+                a_verdict_is_kept_once,
+                a_stalled_run_that_ends_gets_only_what_is_new,
+                five_clean_runs_of_the_same_agent_end_an_incident_and_it_comes_back,
+                a_signal_in_shadow_opens_nothing_and_is_told_to_nobody,
+                rates_are_of_all_judged_runs,
+                a_fix_is_judged_by_the_runs_after_it,
+                what_runs_are_compared_with_comes_oldest_first,
+                another_project_sees_no_verdict,
             }
             door {
                 a_fresh_installation_has_one_project,
@@ -124,6 +144,23 @@ macro_rules! for_each_promise {
                 the_secret_is_nowhere_but_in_the_answer,
                 a_signature_is_accepted_once_within_its_time,
                 of_many_equal_signatures_at_once_one_is_accepted,
+            }
+            sessions {
+                a_session_begun_twice_with_one_key_is_one_session,
+                an_event_is_kept_once_within_the_window_whatever_the_time_says,
+                a_window_of_nothing_tells_by_the_very_time,
+                of_many_equal_batches_at_once_each_event_is_kept_once,
+                an_id_of_an_event_is_given_once,
+                after_the_end_only_events_from_before_it_are_kept,
+                a_session_does_not_end_before_it_began,
+                events_of_a_session_that_is_not_there_are_refused_and_the_others_kept,
+                events_are_listed_by_time_and_pages_neither_repeat_nor_skip,
+                another_project_sees_no_session_of_ours_and_may_use_its_key,
+                what_is_processed_waits_no_longer_unless_events_came_meanwhile,
+                an_ended_session_is_processed_at_once_and_then_waits_for_its_deep_analysis,
+                light_insights_stay_until_the_deep_analysis_judges_the_whole,
+                deriving_again_changes_no_byte_and_no_event,
+                counts_and_top_clusters_are_of_one_session,
             }
         }
     };

@@ -97,6 +97,12 @@ pub enum StoreError {
         /// What the store was doing.
         doing: &'static str,
     },
+    /// The disk is full.
+    #[error("the disk of the state database is full")]
+    Full {
+        /// What the store was doing.
+        doing: &'static str,
+    },
     /// The writer has stopped; the store is closing.
     #[error("the store is closed")]
     Closed,
@@ -131,7 +137,7 @@ impl StoreError {
             Self::Locked { pid: Some(pid), .. } => Some(format!("process {pid} holds it")),
             Self::Locked { pid: None, .. } => Some("its process id could not be read".to_owned()),
             Self::Corrupt { reason, .. } => Some(reason.clone()),
-            Self::Busy { doing } => Some(format!("gave up while {doing}")),
+            Self::Busy { doing } | Self::Full { doing } => Some(format!("gave up while {doing}")),
             Self::Database { message, .. } | Self::File { message, .. } => Some(message.clone()),
             _ => None,
         }
@@ -159,6 +165,7 @@ impl StoreError {
             Self::Busy { .. } => {
                 Some("another process is writing for a long time; try again, or stop it".to_owned())
             }
+            Self::Full { .. } => Some("make room on the disk that holds TRIPLINE_HOME; nothing needs a restart".to_owned()),
             Self::Corrupt { .. } => Some(
                 "the file was changed by something other than Tripline; restore a backup, and run `tripline audit verify`"
                     .to_owned(),

@@ -2,7 +2,8 @@
 //!
 //! **Owns** the data model (one file per aggregate under [`model`], each with its trait), the embedded
 //! implementation on SQLite ([`SqliteStore`]), the hash-chained audit log, the read-only SQL tables
-//! `agent.*` and `ingest.events` ([`sql_tables`]), and the local copies of remote tables ([`ParquetCopies`]).
+//! `agent.*` and `ingest.*` ([`sql_tables`]), the event log with its sealed files ([`ingest`]), sessions ([`sessions`]), what a
+//! secret looks like ([`redact`]), and the local copies of remote tables ([`ParquetCopies`]).
 //!
 //! **Does not own** any decision (what is an anomaly, who may approve, when to retry: the agent's), any
 //! vendor, any clock (every function that needs the time takes `now`) and any environment variable (the
@@ -21,13 +22,20 @@ pub mod canonical;
 pub mod conformance;
 pub mod copies;
 pub mod error;
+pub mod ingest;
 pub mod model;
+pub mod redact;
+pub mod sessions;
 pub mod sqlite;
 pub mod tables;
 
 pub use canonical::ExactJson;
 pub use copies::ParquetCopies;
 pub use error::{Result, StoreError};
+pub use ingest::{
+    EventFilter, EventLog, IngestError, IngestPolicy, Maintained, MaintenancePolicy, Receipt, Rejection, Shelf,
+    TimeRange, WireEvent, events_schema,
+};
 pub use model::*;
 pub use sqlite::{OpenMode, OpenOptions, SCHEMA_VERSION, SqliteStore, WriterStats};
 pub use tables::{SqlTable, sql_tables};

@@ -13,7 +13,6 @@ mod approval;
 mod audit;
 mod baseline;
 mod connection;
-mod event;
 mod evidence;
 mod ids;
 mod incident;
@@ -25,7 +24,9 @@ mod migrations;
 mod project;
 mod readers;
 mod replay;
+mod run;
 mod schema_snapshot;
+mod sessions;
 mod values;
 mod writer;
 
@@ -35,16 +36,19 @@ pub(crate) mod tests;
 pub use migrations::SCHEMA_VERSION;
 pub use writer::WriterStats;
 
+use crate::ingest::{IngestPolicy, Log, Shelf};
 use crate::model::Store;
 use crate::{Result, StoreError};
 use ids::Ids;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use writer::{Tx, Writer};
+use writer::Writer;
 
 pub(crate) use connection::DbResult;
 pub(crate) use readers::{Reader, Readers, read_error};
+pub(crate) use values::{micros, run};
+pub(crate) use writer::{Job, Tx};
 
 /// How a store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +99,7 @@ struct Inner {
     readers: Readers,
     writer: Option<Writer>,
     last_uses: api_key::LastUses,
+    log: Arc<Log>,
     _lock: Option<lock::ServeLock>,
 }
 
@@ -113,6 +118,16 @@ impl SqliteStore {
     /// `Locked` when another server holds the file (mode `Serve`); `NoDatabase` (mode `ReadOnly`); `SchemaVersion` when the
     /// file's schema is newer, or older and may not be migrated now; `File` and `Database`.
     pub fn open(path: impl AsRef<Path>, options: impl Into<OpenOptions>) -> Result<Self> {
+        let folder = path.as_ref().with_file_name("segments");
+        Self::open_with_shelf(path, options, Shelf::local(folder))
+    }
+
+    /// The same, with the place that sealed events are kept in. [`open`](Self::open) keeps them in the folder
+    /// `segments` beside the file.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with_shelf(path: impl AsRef<Path>, options: impl Into<OpenOptions>, shelf: Shelf) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
         let options = options.into();
         let (writer, lock) = match options.mode {
@@ -145,7 +160,13 @@ impl SqliteStore {
             }
         };
         let readers = Readers::new(path.clone());
-        Ok(Self { inner: Arc::new(Inner { path, readers, writer, last_uses: Default::default(), _lock: lock }) })
+        let sql = "SELECT coalesce(sum(bytes), 0) FROM ingest_log";
+        let unsealed: i64 = (readers.connection()?.raw()?.query_row(sql, [], |row| row.get(0)))
+            .map_err(read_error("reading the size of the event log"))?;
+        let seed =
+            options.id_seed.unwrap_or_else(|| rand::TryRngCore::try_next_u64(&mut rand::rngs::OsRng).unwrap_or(0));
+        let log = Arc::new(Log::new(shelf, u64::try_from(unsealed).unwrap_or(0), seed));
+        Ok(Self { inner: Arc::new(Inner { path, readers, writer, last_uses: Default::default(), log, _lock: lock }) })
     }
 
     /// Every aggregate, as one bundle.
@@ -161,6 +182,20 @@ impl SqliteStore {
     /// What the writer has done so far, for metrics; `None` when opened for reading only.
     pub fn writer_stats(&self) -> Option<WriterStats> {
         self.inner.writer.as_ref().map(Writer::stats)
+    }
+
+    /// Changes what the event log does, from now on.
+    pub fn set_ingest_policy(&self, policy: IngestPolicy) {
+        self.inner.log.set_policy(policy);
+    }
+
+    pub(crate) fn log(&self) -> &Arc<Log> {
+        &self.inner.log
+    }
+
+    /// Hands a job of a kind of its own to the writer, without waiting; whether it was taken.
+    pub(crate) fn write_job(&self, job: Box<dyn Job>) -> bool {
+        self.inner.writer.as_ref().is_some_and(|writer| writer.submit_job(job))
     }
 
     pub(crate) fn readers(&self) -> &Readers {

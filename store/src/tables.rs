@@ -1,7 +1,7 @@
-//! The store as read-only SQL tables: `agent.*` and `ingest.events`.
+//! The store as read-only SQL tables: `agent.*` and `ingest.*`.
 //!
 //! Owns which tables and columns analysts see ([`table_specs`]) and one generic DataFusion provider that reads them off
-//! the reader pool. Does not own the session they are registered in (engine) nor any other schema.
+//! the reader pool; the event log brings a table of its own ([`crate::ingest`]). Does not own the session they are registered in (engine) nor any other schema.
 //!
 //! Must hold: a provider is made for a [`Scope`] and shows no row of another project, whatever the query; every value
 //! reaches SQLite as a bound parameter; a filter is called exact only if SQLite decides it just as Arrow does; memory
@@ -10,6 +10,7 @@
 mod predicate;
 mod provider;
 mod scan;
+mod sessions;
 mod spec;
 
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod tests;
 
 pub use spec::{ColumnKind, ColumnSpec, TableSpec, table_specs};
 
+use crate::ingest::runs::{LogEvents, RunEvents, run_tables};
 use crate::model::Scope;
 use crate::sqlite::SqliteStore;
 use datafusion::catalog::TableProvider;
@@ -38,7 +40,7 @@ pub struct SqlTable {
 
 /// All tables of the store, as one project sees them.
 pub fn sql_tables(store: &SqliteStore, scope: &Scope) -> Vec<SqlTable> {
-    table_specs()
+    let mut tables: Vec<SqlTable> = table_specs()
         .iter()
         .map(|spec| SqlTable {
             schema: spec.schema,
@@ -46,5 +48,14 @@ pub fn sql_tables(store: &SqliteStore, scope: &Scope) -> Vec<SqlTable> {
             guide: spec.guide,
             provider: Arc::new(SqliteTable::new(spec, store.readers().clone(), scope.clone())),
         })
-        .collect()
+        .collect();
+    tables.push(SqlTable {
+        schema: "ingest",
+        name: "events",
+        guide: "What agents sent, immutable: calls, responses, signals of every run. Filter by run_id, agent_id or time.",
+        provider: crate::ingest::events_table(store, scope),
+    });
+    let events: Arc<dyn RunEvents> = Arc::new(LogEvents::new(Arc::new(store.clone())));
+    tables.extend(run_tables(&events, scope));
+    tables
 }

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 
 pub(crate) use binary::binary;
 pub(crate) use serve::Serve;
-pub(crate) use site::Site;
+pub(crate) use site::{Outcome, Site};
 pub(crate) use vendors::{Account, Request, Vendors, Write};
 
 /// How long anything may take: two cores, a debug build, and other tests beside it.

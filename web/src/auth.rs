@@ -11,6 +11,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
 use tripline_store::{KeyScope, Scope};
 
 use crate::error::ApiError;
@@ -97,12 +98,16 @@ pub(crate) struct CallerName(pub(crate) String);
 
 async fn admit(state: &WebState, access: Access, parts: &Parts) -> Result<Option<Caller>, ApiError> {
     let any_of = match access {
-        Access::Public | Access::Signed => return Ok(None),
+        Access::Public | Access::Signed | Access::Sender(_) => return Ok(None),
         Access::ReadOrLocal if local::is_local(parts) && key(&parts.headers)?.is_none() => return Ok(None),
         Access::ReadOrLocal => &[KeyScope::Read][..],
-        Access::AnyOf(scopes) => scopes,
+        Access::AnyOf(scopes) | Access::Basic(scopes) => scopes,
     };
-    let caller = caller(state, parts).await?;
+    let basic = if matches!(access, Access::Basic(_)) { basic(&parts.headers)? } else { None };
+    let caller = match basic {
+        Some((user, secret)) => known(state, &secret, Some(&user)).await?,
+        None => caller(state, parts).await?,
+    };
     if !caller.may(any_of) {
         let needed: Vec<&str> = any_of.iter().map(|scope| scope.as_str()).collect();
         return Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", "this key may not do that")
@@ -113,12 +118,7 @@ async fn admit(state: &WebState, access: Access, parts: &Parts) -> Result<Option
 
 async fn caller(state: &WebState, parts: &Parts) -> Result<Caller, ApiError> {
     if let Some(secret) = key(&parts.headers)? {
-        let key = state.context().store.keys.verify(secret, state.context().clock.now()).await?;
-        let key = key.ok_or_else(|| {
-            ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "this key is not known, or was revoked")
-                .hint("make one with `tripline keys create`")
-        })?;
-        return Ok(Caller { scope: key.scope(), name: key.name, person: key.person, scopes: key.scopes });
+        return known(state, secret, None).await;
     }
     let nobody = ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "an API key is needed");
     if state.auth_mode() != AuthMode::Dev {
@@ -135,16 +135,56 @@ async fn caller(state: &WebState, parts: &Parts) -> Result<Caller, ApiError> {
         )
         .hint("send JSON, or the header `X-Tripline: 1`"));
     }
-    Ok(Caller {
+    Ok(dev_caller(state))
+}
+
+/// Whoever asks on this very machine in dev mode.
+pub(crate) fn dev_caller(state: &WebState) -> Caller {
+    Caller {
         name: "dev".to_owned(),
         person: "dev".to_owned(),
         scopes: KeyScope::ALL.iter().copied().collect(),
         scope: state.context().scope.clone(),
-    })
+    }
+}
+
+/// Whose key it is; with a user, who must be the key's name or id.
+async fn known(state: &WebState, secret: &str, user: Option<&str>) -> Result<Caller, ApiError> {
+    let key = state.context().store.keys.verify(secret, state.context().clock.now()).await?;
+    let key = key.filter(|key| user.is_none_or(|user| user == key.name || user == key.id.as_str()));
+    let key = key.ok_or_else(|| {
+        let problem = if user.is_some() {
+            "this key is not known, was revoked, or has another name"
+        } else {
+            "this key is not known, or was revoked"
+        };
+        ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", problem).hint("make one with `tripline keys create`")
+    })?;
+    Ok(Caller { scope: key.scope(), name: key.name, person: key.person, scopes: key.scopes })
+}
+
+/// User and password of basic authorization, if that is how the request is authorized.
+fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, ApiError> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(text) = values.next().filter(|_| values.next().is_none()).and_then(|value| value.to_str().ok()) else {
+        return Ok(None);
+    };
+    let (kind, encoded) = text.split_once(' ').unwrap_or((text, ""));
+    if !kind.eq_ignore_ascii_case("basic") {
+        return Ok(None);
+    }
+    let decoded = base64::engine::general_purpose::STANDARD.decode(encoded.trim()).ok();
+    let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+    let pair = decoded.and_then(|text| text.split_once(':').map(|(user, key)| (user.to_owned(), key.to_owned())));
+    match pair.filter(|(user, key)| !user.is_empty() && !key.is_empty() && !headers.contains_key("x-api-key")) {
+        Some(pair) => Ok(Some(pair)),
+        None => Err(ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "the authorization cannot be read")
+            .hint("user is the name or id of an API key, password the key itself")),
+    }
 }
 
 /// The one key of a request.
-fn key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+pub(crate) fn key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let malformed = |hint: &str| {
         ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "the API key cannot be read").hint(hint.to_owned())
     };

@@ -19,6 +19,7 @@ use crate::auth::CallerName;
 use crate::error::ApiError;
 use crate::state::WebState;
 
+const INGEST: &str = "/v1/ingest";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Headers of every answer. The page needs nothing but its own script and style.
@@ -46,7 +47,7 @@ fn patience(state: &WebState, route: &str) -> Duration {
     let options = state.options();
     match route {
         "/api/v1/sql" => options.request_timeout + options.query_patience + LONGEST_QUERY,
-        "/api/v1/jobs/{name}/run" => options.job_timeout,
+        "/api/v1/jobs/{name}/run" | "/api/v1/sessions/{id}/analyze" => options.job_timeout,
         _ => options.request_timeout,
     }
 }
@@ -67,7 +68,12 @@ pub(crate) async fn observe(State(state): State<WebState>, request: Request, nex
     let caller = response.extensions().get::<CallerName>().map_or("-", |name| name.0.as_str()).to_owned();
     let status = response.status().as_u16();
     let _entered = span.enter();
-    tracing::info!(status, milliseconds = took.as_millis(), %caller, "answered");
+    if route == INGEST && status == StatusCode::ACCEPTED {
+        // Thousands a second: what was taken is in the figures, what was not is in the log.
+        tracing::debug!(status, milliseconds = took.as_millis(), %caller, "answered");
+    } else {
+        tracing::info!(status, milliseconds = took.as_millis(), %caller, "answered");
+    }
     state.metrics().answered(&method, &route, status, took);
     dress(&mut response, &id);
     response

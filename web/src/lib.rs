@@ -1,4 +1,4 @@
-//! The HTTP server: the API, the Slack webhook, run control for agents, a first page for people.
+//! The HTTP server: the API, the Slack webhook, the doors for events, run control for agents, a first page for people.
 //!
 //! **Owns** routes and who may use them, the shape of requests and answers, limits on size, time and concurrency, and
 //! the page. **Does not own** decisions (agent), state (store), queries (engine), or how the pieces are put together
@@ -14,13 +14,17 @@ mod api;
 mod auth;
 mod error;
 mod extract;
+mod ingest;
 mod layers;
 mod local;
 mod metrics;
+pub mod otlp;
 mod page;
 pub mod ports;
 mod routes;
+mod runs;
 mod serve;
+mod sessions;
 mod state;
 
 pub use auth::{AuthMode, Caller};

@@ -24,12 +24,12 @@ pub(crate) fn is_local(parts: &Parts) -> bool {
 }
 
 /// Whether a request that changes something could not have been sent by somebody else's page: a form or an image can
-/// send neither JSON nor a header of ours.
+/// send neither JSON nor protobuf nor a header of ours.
 pub(crate) fn is_deliberate(parts: &Parts) -> bool {
     if matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return true;
     }
-    is_json(&parts.headers) || parts.headers.contains_key("x-tripline")
+    is_json(&parts.headers) || is_protobuf(&parts.headers) || parts.headers.contains_key("x-tripline")
 }
 
 /// Whether the body is said to be JSON.
@@ -38,6 +38,13 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     let kind = values.next().filter(|_| values.next().is_none()).and_then(|value| value.to_str().ok());
     let kind = kind.and_then(|kind| kind.split(';').next()).map(|kind| kind.trim().to_ascii_lowercase());
     kind.is_some_and(|kind| kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json")))
+}
+
+/// Whether the body is said to be protobuf.
+fn is_protobuf(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let kind = values.next().filter(|_| values.next().is_none()).and_then(|value| value.to_str().ok());
+    matches!(kind, Some("application/x-protobuf" | "application/protobuf"))
 }
 
 /// No page of another origin is behind it: `Origin`, where there is one, is the address that was asked, and the browser
@@ -146,6 +153,8 @@ mod tests {
         }
         assert!(is_deliberate(&with("POST", "application/json; charset=utf-8")));
         assert!(is_deliberate(&request("127.0.0.1:5000", "POST", &[("x-tripline", "1")])));
+        assert!(is_deliberate(&with("POST", "application/x-protobuf")));
+        assert!(!is_deliberate(&with("POST", "text/plain; application/x-protobuf")));
         assert!(is_deliberate(&with("GET", "text/plain")));
         assert!(!is_deliberate(&request("127.0.0.1:5000", "DELETE", &[])));
     }

@@ -46,6 +46,7 @@ pub(crate) struct Metrics {
     queries: Family<CodeLabels, Counter>,
     scan_requests: Family<ScanLabels, Counter>,
     scan_rows: Family<ScanLabels, Counter>,
+    session_events: Family<CodeLabels, Counter>,
 }
 
 const BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
@@ -59,6 +60,7 @@ impl Default for Metrics {
             queries: Family::default(),
             scan_requests: Family::default(),
             scan_rows: Family::default(),
+            session_events: Family::default(),
         }
     }
 }
@@ -93,6 +95,13 @@ impl Metrics {
         self.queries.get_or_create(&CodeLabels { code }).inc();
     }
 
+    /// How many events of sessions were kept, kept already, and refused.
+    pub(crate) fn session_events(&self, ingested: usize, deduped: usize, rejected: usize) {
+        for (code, count) in [("ingested", ingested), ("deduped", deduped), ("rejected", rejected)] {
+            self.session_events.get_or_create(&CodeLabels { code }).inc_by(count as u64);
+        }
+    }
+
     pub(crate) fn scanned(&self, report: &CompletenessReport) {
         for scan in &report.scans {
             let labels = ScanLabels { source: scan.source.clone(), table: scan.table.clone() };
@@ -108,5 +117,6 @@ impl Metrics {
         registry.register("sql_queries", "SQL queries by outcome", self.queries.clone());
         registry.register("scan_requests", "Requests to vendors by queries of the API", self.scan_requests.clone());
         registry.register("scan_rows", "Rows read from vendors by queries of the API", self.scan_rows.clone());
+        registry.register("session_events", "Events of sessions by what became of them", self.session_events.clone());
     }
 }

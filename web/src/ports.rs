@@ -151,4 +151,9 @@ pub struct DetectorInfo {
 pub trait DetectorCatalog: Send + Sync {
     /// All detectors, by name.
     fn detectors(&self) -> Vec<DetectorInfo>;
+
+    /// The failure types that detectors of runs find.
+    fn failure_types(&self) -> Vec<String> {
+        tripline_agent::runs::explain::BUNDLED.map(str::to_owned).to_vec()
+    }
 }

@@ -13,7 +13,7 @@ use tripline_store::KeyScope;
 
 use crate::error::ApiError;
 use crate::state::WebState;
-use crate::{api, auth, layers, page};
+use crate::{api, auth, ingest, layers, otlp, page, runs, sessions};
 
 /// Who may use an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,16 +24,30 @@ pub enum Access {
     Signed,
     /// A key that may read, or this very machine.
     ReadOrLocal,
+    /// Whoever sends events: a key with one of these scopes, in a header or in the body. The endpoint verifies it.
+    Sender(&'static [KeyScope]),
     /// A key with one of these scopes (`admin` has them all).
     AnyOf(&'static [KeyScope]),
+    /// The same, and the key may come as the password of basic authorization, its name or id as the user.
+    Basic(&'static [KeyScope]),
 }
 
+const SEND: Access = Access::Sender(ingest::door::SEND);
+/// What an SDK looks up with the key it sends events with.
+const LOOK_UP: Access = Access::Sender(&[KeyScope::Read, KeyScope::Ingest]);
 const READ: Access = Access::AnyOf(&[KeyScope::Read]);
 const OPERATE: Access = Access::AnyOf(&[KeyScope::Operate]);
 /// An agent asks with the key it sends events with.
 const ASK: Access = Access::AnyOf(&[KeyScope::Read, KeyScope::Ingest]);
+/// An agent exports its telemetry.
+const EXPORT: Access = Access::AnyOf(ingest::door::SEND);
 /// An agent, or an operator for it, says that it stopped.
 const ACKNOWLEDGE: Access = Access::AnyOf(&[KeyScope::Ingest, KeyScope::Operate]);
+
+/// An adapter sends what happens in a session.
+const RECORD: Access = Access::AnyOf(&[KeyScope::Ingest]);
+/// Whoever sends a session, or an operator, has it analysed.
+const ANALYSE: Access = Access::AnyOf(&[KeyScope::Ingest, KeyScope::Operate]);
 
 struct Endpoint {
     method: Method,
@@ -66,8 +80,37 @@ fn endpoints() -> Vec<Endpoint> {
         get_("/api/health", Access::Public, get(api::health::health)),
         get_("/metrics", Access::ReadOrLocal, get(api::metrics::metrics)),
         post_("/api/slack/actions", Access::Signed, post(api::slack::actions)),
+        post_("/v1/ingest", SEND, post(ingest::door::ingest)),
+        post_("/v1/deploy", SEND, post(ingest::extras::deploy)),
+        get_("/v1/policies", LOOK_UP, get(ingest::extras::policies)),
+        get_("/v1/detector-config", LOOK_UP, get(ingest::extras::detector_config)),
         get_("/v1/runs/{id}/control", ASK, get(api::runs::control)),
         post_("/v1/runs/{id}/control", ACKNOWLEDGE, post(api::runs::acknowledge)),
+        post_("/v1/sessions/start", RECORD, post(sessions::write::start)),
+        post_("/v1/events/batch", RECORD, session_batch()),
+        post_("/v1/sessions/end", RECORD, post(sessions::write::end)),
+        get_("/v1/sessions/{id}", READ, get(sessions::read::one)),
+        get_("/v1/sessions/{id}/events", READ, get(sessions::read::events)),
+        get_("/v1/sessions/{id}/errors", READ, get(sessions::read::errors)),
+        get_("/v1/sessions/{id}/correlations", READ, get(sessions::read::correlations)),
+        get_("/v1/sessions/{id}/agent-performance", READ, get(sessions::read::performance)),
+        get_("/v1/sessions/{id}/summary", READ, get(sessions::read::summary)),
+        get_("/v1/insights/recent", READ, get(sessions::read::insights)),
+        post_("/api/v1/sessions/{id}/analyze", ANALYSE, post(sessions::analyse::analyse)),
+        get_("/v1/agents", READ, get(runs::agents::list)),
+        get_("/v1/agents/{id}/runs", READ, get(runs::agents::runs)),
+        get_("/v1/agents/{id}/signals", READ, get(runs::agents::signals)),
+        get_("/v1/agents/{id}/insights", READ, get(runs::insights::show)),
+        get_("/v1/agents/{id}/issues", READ, get(runs::agents::issues)),
+        get_("/v1/runs/{id}", READ, get(runs::detail::show)),
+        get_("/v1/runs/{id}/events", READ, get(runs::detail::events)),
+        post_("/v1/signals/{id}/explain", READ, post(runs::signals::explain)),
+        post_("/v1/signals/{id}/record-copy", OPERATE, post(runs::signals::record_copy)),
+        get_("/v1/signals/{id}/fix-status", READ, get(runs::signals::fix_status)),
+        post_("/v1/signals/{id}/feedback", OPERATE, post(runs::signals::feedback)),
+        post_("/v1/traces", EXPORT, post(otlp::post_traces)),
+        post_("/v1/logs", EXPORT, post(otlp::post_logs)),
+        post_("/api/public/otel/v1/traces", Access::Basic(ingest::door::SEND), post(otlp::post_traces)),
         get_("/api/v1/session", READ, get(api::session::session)),
         get_("/api/v1/stream", READ, get(api::stream::stream)),
         get_("/api/v1/incidents", READ, get(api::incidents::list)),
@@ -92,6 +135,11 @@ fn endpoints() -> Vec<Endpoint> {
         get_("/api/v1/settings", READ, get(api::settings::show)),
         post_("/api/v1/sql", READ, post(api::sql::run)),
     ]
+}
+
+/// Batches may be larger than other bodies.
+fn session_batch() -> MethodRouter<WebState> {
+    post(sessions::write::batch).layer(DefaultBodyLimit::max(sessions::write::MAX_BATCH_BODY))
 }
 
 /// Every endpoint and who may use it.

@@ -91,6 +91,7 @@ struct Inner {
     queries: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     health: tokio::sync::Mutex<crate::api::health::LastProbe>,
+    door: crate::ingest::Door,
 }
 
 impl std::fmt::Debug for WebState {
@@ -106,7 +107,8 @@ impl WebState {
         let queries = Arc::new(Semaphore::new(parts.options.max_queries));
         let streams = Arc::new(Semaphore::new(parts.options.max_streams));
         let health = tokio::sync::Mutex::default();
-        Self { inner: Arc::new(Inner { parts, metrics: Metrics::default(), queries, streams, health }) }
+        let door = crate::ingest::Door::default();
+        Self { inner: Arc::new(Inner { parts, metrics: Metrics::default(), queries, streams, health, door }) }
     }
 
     pub(crate) fn parts(&self) -> &WebParts {
@@ -127,6 +129,10 @@ impl WebState {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.inner.metrics
+    }
+
+    pub(crate) fn door(&self) -> &crate::ingest::Door {
+        &self.inner.door
     }
 
     pub(crate) fn queries(&self) -> &Arc<Semaphore> {

@@ -3,5 +3,8 @@
 mod access;
 mod api;
 mod limits;
-mod site;
+mod otlp;
+mod runs;
+mod sessions;
+pub(crate) mod site;
 mod sql;

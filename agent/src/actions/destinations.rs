@@ -86,11 +86,27 @@ pub struct SlackDestination {
     pub(crate) signing_secret: Option<SecretString>,
 }
 
+/// A webhook that is told every finding about a run.
+#[derive(Clone)]
+pub struct WebhookDestination {
+    /// Where it is; `None` when none is configured. It may hold a token.
+    pub(crate) url: Option<Result<Url, String>>,
+    /// What signs the body.
+    pub(crate) secret: Option<SecretString>,
+}
+
+impl fmt::Debug for WebhookDestination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebhookDestination").field("configured", &self.url.is_some()).finish_non_exhaustive()
+    }
+}
+
 /// Where actions go.
 #[derive(Debug, Clone)]
 pub struct Destinations {
     pub(crate) github: GithubDestination,
     pub(crate) slack: SlackDestination,
+    pub(crate) webhook: WebhookDestination,
 }
 
 /// One line of `tripline doctor`.
@@ -109,7 +125,7 @@ pub struct DestinationCheck {
 impl Destinations {
     /// Reads `GITHUB_API_URL`, `GITHUB_TOKEN`, `GITHUB_TARGET_REPO` (`owner/name`, or a name beside `GITHUB_OWNER`;
     /// without it `GITHUB_OWNER`/`GITHUB_REPO`), `GITHUB_SERVER_URL`, `SLACK_API_URL`, `SLACK_BOT_TOKEN` and
-    /// `SLACK_SIGNING_SECRET`. What is missing or wrong disables what needs it, and [`checks`](Self::checks) says so.
+    /// `SLACK_SIGNING_SECRET`, `WEBHOOK_URL` and `WEBHOOK_SECRET`. What is missing or wrong disables what needs it, and [`checks`](Self::checks) says so.
     #[must_use]
     pub fn from_environment(environment: &Environment) -> Self {
         let secret = |name: &str| environment.get(name).map(|value| SecretString::from(value.to_owned()));
@@ -128,6 +144,7 @@ impl Destinations {
                 token: secret("SLACK_BOT_TOKEN"),
                 signing_secret: secret("SLACK_SIGNING_SECRET"),
             },
+            webhook: WebhookDestination { url: webhook_url(environment), secret: secret("WEBHOOK_SECRET") },
         }
     }
 
@@ -135,6 +152,18 @@ impl Destinations {
     #[must_use]
     pub fn signing_secret(&self) -> Option<&SecretString> {
         self.slack.signing_secret.as_ref()
+    }
+
+    /// Whether findings about runs are told to a webhook.
+    #[must_use]
+    pub fn has_webhook(&self) -> bool {
+        self.webhook.url.is_some()
+    }
+
+    /// Whether messages can be posted to Slack.
+    #[must_use]
+    pub fn has_slack(&self) -> bool {
+        self.slack.token.is_some()
     }
 
     /// Where issues are opened.
@@ -189,7 +218,7 @@ impl Destinations {
             Ok(repository) => (true, repository.to_string()),
             Err(problem) => (false, problem.clone()),
         };
-        vec![
+        let mut checks = vec![
             check("GitHub API address", github_api_ok, github_api, "set GITHUB_API_URL to an https address"),
             check(
                 "GitHub token for issues",
@@ -216,7 +245,11 @@ impl Destinations {
                 signing.to_owned(),
                 "set SLACK_SIGNING_SECRET; every click is refused without it",
             ),
-        ]
+        ];
+        if let Some(Err(problem)) = &self.webhook.url {
+            checks.push(check("webhook", false, problem.clone(), "set WEBHOOK_URL to an https address, or unset it"));
+        }
+        checks
     }
 }
 
@@ -241,6 +274,14 @@ fn base_url(environment: &Environment, name: &str, default: &str) -> Result<Url,
         return Err(format!("{name} must not hold credentials, a query or a fragment"));
     }
     Ok(url)
+}
+
+/// The webhook's address. Unlike that of an API it may have a query.
+fn webhook_url(environment: &Environment) -> Option<Result<Url, String>> {
+    let text = environment.get("WEBHOOK_URL")?;
+    // The address itself is in no error: it may hold a token.
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
+    Some(url.ok_or_else(|| "WEBHOOK_URL is no http or https address".to_owned()))
 }
 
 fn target_repository(environment: &Environment) -> Result<Repository, String> {

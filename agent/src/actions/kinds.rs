@@ -65,11 +65,13 @@ pub enum ActionType {
     SlackThreadReply,
     /// An answer to a click, through its response address.
     SlackRespond,
+    /// A finding about a run, told to the webhook.
+    SignalWebhook,
 }
 
 impl ActionType {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Remediate(Remediation::OpenGithubIssue),
         Self::Remediate(Remediation::KillLoop),
         Self::Remediate(Remediation::Record),
@@ -77,6 +79,7 @@ impl ActionType {
         Self::SlackUpdateMessage,
         Self::SlackThreadReply,
         Self::SlackRespond,
+        Self::SignalWebhook,
     ];
 
     /// Its name in the database and the API.
@@ -88,6 +91,7 @@ impl ActionType {
             Self::SlackUpdateMessage => "slack_update_message",
             Self::SlackThreadReply => "slack_thread_reply",
             Self::SlackRespond => "slack_respond",
+            Self::SignalWebhook => "signal_webhook",
         }
     }
 }
@@ -169,6 +173,14 @@ pub struct ThreadReply {
     pub incident_id: IncidentId,
     /// Slack mrkdwn, already escaped.
     pub text: String,
+}
+
+/// Tell a finding about a run to the webhook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignalWebhook {
+    /// The body, JSON, as it is signed and sent.
+    pub body: String,
 }
 
 /// Answer a click.

@@ -14,12 +14,16 @@ use tripline_store::{
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::kinds::{ActionType, PostMessage, Remediation, Respond, Response, ThreadReply, UpdateMessage, exact};
+use super::kinds::{
+    ActionType, PostMessage, Remediation, Respond, Response, SignalWebhook, ThreadReply, UpdateMessage, exact,
+};
 use crate::govern::GovernError;
 use crate::messages::Note;
 
 /// Slack may be down for the better part of an hour before a notification is given up.
 const MAX_ATTEMPTS: u32 = 10;
+/// A webhook's receiver may be down for some hours.
+const MAX_WEBHOOK_ATTEMPTS: u32 = 30;
 /// A response address lives for half an hour.
 const MAX_RESPONSE_ATTEMPTS: u32 = 4;
 
@@ -174,6 +178,27 @@ impl Notices {
             max_attempts: MAX_ATTEMPTS,
         };
         self.enqueue(scope, new, &ThreadReply { incident_id: id.clone(), text: note.text() }, now).await
+    }
+
+    /// Tells a finding about a run to the webhook, once per key.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn signal_webhook(
+        &self,
+        scope: &Scope,
+        key: String,
+        body: String,
+        now: DateTime<Utc>,
+    ) -> Result<(), GovernError> {
+        let new = Notification {
+            action_type: ActionType::SignalWebhook,
+            key,
+            incident_id: None,
+            depends_on: None,
+            max_attempts: MAX_WEBHOOK_ATTEMPTS,
+        };
+        self.enqueue(scope, new, &SignalWebhook { body }, now).await
     }
 
     /// Answers a click. `key` names the click. The caller has checked the address.

@@ -15,12 +15,12 @@ use tripline_store::{
 };
 
 use super::kinds::{
-    ActionType, KillLoop, OpenIssue, PostMessage, RecordOnly, Remediation, Respond, Response, ThreadReply,
-    UpdateMessage, read,
+    ActionType, KillLoop, OpenIssue, PostMessage, RecordOnly, Remediation, Respond, Response, SignalWebhook,
+    ThreadReply, UpdateMessage, read,
 };
 use super::outbox::Inner;
 use super::outcome::{Look, Sent};
-use super::{github, slack};
+use super::{github, slack, webhook};
 use crate::govern::GovernError;
 use crate::messages::{Content, IncidentView, Links, incident_message};
 
@@ -48,6 +48,7 @@ enum Plan {
     Update(UpdateMessage),
     Reply(ThreadReply),
     Respond(Respond),
+    Webhook(SignalWebhook),
 }
 
 impl Plan {
@@ -64,6 +65,7 @@ impl Plan {
             ActionType::SlackUpdateMessage => Self::Update(read(payload)?),
             ActionType::SlackThreadReply => Self::Reply(read(payload)?),
             ActionType::SlackRespond => Self::Respond(read(payload)?),
+            ActionType::SignalWebhook => Self::Webhook(read(payload)?),
         })
     }
 
@@ -72,7 +74,8 @@ impl Plan {
         match self {
             Self::Issue(_) | Self::Post(_) | Self::Reply(_) => true,
             Self::Respond(respond) => matches!(respond.response, Response::Ephemeral { .. }),
-            Self::Kill(_) | Self::Record | Self::Update(_) => false,
+            // A receiver of the webhook tells repetitions by their key.
+            Self::Kill(_) | Self::Record | Self::Update(_) | Self::Webhook(_) => false,
         }
     }
 }
@@ -139,6 +142,9 @@ impl Inner {
                 None => gone(),
             },
             Plan::Respond(respond) => self.respond(respond).await?,
+            Plan::Webhook(signal) => {
+                webhook::send(http, &destinations.webhook, signal, &action.idempotency_key).await
+            }
         })
     }
 
@@ -161,7 +167,7 @@ impl Inner {
                 None => Look::Absent,
             },
             Plan::Respond(_) => Look::CannotTell("Slack cannot tell whether an answer to a click arrived".to_owned()),
-            Plan::Kill(_) | Plan::Record | Plan::Update(_) => Look::Absent,
+            Plan::Kill(_) | Plan::Record | Plan::Update(_) | Plan::Webhook(_) => Look::Absent,
         })
     }
 

@@ -154,7 +154,9 @@ impl Loader<'_> {
         params.extend(std::mem::take(&mut loaded.lists));
         params.insert("start".to_owned(), Param::Timestamp(start));
         params.insert("end".to_owned(), Param::Timestamp(end));
+        params.insert("skip_newest".to_owned(), Param::Int(0));
         params.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        params.retain(|name, _| spec.header.placeholders.contains(name));
         let input = std::mem::take(&mut loaded.tables);
         let run = Run {
             engine: &self.ctx.engine,
@@ -186,6 +188,7 @@ impl Loader<'_> {
             let mut params = spec.bindings.values(self.settings);
             params.insert("start".to_owned(), Param::Timestamp(self.window.start));
             params.insert("end".to_owned(), Param::Timestamp(self.window.end));
+            params.insert("skip_newest".to_owned(), Param::Int(0));
             params.extend(spec.bindings.lists.iter().map(|l| (l.name.clone(), Param::TextList(Vec::new()))));
             params.retain(|name, _| spec.header.placeholders.contains(name));
             let options = QueryOptions { params, input, ..QueryOptions::default() };

@@ -2,8 +2,8 @@
 //!
 //! Owns: when schemas are captured, and the two tables detectors see: `input.<name>` (feature, kind, outputs, fail_share) and
 //! `input.<name>_keys` (feature, key, required, kinds). Must hold: what is captured comes from before the window and not
-//! from a time when the feature was drifting (D7: a broken prompt must not become the contract); a feature's first
-//! capture flags nothing.
+//! from a time when the feature was drifting (D7: a broken prompt must not become the contract); only of a feature that
+//! has no history the older outputs of the window stand in, never those that are judged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tripline_engine::{InputTable, json_rows};
+use tripline_engine::{InputTable, Param, json_rows};
 use tripline_store::{IncidentFilter, NewSchemaSnapshot, PageRequest, Window};
 
 use super::inputs::{Loaded, Loader};
@@ -22,6 +22,9 @@ use crate::queries::BaselineSpec;
 
 /// Schemas are captured anew after this long.
 const CAPTURE_EVERY: TimeDelta = TimeDelta::hours(24);
+
+/// The newest outputs of a feature, which are judged (queries/detectors/prompt_drift.sql).
+const JUDGED: i64 = 20;
 
 /// A feature's schema as it is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,7 +55,7 @@ type Shapes = BTreeMap<String, Sampled>;
 
 /// Loads the schemas that a window is judged by.
 pub(super) async fn load(loader: &Loader<'_>, spec: &BaselineSpec, length: TimeDelta) -> Result<Loaded, Failure> {
-    let (ctx, store) = (loader.ctx, &loader.ctx.store.schemas);
+    let ctx = loader.ctx;
     let mut shapes = kept(loader, spec).await?;
     let mut loaded = Loaded::default();
     let captures = format!("schemas:{}", spec.name);
@@ -73,16 +76,24 @@ pub(super) async fn load(loader: &Loader<'_>, spec: &BaselineSpec, length: TimeD
         for (feature, sampled) in derived {
             let is_new = !shapes.contains_key(&feature);
             if persist && (is_new || !drifted.contains(&feature)) {
-                let snapshot = NewSchemaSnapshot {
-                    feature: feature.clone(),
-                    schema: serde_json::to_value(&sampled.shape).map_err(|error| wrong(spec, error))?,
-                    sample_count: sampled.outputs,
-                    window,
-                };
-                store.put(&ctx.scope, snapshot, ctx.clock.now()).await?;
+                keep(loader, spec, &feature, &sampled, window).await?;
             }
             // This window is judged by what was kept before it.
             shapes.entry(feature).or_insert(sampled);
+        }
+        // A feature younger than the window has no history before it: its own older outputs stand in.
+        let newest = [("skip_newest", Param::Int(JUDGED))];
+        let (fetched, complete) = loader.fetch(spec, loader.window.start, loader.window.end, &newest).await?;
+        loaded.requests += fetched.requests;
+        loaded.gaps.extend(fetched.gaps);
+        for (feature, sampled) in read(spec, &fetched.tables)? {
+            if shapes.contains_key(&feature) {
+                continue;
+            }
+            if persist && complete {
+                keep(loader, spec, &feature, &sampled, loader.window).await?;
+            }
+            shapes.insert(feature, sampled);
         }
         if persist {
             ctx.store.jobs.advance(&ctx.scope, &captures, loader.window.start).await?;
@@ -90,6 +101,24 @@ pub(super) async fn load(loader: &Loader<'_>, spec: &BaselineSpec, length: TimeD
     }
     loaded.tables = tables(&spec.name, &shapes).map_err(|error| wrong(spec, error))?;
     Ok(loaded)
+}
+
+/// Keeps a schema as a version of its feature's.
+async fn keep(
+    loader: &Loader<'_>,
+    spec: &BaselineSpec,
+    feature: &str,
+    sampled: &Sampled,
+    window: Window,
+) -> Result<(), Failure> {
+    let snapshot = NewSchemaSnapshot {
+        feature: feature.to_owned(),
+        schema: serde_json::to_value(&sampled.shape).map_err(|error| wrong(spec, error))?,
+        sample_count: sampled.outputs,
+        window,
+    };
+    loader.ctx.store.schemas.put(&loader.ctx.scope, snapshot, loader.ctx.clock.now()).await?;
+    Ok(())
 }
 
 /// The newest kept schema of each feature.

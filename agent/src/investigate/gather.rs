@@ -68,16 +68,20 @@ impl Scope {
         }
     }
 
+    /// Since when calls and events are looked at: well before the onset as it was reported, since what the data says about
+    /// it is looked for there.
+    pub(super) fn before(&self) -> DateTime<Utc> {
+        self.onset.min(self.window_start) - TimeDelta::hours(6)
+    }
+
     fn params(&self, repository: Option<&Repository>) -> Params {
-        // Before the onset as it was reported: what the data says about it is looked for there.
-        let before = self.onset.min(self.window_start) - TimeDelta::hours(6);
         let mut params = Params::from([
             ("entity".to_owned(), Param::Text(self.entity.clone())),
             ("feature".to_owned(), Param::Text(self.feature.clone())),
             ("window_start".to_owned(), Param::Timestamp(self.window_start)),
             ("window_end".to_owned(), Param::Timestamp(self.window_end)),
             ("onset".to_owned(), Param::Timestamp(self.onset)),
-            ("before".to_owned(), Param::Timestamp(before)),
+            ("before".to_owned(), Param::Timestamp(self.before())),
             ("since".to_owned(), Param::Timestamp(self.onset - self.lookback - TimeDelta::hours(6))),
             ("history".to_owned(), Param::Timestamp(self.onset - self.lookback - TimeDelta::days(5))),
             ("until".to_owned(), Param::Timestamp(self.window_end)),

@@ -1,4 +1,4 @@
-//! The jobs there are: one per detector, and those of governance.
+//! The jobs there are: one per detector, those of governance, and those of sessions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,12 @@ const DETECTOR_TIMEOUT: Duration = Duration::from_secs(300);
 /// Name of the job that expires approvals.
 const EXPIRY: &str = "approval_expiry";
 
+/// Name of the job that derives clusters, correlations and figures of sessions.
+const SESSION_PROCESSING: &str = "session_processing";
+
+/// Name of the job that judges sessions.
+const SESSION_MONITORING: &str = "session_monitoring";
+
 /// What a job does.
 #[derive(Debug, Clone)]
 pub enum Work {
@@ -24,6 +30,10 @@ pub enum Work {
     Detect(Arc<DetectorSpec>),
     /// Expires approvals that nobody decided in time.
     ExpireApprovals,
+    /// Derives error clusters, correlations and figures of sessions.
+    ProcessSessions,
+    /// Judges sessions: lightly while they go on, deeply when they have ended.
+    MonitorSessions,
 }
 
 /// A job.
@@ -90,13 +100,20 @@ pub fn all(set: &QuerySet, settings: &Settings) -> Vec<JobSpec> {
             work: Work::Detect(Arc::clone(detector)),
         })
         .collect();
-    jobs.extend(chosen(EXPIRY).map(|schedule| JobSpec {
-        name: EXPIRY.to_owned(),
-        title: "Expire approvals".to_owned(),
-        schedule,
-        window: None,
-        timeout: Duration::from_secs(60),
-        work: Work::ExpireApprovals,
+    let plain = [
+        (EXPIRY, "Expire approvals", 60, Work::ExpireApprovals),
+        (SESSION_PROCESSING, "Derive error clusters, correlations and figures of sessions", 300, Work::ProcessSessions),
+        (SESSION_MONITORING, "Judge sessions: insights, and agents in figures", 300, Work::MonitorSessions),
+    ];
+    jobs.extend(plain.into_iter().filter_map(|(name, title, seconds, work)| {
+        Some(JobSpec {
+            name: name.to_owned(),
+            title: title.to_owned(),
+            schedule: chosen(name)?,
+            window: None,
+            timeout: Duration::from_secs(seconds),
+            work,
+        })
     }));
     jobs
 }

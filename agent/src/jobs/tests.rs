@@ -45,7 +45,16 @@ async fn there_is_a_job_per_detector_and_its_schedule_can_be_set() {
     let names: Vec<String> = scene.jobs(None).list().into_iter().map(|job| job.name).collect();
     assert_eq!(
         names,
-        ["agent_loop", "cost_spike", "error_cascade", "prompt_drift", "silent_tool_failure", "approval_expiry"]
+        [
+            "agent_loop",
+            "cost_spike",
+            "error_cascade",
+            "prompt_drift",
+            "silent_tool_failure",
+            "approval_expiry",
+            "session_processing",
+            "session_monitoring"
+        ]
     );
     scene
         .ctx

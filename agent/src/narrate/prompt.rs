@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
+use tripline_store::redact::redacted;
 
 use super::Story;
-use super::redact::redacted;
 
 /// Rows of one evidence shown at most.
 const MAX_ROWS: usize = 12;

@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::QueryKind;
 use super::header::{Header, HeaderError};
 use super::spec::{BaselineSpec, DetectorSpec, EvidenceSpec, TemplateSpec};
+use crate::runs::spec::RunDetectorSpec;
 
 static COMPILED_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../queries");
 
@@ -45,6 +46,8 @@ pub struct QuerySet {
     pub baselines: BTreeMap<String, Arc<BaselineSpec>>,
     /// Templates and digests by name.
     pub templates: BTreeMap<String, Arc<TemplateSpec>>,
+    /// Detectors of runs by name.
+    pub runs: BTreeMap<String, Arc<RunDetectorSpec>>,
 }
 
 #[derive(Debug, Default)]
@@ -237,6 +240,9 @@ impl QuerySet {
             QueryKind::Template | QueryKind::Digest => {
                 self.templates.insert(name, Arc::new(TemplateSpec::new(header)?));
             }
+            QueryKind::Run => {
+                self.runs.insert(name, Arc::new(RunDetectorSpec::new(header)?));
+            }
         }
         Ok(())
     }
@@ -253,6 +259,7 @@ impl QuerySet {
             QueryKind::Evidence => copy(&mut self.evidence, &previous.evidence, name),
             QueryKind::Baseline => copy(&mut self.baselines, &previous.baselines, name),
             QueryKind::Template | QueryKind::Digest => copy(&mut self.templates, &previous.templates, name),
+            QueryKind::Run => copy(&mut self.runs, &previous.runs, name),
         }
     }
 }

@@ -202,13 +202,13 @@ pub struct TemplateSpec {
 }
 
 const COMMON: &[&str] = &["name", "title", "sources"];
-const BINDINGS: &[&str] = &["param", "default", "input", "list"];
+pub(crate) const BINDINGS: &[&str] = &["param", "default", "input", "list"];
 
-fn keys<'a>(own: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn keys<'a>(own: &[&'a str]) -> Vec<&'a str> {
     COMMON.iter().chain(own).copied().collect()
 }
 
-fn name(header: &Header) -> Result<String, HeaderError> {
+pub(crate) fn name(header: &Header) -> Result<String, HeaderError> {
     let entry = header.required("name")?;
     if entry.value == header.name {
         return Ok(entry.value.clone());
@@ -217,7 +217,7 @@ fn name(header: &Header) -> Result<String, HeaderError> {
     Err(header.error(entry.line, message, Some("name and file name are the same".to_owned())))
 }
 
-fn title(header: &Header) -> String {
+pub(crate) fn title(header: &Header) -> String {
     header.find("title").map_or_else(|| header.name.replace('_', " "), |entry| entry.value.clone())
 }
 
@@ -254,7 +254,7 @@ fn used(header: &Header, entry: &Entry, placeholder: &str) -> Result<(), HeaderE
     Err(header.error(entry.line, format!("the query has no placeholder ${placeholder}"), None))
 }
 
-fn bindings(header: &Header) -> Result<Bindings, HeaderError> {
+pub(crate) fn bindings(header: &Header) -> Result<Bindings, HeaderError> {
     let mut bindings = Bindings::default();
     for entry in header.all("input") {
         let (input, optional) = match entry.value.split_once(char::is_whitespace) {
@@ -335,7 +335,7 @@ fn default_value(text: &str) -> Param {
 }
 
 /// Every placeholder must be bound by someone.
-fn all_bound(header: &Header, bindings: &Bindings, given: &[&str]) -> Result<(), HeaderError> {
+pub(crate) fn all_bound(header: &Header, bindings: &Bindings, given: &[&str]) -> Result<(), HeaderError> {
     let unbound = header.placeholders.iter().find(|p| !bindings.binds(p) && !given.contains(&p.as_str()));
     let Some(name) = unbound else { return Ok(()) };
     let line = header.sql.lines().position(|line| line.contains(&format!("${name}"))).map_or(1, |index| index + 1);
@@ -427,7 +427,7 @@ impl BaselineSpec {
     pub fn new(header: Header) -> Result<Self, HeaderError> {
         header.only(&keys(&["over", "keep"]), BINDINGS)?;
         let bindings = bindings(&header)?;
-        all_bound(&header, &bindings, &["start", "end"])?;
+        all_bound(&header, &bindings, &["start", "end", "skip_newest"])?;
         let over = header.required("over")?;
         let over = if over.value == "window" { Span::Window } else { Span::Before(span(&header, over)?) };
         let keep = match header.find("keep") {

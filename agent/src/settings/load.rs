@@ -9,7 +9,8 @@ use datafusion::common::utils::datafusion_strsim::levenshtein;
 use serde_json::{Map, Value};
 use tripline_engine::{Environment, parse_duration};
 
-use super::{Settings, ThresholdRule};
+use super::{IngestSettings, Settings, ThresholdRule};
+use crate::govern::settings::SettingError;
 
 /// Settings that were refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -53,6 +54,18 @@ pub enum SettingsError {
         /// What is allowed.
         allowed: String,
     },
+    /// A setting of governance that cannot be.
+    #[error("{origin}: {at} {problem}{}", hint.as_deref().map_or_else(String::new, |hint| format!(". Hint: {hint}")))]
+    Governance {
+        /// Where it was found.
+        origin: String,
+        /// The key.
+        at: String,
+        /// What is wrong with it.
+        problem: String,
+        /// What to write instead.
+        hint: Option<String>,
+    },
 }
 
 /// Where settings come from.
@@ -88,7 +101,8 @@ impl SettingsLoader {
         }
     }
 
-    fn with_environment(&self, settings: Settings) -> Result<Settings, SettingsError> {
+    fn with_environment(&self, mut settings: Settings) -> Result<Settings, SettingsError> {
+        settings.governance.apply_environment(&self.environment);
         let mut overrides = Map::new();
         for rule in Settings::THRESHOLDS {
             let variable = rule.key.to_ascii_uppercase();
@@ -159,7 +173,7 @@ fn closest<'a>(key: &str, known: impl Iterator<Item = &'a String>) -> Option<Str
 }
 
 impl ThresholdRule {
-    fn allowed(&self) -> String {
+    pub(crate) fn allowed(&self) -> String {
         format!("a {} from {} to {}", if self.whole { "whole number" } else { "number" }, self.min, self.max)
     }
 
@@ -172,7 +186,7 @@ impl ThresholdRule {
         }
     }
 
-    fn check(&self, value: &Value, origin: &str) -> Result<(), SettingsError> {
+    pub(crate) fn check(&self, value: &Value, origin: &str) -> Result<(), SettingsError> {
         let in_range = value.as_f64().is_some_and(|n| n >= self.min && n <= self.max);
         if in_range && (!self.whole || value.is_i64()) { Ok(()) } else { Err(self.refuse(origin, self.key, value)) }
     }
@@ -199,6 +213,9 @@ impl Settings {
             value,
             allowed: allowed.to_owned(),
         };
+        if let Some(SettingError { at, problem, hint }) = self.governance.validate().into_iter().next() {
+            return Err(SettingsError::Governance { origin: origin.to_owned(), at, problem, hint });
+        }
         for (job, cron) in &self.schedules {
             if let Err(reason) = crate::jobs::Schedule::parse(cron) {
                 let allowed = format!("a cron expression of 5 or 6 fields ({reason})");
@@ -221,6 +238,8 @@ impl Settings {
                 }
             }
         }
+        self.ingest.check(&refuse)?;
+        self.runs.check(origin)?;
         if !(1..=120).contains(&self.narrator.timeout_seconds) {
             let value = self.narrator.timeout_seconds.to_string();
             return Err(refuse("narrator.timeout_seconds".to_owned(), value, "from 1 to 120"));
@@ -228,6 +247,33 @@ impl Settings {
         if !(100..=8000).contains(&self.narrator.max_tokens) {
             let value = self.narrator.max_tokens.to_string();
             return Err(refuse("narrator.max_tokens".to_owned(), value, "from 100 to 8000"));
+        }
+        Ok(())
+    }
+}
+
+impl IngestSettings {
+    /// `refuse` makes the error of a key, its value and what is allowed.
+    fn check(&self, refuse: &impl Fn(String, String, &str) -> SettingsError) -> Result<(), SettingsError> {
+        for (key, value, least, most) in [
+            ("max_batch_events", self.max_batch_events as u64, 1, 10_000),
+            ("max_body_bytes", self.max_body_bytes as u64, 1_024, 256 << 20),
+            ("seal_events", self.seal_events, 1_000, 1_000_000),
+            ("file_events", self.file_events, 10_000, 4_000_000),
+        ] {
+            if !(least..=most).contains(&value) {
+                return Err(refuse(format!("ingest.{key}"), value.to_string(), &format!("from {least} to {most}")));
+            }
+        }
+        for (key, text, least, most, may_be_empty) in
+            [("seal_after", &self.seal_after, "1s", "1d", false), ("keep_for", &self.keep_for, "1d", "4000d", true)]
+        {
+            let range = [least, most].map(|edge| parse_duration(edge).unwrap_or_default());
+            let is_in = parse_duration(text).is_ok_and(|length| (range[0]..=range[1]).contains(&length));
+            if !(is_in || may_be_empty && text.is_empty()) {
+                let allowed = format!("a length of time from {least} to {most}, such as 90s, 5m, 12h, 7d");
+                return Err(refuse(format!("ingest.{key}"), format!("'{text}'"), &allowed));
+            }
         }
         Ok(())
     }

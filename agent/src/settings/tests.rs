@@ -50,7 +50,7 @@ fn a_file_overrides_only_the_keys_it_has() {
     .unwrap();
     assert_eq!(settings.cost_spike_multiplier, 4.0);
     assert_eq!(settings.error_cascade_threshold, 10.0);
-    assert_eq!(settings.schedules.len(), 2);
+    assert_eq!(settings.schedules.len(), 4);
     assert_eq!(settings.narrator, NarratorSettings { max_tokens: 500, ..NarratorSettings::default() });
 }
 
@@ -83,6 +83,27 @@ fn an_absurd_value_is_refused_with_its_key_and_range() {
         let error = SettingsLoader::new(None, environment).load().unwrap_err().to_string();
         assert!(error.contains("ERROR_CASCADE_THRESHOLD") && error.contains(text), "{error}");
     }
+}
+
+#[test]
+fn where_messages_go_and_where_links_point_come_from_the_environment() {
+    let load = |name: &str, value: &str| SettingsLoader::new(None, Environment::of([(name, value)])).load();
+    assert_eq!(load("SLACK_INCIDENTS_CHANNEL", "#oncall").unwrap().governance.slack_channel, "#oncall");
+    for name in ["TRIPLINE_PUBLIC_URL", "FRONTEND_URL", "DASHBOARD_URL"] {
+        let settings = load(name, "https://tripline.example.com/").unwrap();
+        assert_eq!(settings.governance.public_base().as_deref(), Some("https://tripline.example.com"), "{name}");
+    }
+    let error = load("TRIPLINE_PUBLIC_URL", "javascript:alert(1)").unwrap_err().to_string();
+    assert!(error.contains("governance.public_url") && error.contains("https://"), "{error}");
+}
+
+#[test]
+fn governance_that_cannot_be_is_refused_with_its_key() {
+    assert!(
+        refused(r#"{"governance": {"approval_expires_after_seconds": 0}}"#).contains("approval_expires_after_seconds")
+    );
+    assert!(refused(r##"{"governance": {"slack_channel": "#two words"}}"##).contains("governance.slack_channel"));
+    assert!(refused(r#"{"governance": {"approvers": [" "]}}"#).contains("governance.approvers[0]"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use tripline_agent::actions::{DestinationCheck, Destinations, probe};
 use tripline_agent::settings::SettingsLoader;
 use tripline_connectors::SourceStatus;
+use tripline_engine::check_syntax;
 use tripline_store::{OpenMode, StoreError};
 
 use crate::app::{Home, clock};
@@ -51,7 +52,16 @@ pub(crate) async fn run(args: DoctorArgs, home: &Home) -> Result<(), Failure> {
             for error in &status.errors {
                 found.bad("query file", error, None);
             }
-            let count = library.current().detectors.len();
+            let queries = library.current();
+            let detectors = queries.detectors.values().map(|detector| &detector.header);
+            let baselines = queries.baselines.values().map(|baseline| &baseline.header);
+            let evidence = queries.evidence.values().map(|evidence| &evidence.header);
+            for header in detectors.chain(baselines).chain(evidence) {
+                if let Err(error) = check_syntax(&header.sql) {
+                    found.bad("query file", &format!("{}: {error}", header.origin), None);
+                }
+            }
+            let count = queries.detectors.len();
             found.good("detectors", &format!("{count}, {} query files of your own", status.overridden.len()));
         }
         Err(error) => found.bad("query files", &error.to_string(), None),
@@ -116,5 +126,9 @@ async fn state(home: &Home, found: &mut Findings) {
         Ok(Err(StoreError::NoDatabase { .. })) => found.good("state", "none yet; `tripline serve` makes it"),
         Ok(Err(error)) => found.bad("state", &error.report().replace('\n', " "), None),
         Err(error) => found.bad("state", &error.to_string(), None),
+    }
+    match home.shelf() {
+        Ok(shelf) => found.good("sealed events", &shelf.place()),
+        Err(error) => found.bad("sealed events", &error.to_string(), Some("docs/ingest.md says where events may lie")),
     }
 }

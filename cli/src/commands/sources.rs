@@ -82,21 +82,16 @@ fn describe(connectors: &Connectors, name: &str) -> Result<(), Failure> {
         return Err(Failure::new(format!("{source_name} has no table '{table_name}'"))
             .hint(format!("its tables: {}", known.join(", "))));
     };
-    describe_table(table.as_ref());
+    describe_table(table.as_ref(), &source.serving(table_name).unwrap_or_default());
     Ok(())
 }
 
-fn describe_table(table: &dyn RemoteTable) {
+fn describe_table(table: &dyn RemoteTable, serving: &str) {
     let capabilities = table.capabilities();
     terminal::line(&format!("{}.{}: {}", table.source(), table.name(), capabilities.description));
     terminal::line(&capabilities.guide);
-    for key in &capabilities.required {
-        let sets: Vec<String> = key.any_of.iter().map(|set| set.join(" and ")).collect();
-        terminal::line(&format!("Needs {}.", sets.join(" or ")));
-    }
-    if let Some(order) = &capabilities.natural_order {
-        terminal::line(&format!("Rows come in order of {order}."));
-    }
+    // The same sentences are on the table's page, where names stand in backticks.
+    terminal::line(&serving.replace('`', ""));
     let rows = column_rows(table);
     terminal::line(&terminal::table(&["column", "type", "pushed filters", "what it is"], rows));
     terminal::line("~ the vendor returns more than matches; Tripline filters again.");
@@ -134,8 +129,11 @@ fn new(home: &Home, openapi: &Path, name: Option<String>, out: Option<PathBuf>) 
         let stem = stem.split('.').next().unwrap_or_default().to_ascii_lowercase();
         stem.replace(|c: char| !c.is_ascii_alphanumeric(), "_")
     });
-    let draft = tripline_connectors::draft(&name, &text)
-        .map_err(|error| Failure::new(format!("{shown}: {error}")).hint("give the source a name with --name"))?;
+    let draft = tripline_connectors::draft(&name, &text).map_err(|error| {
+        let is_name = error.starts_with(&format!("`{name}`"));
+        let hint = if is_name { "give the source a name with --name" } else { "name the document with --openapi" };
+        Failure::new(format!("{shown}: {error}")).hint(hint)
+    })?;
     let path = out.unwrap_or_else(|| home.sources_dir().join(format!("{name}.yaml")));
     let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
         let mut file = std::fs::File::create_new(&path)?;

@@ -12,11 +12,11 @@ use datafusion::scalar::ScalarValue;
 use serde::de::DeserializeSeed;
 
 use super::builder::ColumnBuilder;
-use super::included;
+use super::included::{Beside, Objects};
 use super::trie::{Captured, Pick, Trie};
 use super::value;
 use super::walk::{Envelope, Sink};
-use crate::spec::{Column, ColumnKind, Endpoint, Included, JsonPath, Lookup, Origin, TableSpec, TimeFormat};
+use crate::spec::{Column, ColumnKind, Endpoint, JsonPath, Lookup, Origin, Pagination, TableSpec, TimeFormat};
 
 /// Values of columns that no answer holds: pinned keys, the parent's columns, echoed filters. By column of the table.
 pub(crate) type Constants = BTreeMap<usize, ScalarValue>;
@@ -60,13 +60,29 @@ pub(crate) struct Decoder {
     pub(super) rows: JsonPath,
     pub(super) row: Trie,
     pub(super) slots: usize,
+    /// The path of each slot, for messages.
+    pub(super) paths: Vec<JsonPath>,
     pub(super) meta: Trie,
-    pub(super) meta_slots: usize,
+    meta_paths: Vec<JsonPath>,
+    /// What one object instead of a list is.
+    pub(super) single: Single,
     pub(super) columns: Vec<Wanted>,
     /// A row counts only where these slots hold, if anything, one of these texts.
     pub(super) keep: Vec<(usize, Vec<String>)>,
     pub(super) schema: SchemaRef,
-    included: Option<Included>,
+    /// Objects beside the rows that rows refer to, where a wanted column is in one.
+    pub(super) beside: Option<Beside>,
+}
+
+/// What an object is where the rows should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Single {
+    /// The answer to a question about one thing.
+    Thing,
+    /// The only row, if it has anything of what is asked for.
+    Row,
+    /// Not what a listing with pages answers.
+    Never,
 }
 
 /// A wanted column: which slots hold its value.
@@ -111,8 +127,19 @@ impl Decoder {
                 None => column.origin.clone(),
             }
         };
-        let plain = Self::build(table, &endpoint.rows, &endpoint.keep, columns, meta, endpoint.empty_is_null, origin);
-        Self { included: endpoint.included.clone(), ..plain }
+        let mut decoder =
+            Self::build(table, &endpoint.rows, &endpoint.keep, columns, meta, endpoint.empty_is_null, origin);
+        decoder.single = if endpoint.pagination == Pagination::None { Single::Row } else { Single::Never };
+        if let Some(included) = &endpoint.included
+            && let Some(inside) = decoder.row.take_key("included")
+        {
+            let by = decoder.slots;
+            decoder.row.want(&included.by, by);
+            decoder.paths.push(included.by.clone());
+            decoder.slots += 1;
+            decoder.beside = Some(Beside::new(included.clone(), by, inside));
+        }
+        decoder
     }
 
     /// A decoder of the answers to `table`'s detail requests.
@@ -134,11 +161,11 @@ impl Decoder {
         origin: impl Fn(usize, &Column) -> Origin,
     ) -> Self {
         let mut row = Trie::default();
-        let mut slots = 0;
+        let mut paths: Vec<JsonPath> = Vec::new();
         let mut slot = |path: &JsonPath| {
-            row.want(path, slots);
-            slots += 1;
-            slots - 1
+            row.want(path, paths.len());
+            paths.push(path.clone());
+            paths.len() - 1
         };
         let mut lookup = |lookup: &Lookup| Slot {
             slot: slot(&lookup.path),
@@ -172,13 +199,15 @@ impl Decoder {
         Self {
             rows: rows.clone(),
             row,
-            slots,
+            slots: paths.len(),
+            paths,
             meta: meta_trie,
-            meta_slots: meta.len(),
+            meta_paths: meta.to_vec(),
+            single: Single::Thing,
             columns: wanted,
             keep,
             schema: Arc::new(Schema::new(fields)),
-            included: None,
+            beside: None,
         }
     }
 
@@ -189,19 +218,24 @@ impl Decoder {
 
     /// Decodes one body.
     pub(crate) fn decode(&self, body: &[u8], constants: &Constants) -> Result<Decoded, DecodeError> {
-        let merged = self.included.as_ref().and_then(|included| included::merge(body, &self.rows, included));
-        let body = merged.as_deref().unwrap_or(body);
-        let mut meta: Captured<'_> = vec![None; self.meta_slots];
-        if self.rows.is_root() && self.meta_slots > 0 {
+        // Some servers begin with a byte order mark.
+        let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+        let mut meta = Captured::new(self.meta_paths.len());
+        if self.rows.is_root() && !self.meta_paths.is_empty() {
             // Rows and paging values overlap: read the latter in a pass of their own.
             let mut json = serde_json::Deserializer::from_slice(body);
             let pick = Pick { trie: &self.meta, captured: &mut meta };
-            pick.deserialize(&mut json).map_err(|e| json_error(&e, body))?;
+            pick.deserialize(&mut json).map_err(|e| json_error(&e, body, None))?;
         }
+        let objects = match &self.beside {
+            Some(beside) => beside.objects(body).map_err(|e| json_error(&e, body, None))?,
+            None => Objects::new(),
+        };
         let mut sink = Sink {
             decoder: self,
             builders: self.columns.iter().map(|c| ColumnBuilder::new(c.kind, c.time)).collect(),
-            captured: vec![None; self.slots],
+            captured: Captured::new(self.slots),
+            objects,
             meta: &mut meta,
             rows: 0,
             kept: 0,
@@ -214,14 +248,18 @@ impl Decoder {
         if let Some(failure) = sink.failure.take() {
             return Err(failure);
         }
-        walked.map_err(|e| json_error(&e, body))?;
-        if !sink.found {
+        let (found, rows, kept) = (sink.found, sink.rows, sink.kept);
+        let place = || format!("{}[{rows}]", self.rows);
+        walked.map_err(|e| json_error(&e, body, found.then(place)))?;
+        if !found {
             return Err(DecodeError::NoRows(format!("there is nothing at {}, where the rows should be", self.rows)));
         }
-        let (rows, kept) = (sink.rows, sink.kept);
         let arrays = sink.builders.into_iter().map(ColumnBuilder::finish).collect();
         let batch = self.batch(arrays, kept, constants)?;
-        let meta = meta.into_iter().map(|raw| raw.and_then(|raw| value::text(value::json(raw))).map(Into::into));
+        if let Some(path) = meta.twice.and_then(|slot| self.meta_paths.get(slot)) {
+            return Err(DecodeError::BadValue(format!("{path}, which tells of further pages, stands there twice")));
+        }
+        let meta = meta.into_texts().map(|raw| raw.and_then(|raw| value::text(value::json(raw))).map(Into::into));
         Ok(Decoded { batch, rows, meta: meta.collect() })
     }
 
@@ -262,9 +300,17 @@ fn fill(
     arrow::compute::kernels::zip::zip(&present, &array, &constant)
 }
 
-fn json_error(error: &serde_json::Error, body: &[u8]) -> DecodeError {
-    if error.is_eof() && !body.is_empty() {
+/// Why a body cannot be read; `place` is the row that was being read.
+fn json_error(error: &serde_json::Error, body: &[u8], place: Option<String>) -> DecodeError {
+    if body.trim_ascii().is_empty() {
+        return DecodeError::NotJson("the body is empty".to_owned());
+    }
+    if error.is_eof() {
         return DecodeError::CutShort;
+    }
+    let place = place.map(|place| format!(", in {place}")).unwrap_or_default();
+    if let Err(error) = std::str::from_utf8(body) {
+        return DecodeError::NotJson(format!("the body is not UTF-8 (byte {}{place})", error.valid_up_to() + 1));
     }
     let start: String = String::from_utf8_lossy(&body[..body.len().min(120)])
         .chars()
@@ -272,7 +318,7 @@ fn json_error(error: &serde_json::Error, body: &[u8]) -> DecodeError {
         .take(60)
         .collect();
     DecodeError::NotJson(format!(
-        "the body is not JSON (line {}, column {}); it begins `{start}`",
+        "the body is not JSON (line {}, column {}{place}); it begins `{start}`",
         error.line(),
         error.column()
     ))
@@ -284,10 +330,10 @@ pub(crate) fn pick_texts<const N: usize>(body: &[u8], paths: [&JsonPath; N]) -> 
     for (slot, path) in paths.into_iter().enumerate() {
         trie.want(path, slot);
     }
-    let mut captured: Captured<'_> = vec![None; N];
+    let mut captured = Captured::new(N);
     let mut json = serde_json::Deserializer::from_slice(body);
     // A body that breaks off later may still have told enough.
     let _ = Pick { trie: &trie, captured: &mut captured }.deserialize(&mut json);
-    let mut texts = captured.into_iter().map(|raw| raw.and_then(|raw| value::text(value::json(raw))).map(Into::into));
+    let mut texts = captured.into_texts().map(|raw| raw.and_then(|raw| value::text(value::json(raw))).map(Into::into));
     std::array::from_fn(|_| texts.next().flatten())
 }

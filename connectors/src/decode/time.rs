@@ -6,9 +6,15 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime};
 
 use crate::spec::TimeFormat;
 
-/// Reads `text` as a time in `format`; `None` when it is none, or lies outside what microseconds can hold.
+/// The first and the last microsecond of years that have four digits: what every way to show a time can show.
+const YEARS: std::ops::RangeInclusive<i64> = -62_167_219_200_000_000..=253_402_300_799_999_999;
+
+/// Reads `text` as a time in `format`; `None` when it is none, or lies outside of the years 0 to 9999.
 pub(crate) fn parse(text: &str, format: TimeFormat) -> Option<i64> {
-    let text = text.trim();
+    read(text.trim(), format).filter(|micros| YEARS.contains(micros))
+}
+
+fn read(text: &str, format: TimeFormat) -> Option<i64> {
     match format {
         TimeFormat::Iso => iso(text),
         TimeFormat::EpochS => epoch(text, 6),
@@ -116,6 +122,15 @@ mod tests {
     fn what_is_no_time_is_none() {
         for text in ["", "yesterday", "2026-13-01T00:00:00Z", "12:00", "999999999999999999999", "1.2.3", "-", "."] {
             assert_eq!(parse(text, TimeFormat::Auto), None, "{text}");
+        }
+        // A time of the year 294,247 fits into microseconds and into nothing that shows it.
+        for (text, format) in [
+            ("9223372036854", TimeFormat::EpochS),
+            ("9223372036854775", TimeFormat::EpochMs),
+            ("-9223372036854", TimeFormat::EpochS),
+            ("+12026-01-01T00:00:00Z", TimeFormat::Iso),
+        ] {
+            assert_eq!(parse(text, format), None, "{text}");
         }
     }
 

@@ -45,7 +45,42 @@ pub(crate) struct Trie {
 }
 
 /// Captured raw JSON texts, by slot.
-pub(crate) type Captured<'de> = Vec<Option<&'de str>>;
+#[derive(Debug)]
+pub(crate) struct Captured<'de> {
+    found: Vec<Option<&'de str>>,
+    /// A slot that was filled twice: a key stands twice in one object, so nobody knows which value is meant.
+    pub(crate) twice: Option<usize>,
+}
+
+impl<'de> Captured<'de> {
+    pub(crate) fn new(slots: usize) -> Self {
+        Self { found: vec![None; slots], twice: None }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.found.fill(None);
+        self.twice = None;
+    }
+
+    pub(crate) fn get(&self, slot: usize) -> Option<&'de str> {
+        self.found.get(slot).copied().flatten()
+    }
+
+    /// Whether nothing was found at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.found.iter().all(Option::is_none)
+    }
+
+    pub(crate) fn into_texts(self) -> impl Iterator<Item = Option<&'de str>> {
+        self.found.into_iter()
+    }
+
+    fn put(&mut self, slot: usize, raw: &'de str) {
+        if self.found[slot].replace(raw).is_some() {
+            self.twice = Some(slot);
+        }
+    }
+}
 
 impl Trie {
     /// Asks for the value at `path` to be put into `slot`. A length asks for the array.
@@ -80,6 +115,12 @@ impl Trie {
         self.keys.binary_search_by(|(k, _)| k.as_str().cmp(key)).ok().map(|position| &self.keys[position].1)
     }
 
+    /// Takes out what is wanted below a key.
+    pub(crate) fn take_key(&mut self, key: &str) -> Option<Self> {
+        let position = self.keys.binary_search_by(|(k, _)| k.as_str().cmp(key)).ok()?;
+        Some(self.keys.remove(position).1)
+    }
+
     fn index(&self, index: usize) -> Option<&Self> {
         self.indexes.iter().find(|(i, _)| *i == index).map(|(_, trie)| trie)
     }
@@ -104,7 +145,7 @@ impl<'de> DeserializeSeed<'de> for Pick<'_, '_, 'de> {
         }
         let raw = <&'de RawValue as serde::Deserialize>::deserialize(deserializer)?.get();
         for slot in &self.trie.slots {
-            self.captured[*slot] = Some(raw);
+            self.captured.put(*slot, raw);
         }
         if !self.trie.is_leaf() {
             // A part of a wanted part is wanted too: read it again, this time for the inside.

@@ -96,9 +96,10 @@ pub(crate) fn int(value: &Json<'_>) -> Result<Option<i64>, NotA> {
     if let Ok(n) = digits.parse::<i64>() {
         return Ok(Some(n));
     }
-    // `3.0` and `3e2` are integers too; 2^53 bounds what a float holds exactly.
+    // `3.0` and `3e2` are integers too. Below 2^53 a float is the number that was written; 2^53 itself may be another's
+    // rounding.
     match float_of(digits) {
-        Some(n) if n.fract() == 0.0 && n.abs() <= 9_007_199_254_740_992.0 =>
+        Some(n) if n.fract() == 0.0 && n.abs() < 9_007_199_254_740_992.0 =>
         {
             #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
             Ok(Some(n as i64))

@@ -7,7 +7,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::builder::ColumnBuilder;
-use super::page::{DecodeError, Decoder, Slot, Source, Wanted};
+use super::included::Objects;
+use super::page::{DecodeError, Decoder, Single, Slot, Source, Wanted};
 use super::trie::{Captured, FindKey, Pick, Trie, scalars_are};
 use super::value::{self, NotA};
 use crate::spec::{JsonPath, Segment};
@@ -17,6 +18,8 @@ pub(super) struct Sink<'d, 'm, 'de> {
     pub(super) decoder: &'d Decoder,
     pub(super) builders: Vec<ColumnBuilder>,
     pub(super) captured: Captured<'de>,
+    /// Objects beside the rows, by key.
+    pub(super) objects: Objects<'de>,
     pub(super) meta: &'m mut Captured<'de>,
     pub(super) rows: usize,
     pub(super) kept: usize,
@@ -25,9 +28,29 @@ pub(super) struct Sink<'d, 'm, 'de> {
 }
 
 impl Sink<'_, '_, '_> {
+    /// Adds to the captured row what the object beside it has.
+    fn look_beside(&mut self) -> Result<(), serde_json::Error> {
+        let Some(beside) = &self.decoder.beside else { return Ok(()) };
+        let key = self.captured.get(beside.by).and_then(|raw| value::text(value::json(raw)));
+        let Some(raw) = key.and_then(|key| self.objects.get(key.as_ref()).copied()) else { return Ok(()) };
+        let pick = Pick { trie: &beside.inside, captured: &mut self.captured };
+        pick.deserialize(&mut serde_json::Deserializer::from_str(raw))
+    }
+
     /// Appends the captured row to the builders.
     fn row(&mut self) {
-        if !self.decoder.keep.iter().all(|(slot, allowed)| holds(self.captured[*slot], allowed)) {
+        if let Err(error) = self.look_beside() {
+            let place = format!("what stands beside {}[{}] cannot be read: {error}", self.decoder.rows, self.rows);
+            self.failure = Some(DecodeError::BadValue(place));
+            return;
+        }
+        if let Some(slot) = self.captured.twice {
+            let inside = self.decoder.paths.get(slot).map(inside).unwrap_or_default();
+            let place = format!("{}[{}]{inside} stands there twice", self.decoder.rows, self.rows);
+            self.failure = Some(DecodeError::BadValue(format!("{place}; which value is meant cannot be told")));
+            return;
+        }
+        if !self.decoder.keep.iter().all(|(slot, allowed)| holds(self.captured.get(*slot), allowed)) {
             self.rows += 1;
             return;
         }
@@ -35,7 +58,7 @@ impl Sink<'_, '_, '_> {
             let appended = match &column.source {
                 Source::Elsewhere => Ok(false),
                 Source::Exists(slot) => {
-                    builder.append_bool(self.captured[*slot].is_some_and(|raw| raw != "null"));
+                    builder.append_bool(self.captured.get(*slot).is_some_and(|raw| raw != "null"));
                     Ok(true)
                 }
                 Source::Lookups(slots) => append_first(slots, &self.captured, column, builder),
@@ -45,11 +68,12 @@ impl Sink<'_, '_, '_> {
                 Ok(false) => builder.append_null(),
                 Err((path, raw, NotA(kind))) => {
                     let raw: String = raw.chars().filter(|c| !c.is_control()).take(60).collect();
-                    let place = path.to_string();
-                    let inside = place.strip_prefix('$').unwrap_or(&place);
                     self.failure = Some(DecodeError::BadValue(format!(
-                        "`{raw}` at {}[{}]{inside} is not {kind}, as the column `{}` needs",
-                        self.decoder.rows, self.rows, column.name
+                        "`{raw}` at {}[{}]{} is not {kind}, as the column `{}` needs",
+                        self.decoder.rows,
+                        self.rows,
+                        inside(path),
+                        column.name
                     )));
                     return;
                 }
@@ -58,6 +82,12 @@ impl Sink<'_, '_, '_> {
         self.rows += 1;
         self.kept += 1;
     }
+}
+
+/// A path below a row.
+fn inside(path: &JsonPath) -> String {
+    let place = path.to_string();
+    place.strip_prefix('$').unwrap_or(&place).to_owned()
 }
 
 /// Whether a guard holds. A server that lacks the guard's field has no reason to be distrusted.
@@ -74,8 +104,8 @@ fn append_first<'s, 'de>(
     builder: &mut ColumnBuilder,
 ) -> Result<bool, (&'s JsonPath, &'de str, NotA)> {
     for slot in slots {
-        let Some(raw) = captured[slot.slot].filter(|raw| *raw != "null") else { continue };
-        if !slot.guards.iter().all(|(guard, allowed)| holds(captured[*guard], allowed)) {
+        let Some(raw) = captured.get(slot.slot).filter(|raw| *raw != "null") else { continue };
+        if !slot.guards.iter().all(|(guard, allowed)| holds(captured.get(*guard), allowed)) {
             continue;
         }
         let length;
@@ -126,15 +156,22 @@ impl<'de> Visitor<'de> for Envelope<'_, '_, '_, 'de> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let [Segment::Key(wanted), rest @ ..] = self.remaining else {
             if self.remaining.is_empty() {
-                // One object instead of a list: one row.
+                // One object instead of a list: one row, where no list is to be had.
                 self.sink.found = true;
                 return one_row(self.sink, &mut map);
             }
             while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             return Ok(());
         };
+        let mut entered = false;
         while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
             if key == wanted.as_str() {
+                if std::mem::replace(&mut entered, true) {
+                    let rows = &self.sink.decoder.rows;
+                    let place = format!("`{wanted}`, on the way to the rows at {rows}, stands there twice");
+                    self.sink.failure = Some(DecodeError::NoRows(place));
+                    return stop();
+                }
                 let meta = self.meta.and_then(|trie| trie.key(&key));
                 map.next_value_seed(Envelope { sink: self.sink, remaining: rest, meta })?;
             } else if let Some(trie) = self.meta.and_then(|trie| trie.key(&key)) {
@@ -156,7 +193,7 @@ impl<'de> Visitor<'de> for Envelope<'_, '_, '_, 'de> {
         }
         self.sink.found = true;
         loop {
-            self.sink.captured.fill(None);
+            self.sink.captured.clear();
             let row = Row { trie: &self.sink.decoder.row, captured: &mut self.sink.captured };
             match seq.next_element_seed(row)? {
                 None => return Ok(()),
@@ -182,12 +219,23 @@ fn stop<E: serde::de::Error>() -> Result<(), E> {
 }
 
 fn one_row<'de, A: MapAccess<'de>>(sink: &mut Sink<'_, '_, 'de>, map: &mut A) -> Result<(), A::Error> {
-    sink.captured.fill(None);
+    let decoder = sink.decoder;
+    if decoder.single == Single::Never {
+        let place = format!("{} is an object, where the list of rows should be", decoder.rows);
+        sink.failure = Some(DecodeError::NoRows(place));
+        return stop();
+    }
+    sink.captured.clear();
     while let Some(child) = map.next_key_seed(FindKey(&sink.decoder.row))? {
         match child {
             Some(trie) => map.next_value_seed(Pick { trie, captured: &mut sink.captured })?,
             None => drop(map.next_value::<IgnoredAny>()?),
         }
+    }
+    if decoder.single == Single::Row && decoder.slots > 0 && sink.captured.is_empty() {
+        let place = format!("{} is an object without any of the columns asked for, and no list of rows", decoder.rows);
+        sink.failure = Some(DecodeError::NoRows(place));
+        return stop();
     }
     sink.row();
     if sink.failure.is_some() { stop() } else { Ok(()) }

@@ -4,30 +4,32 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use super::auth::{self, Credential};
 use super::paging::{self, Paging};
 
 /// Deepest nesting that becomes columns of their own; what is below is JSON.
 const DEPTH: usize = 3;
+/// Columns of a table beyond which less deep nesting is enough.
+const MANY: usize = 80;
+/// Names of a column that identifies a row, likeliest first.
+const IDS: [&str; 9] = ["id", "uuid", "guid", "gid", "sha", "number", "iid", "key", "slug"];
 /// Names of the property that holds a list's rows, likeliest first.
 const ROWS: [&str; 8] = ["data", "items", "results", "values", "records", "rows", "entries", "list"];
+
+/// Names of lists that stand beside the rows.
+const BESIDE: [&str; 6] = ["included", "errors", "warnings", "links", "messages", "facets"];
+/// What is kept of nested objects where everything would be too much.
+const BRIEF: [&str; 12] =
+    ["id", "name", "login", "slug", "key", "sha", "ref", "title", "email", "number", "full_name", "username"];
 
 /// A source to be.
 #[derive(Debug)]
 pub(super) struct Api {
     pub(super) title: String,
     pub(super) base: String,
-    pub(super) auth: Auth,
+    /// The first is how requests are authenticated, the others are sent as headers.
+    pub(super) credentials: Vec<Credential>,
     pub(super) tables: Vec<Table>,
-}
-
-/// How requests are authenticated.
-#[derive(Debug)]
-pub(super) enum Auth {
-    None,
-    Bearer,
-    Basic,
-    Header(String),
-    Query(String),
 }
 
 /// A list that becomes a table.
@@ -41,8 +43,25 @@ pub(super) struct Table {
     pub(super) primary_key: Vec<String>,
     pub(super) rows: String,
     pub(super) paging: Paging,
+    pub(super) filters: Vec<Filter>,
+}
+
+/// A predicate that the list understands, by the names of its parameters.
+#[derive(Debug)]
+pub(super) enum Filter {
     /// Column, parameter, and whether it takes several values (`repeat` or `comma`).
-    pub(super) filters: Vec<(String, String, Option<&'static str>)>,
+    Equal(String, String, Option<&'static str>),
+    /// Column, and the parameters of its lower and upper bound.
+    Range(String, Option<String>, Option<String>),
+}
+
+impl Filter {
+    /// The column it is on.
+    pub(super) fn column(&self) -> &str {
+        match self {
+            Self::Equal(column, ..) | Self::Range(column, ..) => column,
+        }
+    }
 }
 
 /// A column.
@@ -83,12 +102,31 @@ impl<'d> Document<'d> {
         }
         for part in ["allOf", "oneOf", "anyOf"] {
             for inner in schema[part].as_array().into_iter().flatten() {
-                found.extend(self.gather(inner, depth + 1));
+                for (key, property) in self.gather(inner, depth + 1) {
+                    let other =
+                        found.get(&key).map(|known| type_of(self.resolve(known)) != type_of(self.resolve(&property)));
+                    // One thing here and another there: anything.
+                    let property = if other == Some(true) { Value::Object(Map::new()) } else { property };
+                    found.insert(key, property);
+                }
             }
         }
         found.extend(schema["properties"].as_object().cloned().unwrap_or_default());
         found
     }
+}
+
+/// The schema, or the only thing it can be beside null.
+fn plain<'d>(document: Document<'d>, schema: &'d Value) -> &'d Value {
+    let schema = document.resolve(schema);
+    for union in ["anyOf", "oneOf"] {
+        let parts = schema[union].as_array().into_iter().flatten().map(|part| document.resolve(part));
+        let mut real = parts.filter(|part| part["type"] != "null");
+        if let (Some(only), None) = (real.next(), real.next()) {
+            return only;
+        }
+    }
+    schema
 }
 
 /// The schema's type; in 3.1 it may be one of a list with `null`.
@@ -148,7 +186,7 @@ pub(super) fn read(root: &Value, decisions: &mut Vec<String>) -> Result<Api, Str
     Ok(Api {
         title: root["info"]["title"].as_str().unwrap_or("An API").to_owned(),
         base: base(root, decisions),
-        auth: auth(document, decisions),
+        credentials: auth::credentials(document, decisions),
         tables,
     })
 }
@@ -157,7 +195,11 @@ fn base(root: &Value, decisions: &mut Vec<String>) -> String {
     let server = &root["servers"][0];
     let mut url = server["url"].as_str().unwrap_or_default().to_owned();
     for (name, variable) in server["variables"].as_object().into_iter().flatten() {
-        url = url.replace(&format!("{{{name}}}"), variable["default"].as_str().unwrap_or("x"));
+        let default = variable["default"].as_str().unwrap_or("x");
+        url = url.replace(&format!("{{{name}}}"), default);
+        let others: Vec<&str> = variable["enum"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let others = if others.is_empty() { String::new() } else { format!(" (of {})", others.join(", ")) };
+        decisions.push(format!("the address has a part called {name}, which the draft takes to be {default}{others}"));
     }
     let url = url.trim_end_matches('/').to_owned();
     if spec_address(&url) {
@@ -169,34 +211,6 @@ fn base(root: &Value, decisions: &mut Vec<String>) -> String {
 
 fn spec_address(url: &str) -> bool {
     !url.contains(['{', '}']) && crate::spec::is_address(url)
-}
-
-fn auth(document: Document<'_>, decisions: &mut Vec<String>) -> Auth {
-    let schemes = document.0["components"]["securitySchemes"].as_object();
-    let found = schemes.into_iter().flatten().find_map(|(name, scheme)| {
-        let scheme = document.resolve(scheme);
-        let word = |key: &str| scheme[key].as_str().unwrap_or_default().to_ascii_lowercase();
-        let auth = match (word("type").as_str(), word("scheme").as_str(), word("in").as_str()) {
-            ("http", "basic", _) => Auth::Basic,
-            ("http", _, _) | ("oauth2" | "openidconnect", ..) => Auth::Bearer,
-            ("apikey", _, "header") => Auth::Header(scheme["name"].as_str()?.to_owned()),
-            ("apikey", _, "query") => Auth::Query(scheme["name"].as_str()?.to_owned()),
-            _ => return None,
-        };
-        Some((name.clone(), auth))
-    });
-    if schemes.is_some_and(|schemes| schemes.len() > 1)
-        && let Some((name, _)) = &found
-    {
-        decisions.push(format!("the document knows several ways to authenticate; the draft uses `{name}`"));
-    }
-    match found {
-        Some((_, auth)) => auth,
-        None => {
-            decisions.push("the document says nothing of credentials; check `auth`".to_owned());
-            Auth::None
-        }
-    }
 }
 
 /// The list that a path answers with, as a table.
@@ -212,8 +226,12 @@ fn table(
     let response = responses.iter().find(|(status, _)| status.starts_with('2')).map(|(_, r)| document.resolve(r))?;
     let content = response["content"].as_object()?;
     let answer = content.iter().find(|(kind, _)| kind.contains("json")).map(|(_, c)| document.resolve(&c["schema"]))?;
-    let (rows, item_schema) = rows_of(document, answer)?;
+    let is_thing = path.trim_end_matches('/').ends_with('}');
+    let (rows, item_schema) = rows_of(document, answer, is_thing)?;
     let name = table_name(path, others);
+    if get["deprecated"] == true {
+        decisions.push(format!("{name}: the vendor says that {path} is deprecated"));
+    }
     let mut keys = Vec::new();
     let mut written = String::new();
     for part in path.split('/').filter(|part| !part.is_empty()) {
@@ -228,6 +246,10 @@ fn table(
         }
         written.push_str(rest);
     }
+    if path.ends_with('/') {
+        // To some servers it makes a difference.
+        written.push('/');
+    }
     if written.is_empty() || keys.iter().collect::<BTreeSet<_>>().len() < keys.len() {
         return None;
     }
@@ -241,26 +263,44 @@ fn table(
             is_key: true,
         })
         .collect();
-    add_columns(document, &document.properties(item_schema), &[], &mut columns);
+    let properties = document.properties(item_schema);
+    // What is nested deeply is JSON where it would make too many columns; SQL can look into it.
+    for (depth, is_brief) in [(DEPTH, false), (DEPTH - 1, false), (DEPTH - 1, true)] {
+        columns.truncate(keys.len());
+        add_columns(document, &properties, &[], depth, &mut columns);
+        if is_brief {
+            columns.retain(|column| {
+                let last = column.path.rsplit('.').next().unwrap_or_default();
+                column.is_key || !column.name.contains("__") || BRIEF.contains(&last)
+            });
+        }
+        if columns.len() <= MANY {
+            break;
+        }
+    }
     if columns.len() == keys.len() {
         return None;
     }
-    let own = columns.iter().find(|c| !c.is_key && matches!(c.name.as_str(), "id" | "uuid" | "key" | "slug" | "name"));
-    let own = own.map_or_else(
-        || {
-            decisions.push(format!("{name}: nothing looks like an id; check primary_key"));
-            columns.iter().find(|c| !c.is_key).map(|c| c.name.clone())
-        },
-        |column| Some(column.name.clone()),
-    );
-    let parameters = paging::parameters(document, item);
+    let own = IDS.iter().find_map(|id| {
+        columns.iter().find(|column| !column.is_key && column.name == *id && matches!(column.kind, "text" | "int"))
+    });
+    let primary_key: Vec<String> = match own {
+        Some(column) => keys.iter().cloned().chain([column.name.clone()]).collect(),
+        // A wrong key would drop rows; none only fails to notice rows that come twice.
+        None => {
+            decisions
+                .push(format!("{name}: nothing looks like an id; name the columns that identify a row in primary_key"));
+            Vec::new()
+        }
+    };
+    let parameters = paging::parameters(document, item, &name, decisions);
     let paging = paging::guess(document, &name, &parameters, answer, response, decisions);
     let filters = paging::filters(&parameters, &columns, &paging, &name, decisions);
     let about = get["summary"].as_str().or_else(|| get["description"].as_str()).unwrap_or("One row per item");
     Some(Table {
         about: about.lines().next().unwrap_or_default().trim_end_matches('.').to_owned(),
         path: written,
-        primary_key: keys.iter().cloned().chain(own).collect(),
+        primary_key,
         keys,
         columns,
         rows,
@@ -271,7 +311,7 @@ fn table(
 }
 
 /// Where the rows of an answer are, and what they look like.
-fn rows_of<'d>(document: Document<'d>, answer: &'d Value) -> Option<(String, &'d Value)> {
+fn rows_of<'d>(document: Document<'d>, answer: &'d Value, is_thing: bool) -> Option<(String, &'d Value)> {
     let is_object = |items: &Value| type_of(items) == "object" || items["oneOf"].is_array();
     if type_of(answer) == "array" {
         let items = document.resolve(&answer["items"]);
@@ -283,6 +323,9 @@ fn rows_of<'d>(document: Document<'d>, answer: &'d Value) -> Option<(String, &'d
         for (name, property) in part["properties"].as_object().into_iter().flatten() {
             let property = document.resolve(property);
             let items = document.resolve(&property["items"]);
+            if BESIDE.contains(&name.as_str()) {
+                continue;
+            }
             if type_of(property) == "array" && is_object(items) {
                 lists.push((ROWS.iter().position(|known| known == name).unwrap_or(ROWS.len()), name, items));
             }
@@ -290,8 +333,9 @@ fn rows_of<'d>(document: Document<'d>, answer: &'d Value) -> Option<(String, &'d
     }
     lists.sort_by_key(|(rank, ..)| *rank);
     match lists.as_slice() {
-        // Several lists of no known name: an object that has lists, not a list.
+        // A list of no known name, beside others or in the answer about one thing: an object that has lists, not a list.
         [(rank, ..), _, ..] if *rank == ROWS.len() => None,
+        [(rank, ..)] if *rank == ROWS.len() && is_thing => None,
         [(_, name, items), ..] => Some((step(name), items)),
         [] => None,
     }
@@ -316,17 +360,30 @@ fn table_name(path: &str, others: &[Table]) -> String {
     name
 }
 
-fn add_columns(document: Document<'_>, properties: &Map<String, Value>, above: &[String], columns: &mut Vec<Column>) {
+fn add_columns(
+    document: Document<'_>,
+    properties: &Map<String, Value>,
+    above: &[String],
+    depth: usize,
+    columns: &mut Vec<Column>,
+) {
+    // JSON:API keeps a row's own fields under `attributes`.
+    let is_resource = above.is_empty() && properties.contains_key("attributes") && properties.contains_key("id");
     for (key, schema) in properties {
-        let schema = document.resolve(schema);
+        let schema = plain(document, schema);
         let path: Vec<String> = above.iter().cloned().chain([key.clone()]).collect();
-        let name = path.iter().map(|key| snake(key)).collect::<Vec<_>>().join("__");
-        if columns.iter().any(|column| column.name == name) {
+        let inner = document.properties(schema);
+        if type_of(schema) == "object" && !inner.is_empty() && path.len() < depth {
+            let is_wrapper = is_resource && key == "attributes";
+            add_columns(document, &inner, &path, if is_wrapper { depth + 1 } else { depth }, columns);
             continue;
         }
-        let inner = document.properties(schema);
-        if type_of(schema) == "object" && !inner.is_empty() && path.len() < DEPTH {
-            add_columns(document, &inner, &path, columns);
+        let words = if path.len() > 1 && path[0] == "attributes" { &path[1..] } else { &path[..] };
+        let mut name = words.iter().map(|key| snake(key)).collect::<Vec<_>>().join("__");
+        if columns.iter().any(|column| column.name == name) {
+            name = path.iter().map(|key| snake(key)).collect::<Vec<_>>().join("__");
+        }
+        if columns.iter().any(|column| column.name == name) {
             continue;
         }
         let kind = match (type_of(schema), schema["format"].as_str().unwrap_or_default()) {

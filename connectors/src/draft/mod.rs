@@ -6,6 +6,7 @@
 //! Must hold: what is written parses as a spec; every guess is listed; nothing is fetched.
 
 mod api;
+mod auth;
 mod paging;
 #[cfg(test)]
 mod tests;
@@ -31,8 +32,8 @@ pub struct Draft {
 /// # Errors
 /// A sentence, when the text is no such document, has no list to make a table of, or the name is none.
 pub fn draft(name: &str, text: &str) -> Result<Draft, String> {
-    if !spec::is_source_name(name) {
-        return Err(format!("`{name}` is no name for a source (a-z, 0-9, _; a letter first)"));
+    if let Some(problem) = spec::source_name_problem(name) {
+        return Err(problem);
     }
     let document: Value = match serde_json::from_str(text) {
         Ok(value) => value,

@@ -2,12 +2,19 @@
 
 use std::fmt::Write as _;
 
-use super::api::{Api, Auth, Table};
+use super::api::{Api, Filter, Table, snake};
+use super::auth::Carrier;
 
 /// A text in single quotes.
 fn quoted(text: &str) -> String {
     let line: String =
         text.split_whitespace().collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_control()).collect();
+    format!("'{}'", line.replace('\'', "''"))
+}
+
+/// A short text in single quotes, spaces kept.
+fn quoted_as_it_is(text: &str) -> String {
+    let line: String = text.chars().filter(|c| !c.is_control()).collect();
     format!("'{}'", line.replace('\'', "''"))
 }
 
@@ -20,30 +27,47 @@ pub(super) fn write(name: &str, api: &Api, decisions: &[String]) -> String {
     let upper = name.to_ascii_uppercase();
     let _ = writeln!(out, "source: {name}\ndescription: {}", quoted(&api.title));
     let _ = writeln!(out, "base_url: {{ env: [{upper}_URL], default: {} }}", quoted(&api.base));
-    let secret = |input: &str, variable: &str| {
-        format!("  {input}: {{ env: [{upper}_{variable}], required: true, secret: true }}\n")
-    };
-    match &api.auth {
-        Auth::None => out.push_str("auth: { type: none }\n"),
-        Auth::Bearer => {
-            let _ = write!(out, "inputs:\n{}auth: {{ type: bearer, token: token }}\n", secret("token", "TOKEN"));
+    let secret =
+        |input: &str, variable: &str| format!("  {input}: {{ env: [{variable}], required: true, secret: true }}\n");
+    let mut inputs = String::new();
+    let mut headers = String::new();
+    let mut auth = "{ type: none }".to_owned();
+    for (index, credential) in api.credentials.iter().enumerate() {
+        let named = |fallback: &str| credential.variable.clone().unwrap_or_else(|| format!("{upper}_{fallback}"));
+        match (&credential.carrier, index) {
+            (Carrier::Bearer, _) => {
+                inputs.push_str(&secret("token", &named("TOKEN")));
+                auth = "{ type: bearer, token: token }".to_owned();
+            }
+            (Carrier::Basic, _) => {
+                inputs.push_str(&secret("username", &format!("{upper}_USERNAME")));
+                inputs.push_str(&secret("password", &format!("{upper}_PASSWORD")));
+                auth = "{ type: basic, username: username, password: password }".to_owned();
+            }
+            (Carrier::Header(header, prefix), 0) => {
+                inputs.push_str(&secret("key", &named("API_KEY")));
+                let prefix =
+                    if prefix.is_empty() { String::new() } else { format!(", prefix: {}", quoted_as_it_is(prefix)) };
+                auth = format!("{{ type: header, header: {}{prefix}, value: key }}", quoted(header));
+            }
+            (Carrier::Header(header, prefix), _) => {
+                let input = snake(header);
+                inputs.push_str(&secret(&input, &named(&input.to_ascii_uppercase())));
+                let value = quoted_as_it_is(&format!("{prefix}{{{{input.{input}}}}}"));
+                let _ = writeln!(headers, "  {}: {value}", quoted(header));
+            }
+            (Carrier::Query(param), _) => {
+                inputs.push_str(&secret("key", &named("API_KEY")));
+                auth = format!("{{ type: query, param: {}, value: key }}", quoted(param));
+            }
         }
-        Auth::Basic => {
-            let _ = write!(
-                out,
-                "inputs:\n{}{}auth: {{ type: basic, username: username, password: password }}\n",
-                secret("username", "USERNAME"),
-                secret("password", "PASSWORD")
-            );
-        }
-        Auth::Header(header) => {
-            let (inputs, header) = (secret("key", "API_KEY"), quoted(header));
-            let _ = write!(out, "inputs:\n{inputs}auth: {{ type: header, header: {header}, value: key }}\n");
-        }
-        Auth::Query(param) => {
-            let (inputs, param) = (secret("key", "API_KEY"), quoted(param));
-            let _ = write!(out, "inputs:\n{inputs}auth: {{ type: query, param: {param}, value: key }}\n");
-        }
+    }
+    if !inputs.is_empty() {
+        let _ = write!(out, "inputs:\n{inputs}");
+    }
+    let _ = writeln!(out, "auth: {auth}");
+    if !headers.is_empty() {
+        let _ = write!(out, "headers:\n{headers}");
     }
     let test = api.tables.iter().find(|table| table.keys.is_empty()).map_or("/", |table| table.path.as_str());
     let _ = writeln!(out, "test: {}\ntables:", quoted(test));
@@ -55,6 +79,11 @@ pub(super) fn write(name: &str, api: &Api, decisions: &[String]) -> String {
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_control()).collect()
+}
+
+/// The value of a field of `pagination`: a flag, or text.
+fn field(name: &str, value: &str) -> String {
+    if name == "link" { value.to_owned() } else { quoted(value) }
 }
 
 fn write_table(out: &mut String, table: &Table) {
@@ -87,7 +116,7 @@ fn write_table(out: &mut String, table: &Table) {
     }
     if !table.paging.fields.is_empty() {
         let fields: Vec<String> =
-            table.paging.fields.iter().map(|(name, value)| format!("{name}: {}", quoted(value))).collect();
+            table.paging.fields.iter().map(|(name, value)| format!("{name}: {}", field(name, value))).collect();
         let _ = writeln!(out, "        pagination: {{ {} }}", fields.join(", "));
     }
     if let Some((param, max)) = &table.paging.size {
@@ -95,9 +124,23 @@ fn write_table(out: &mut String, table: &Table) {
     }
     if !table.filters.is_empty() {
         out.push_str("        filters:\n");
-        for (column, param, list) in &table.filters {
-            let list = list.map(|list| format!(", list: {list}")).unwrap_or_default();
-            let _ = writeln!(out, "          {column}: {{ equal: {}{list}, exact: false }}", quoted(param));
+        for filter in &table.filters {
+            let _ = match filter {
+                Filter::Equal(column, param, list) => {
+                    let list = list.map(|list| format!(", list: {list}")).unwrap_or_default();
+                    writeln!(out, "          {column}: {{ equal: {}{list}, exact: false }}", quoted(param))
+                }
+                Filter::Range(column, lower, upper) => {
+                    let edge = |name: &str, param: &Option<String>| match param {
+                        Some(param) => format!("{name}: {}, ", quoted(param)),
+                        None => String::new(),
+                    };
+                    let (lower, upper) = (edge("lower", lower), edge("upper", upper));
+                    // Whether the bounds themselves are in is not known: ask for a step more.
+                    let format = "lower_inclusive: false, format: iso_s, exact: false";
+                    writeln!(out, "          {column}: {{ {lower}{upper}{format} }}")
+                }
+            };
         }
     }
 }

@@ -191,6 +191,25 @@ impl SourceClient {
         })
     }
 
+    /// An address that the vendor gave, without the credential that may stand in it: it is added to every request, and
+    /// what is without it can be shown.
+    pub(crate) fn without_credential(&self, url: &Url) -> Url {
+        let mut url = url.clone();
+        let Some((secret, _)) = self.access.as_ref().ok().and_then(|access| access.query.as_ref()) else { return url };
+        let others: Vec<(String, String)> = url
+            .query_pairs()
+            .filter(|(name, _)| name != secret)
+            .map(|(n, v)| (n.into_owned(), v.into_owned()))
+            .collect();
+        if others.len() < url.query_pairs().count() {
+            url.set_query(None);
+            if !others.is_empty() {
+                url.query_pairs_mut().extend_pairs(others);
+            }
+        }
+        url
+    }
+
     /// The value of an input, for paths and parameters.
     pub(crate) fn input(&self, index: usize) -> &str {
         self.access.as_ref().ok().and_then(|access| access.inputs.get(index)).map_or("", String::as_str)

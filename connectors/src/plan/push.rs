@@ -140,7 +140,7 @@ pub(crate) fn push(
             && (filter.equal.is_some() || filter.condition.is_some())
         {
             let choices = match &filter.equal {
-                _ if as_conditions => condition_choices(endpoint, filter, values),
+                _ if as_conditions => condition_choices(table, endpoint, filter, values),
                 Some(Equal { target: Target::Word { param, text }, .. }) => phrase(filter, text, values).map(|word| {
                     out.words.push((param.clone(), word));
                     (Vec::new(), param.clone())
@@ -289,18 +289,27 @@ fn plain_choices(
     Some((choices, param))
 }
 
-fn condition_choices(endpoint: &Endpoint, filter: &Filter, values: &[ScalarValue]) -> Option<(Vec<Choice>, String)> {
+fn condition_choices(
+    table: &TableSpec,
+    endpoint: &Endpoint,
+    filter: &Filter,
+    values: &[ScalarValue],
+) -> Option<(Vec<Choice>, String)> {
     let conditions = endpoint.conditions.as_ref()?;
     let column = filter.condition.as_ref()?;
+    let any_of = filter.any_of.as_ref().unwrap_or(&conditions.any_of);
     let words = mapped(filter, values)?;
+    // A column that no answer holds gets its value from the request, so each request must stand for one value.
+    let echo = table.columns[filter.column].origin == Origin::Key;
+    if echo && words.len() != values.len() {
+        return None;
+    }
     let choices = words
-        .chunks(CONDITION_MAX)
-        .map(|chunk| Choice {
-            condition: Some(fill_condition(
-                &conditions.any_of,
-                column,
-                &chunk.iter().map(String::as_str).collect::<Vec<_>>(),
-            )),
+        .chunks(if echo { 1 } else { CONDITION_MAX })
+        .enumerate()
+        .map(|(i, chunk)| Choice {
+            condition: Some(fill_condition(any_of, column, &chunk.iter().map(String::as_str).collect::<Vec<_>>())),
+            constant: values.get(i).filter(|_| echo).map(|value| (filter.column, value.clone())),
             ..Choice::default()
         })
         .collect();

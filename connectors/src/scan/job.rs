@@ -241,7 +241,7 @@ impl Job {
                 return Err(error.hint("credentials are sent to the configured host only"));
             }
             let body = if self.endpoint().post { self.target(listing, &Place::First)?.posted() } else { None };
-            return Ok((SafeUrl::new(url.clone()), body));
+            return Ok((SafeUrl::new(self.shared.client.without_credential(url)), body));
         }
         let target = self.target(listing, place)?;
         Ok((target.url(base), target.posted()))

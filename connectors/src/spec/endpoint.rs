@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use super::body::{BodyTemplate, Graphql, JsonKind, is_selectable, read_body, read_graphql};
 use super::column::{Column, ColumnKind, Lookup, Origin, read_guards, read_lookups};
 use super::filter::{self, Conditions, Filter, ListStyle};
-use super::node::{Fields, Node, Problems, one_of};
+use super::node::{At, Fields, Node, Problems, one_of};
 use super::path::JsonPath;
-use super::source::{Input, Slot, json_path, template};
+use super::source::{Input, Slot, list_path, path_template, template, value_path};
 use super::table::{find_column, read_by_column};
 use super::template::Template;
 
@@ -205,6 +205,27 @@ pub(crate) struct Context<'a> {
     pub(crate) columns: &'a [Column],
     pub(crate) names: &'a [&'a str],
     pub(crate) tables: &'a [(&'a str, Vec<&'a str>)],
+    /// Columns that every query pins: required without alternative, or supplied by the parent.
+    pub(crate) pinned: &'a [usize],
+}
+
+impl Context<'_> {
+    /// Reports keys in a request that not every query has.
+    fn check_supplied<'s>(&self, at: At, what: &str, slots: impl Iterator<Item = &'s Slot>, problems: &mut Problems) {
+        for slot in slots {
+            if let Slot::Column(index) = slot
+                && !self.pinned.contains(index)
+            {
+                let name = self.names.get(*index).copied().unwrap_or_default();
+                problems.add(
+                    at,
+                    format!(
+                        "{what} uses `{name}`, which nothing is sure to supply; put it under `required` or `parent`"
+                    ),
+                );
+            }
+        }
+    }
 }
 
 /// Reads one endpoint.
@@ -218,29 +239,32 @@ pub(crate) fn read(node: &Node, context: &Context<'_>, problems: &mut Problems) 
         .map(|column| if column.origin == Origin::Key { column.name.as_str() } else { "" })
         .collect();
     let path = fields.required("path", problems).and_then(|n| {
-        let path = template(n, "`path`", context.inputs, &keys, problems)?;
-        if !matches!(path.0.first(), Some(super::template::Part::Literal(text)) if text.starts_with('/')) {
-            problems.add(n.at, "`path` must start with `/`");
-        }
+        let path = path_template(n, "`path`", context.inputs, &keys, problems)?;
+        context.check_supplied(n.at, "`path`", path.slots(), problems);
         Some(path)
     });
     let mut params = Vec::new();
     if let Some(node) = fields.take("params") {
         for (key, node) in node.map("`params`", problems).unwrap_or_default() {
-            let value = template(node, &format!("the parameter `{}`", key.name), context.inputs, &keys, problems);
+            let what = format!("the parameter `{}`", key.name);
+            let value = template(node, &what, context.inputs, &keys, problems);
+            value.iter().for_each(|value| context.check_supplied(node.at, &what, value.slots(), problems));
             params.extend(value.map(|value| (key.name.clone(), value)));
         }
     }
     let method = fields.take("method").and_then(|n| n.choice("`method`", &[("get", false), ("post", true)], problems));
     let body_node = fields.take("body");
     let body = body_node.and_then(|n| read_body(n, context.inputs, &keys, problems));
+    if let (Some(node), Some(body)) = (body_node, &body) {
+        context.check_supplied(node.at, "`body`", body.slots().into_iter(), problems);
+    }
     let graphql_node = fields.take("graphql");
     let post = method.unwrap_or(graphql_node.is_some());
     if let Some(node) = body_node.filter(|_| !post) {
         problems.add(node.at, "a `body` needs `method: post`");
     }
     let included = fields.take("included").and_then(|n| read_included(n, problems));
-    let rows = fields.take("rows").and_then(|n| json_path(n, "`rows`", problems)).unwrap_or_default();
+    let rows = fields.take("rows").and_then(|n| list_path(n, "`rows`", problems)).unwrap_or_default();
     let keep = fields.take("keep_when").map(|n| read_guards(n, "`keep_when`", problems)).unwrap_or_default();
     let pagination = fields.take("pagination").and_then(|n| read_pagination(n, problems)).unwrap_or(Pagination::None);
     let page_size = fields.take("page_size").and_then(|node| {
@@ -391,10 +415,11 @@ fn finish_body(
 
 fn read_included(node: &Node, problems: &mut Problems) -> Option<Included> {
     let mut fields = node.fields("`included`", problems)?;
+    let objects = fields.required("path", problems).and_then(|n| list_path(n, "`path`", problems));
     let mut path = |name: &'static str, problems: &mut Problems| {
-        fields.required(name, problems).and_then(|n| json_path(n, &format!("`{name}`"), problems))
+        fields.required(name, problems).and_then(|n| value_path(n, &format!("`{name}`"), problems))
     };
-    let (objects, key, by) = (path("path", problems), path("key", problems), path("by", problems));
+    let (key, by) = (path("key", problems), path("by", problems));
     fields.finish(problems);
     Some(Included { path: objects?, key: key?, by: by? })
 }
@@ -418,7 +443,7 @@ fn read_pagination(node: &Node, problems: &mut Problems) -> Option<Pagination> {
         ("next_url", Kind::NextUrl),
     ];
     fn path(fields: &mut Fields<'_>, name: &'static str, problems: &mut Problems) -> Option<JsonPath> {
-        fields.take(name).and_then(|n| json_path(n, &format!("`{name}`"), problems))
+        fields.take(name).and_then(|n| value_path(n, &format!("`{name}`"), problems))
     }
     let mut fields = node.fields("`pagination`", problems)?;
     let kind = fields.required("type", problems)?.choice("the pagination `type`", KINDS, problems)?;
@@ -446,14 +471,14 @@ fn read_pagination(node: &Node, problems: &mut Problems) -> Option<Pagination> {
         }
         Kind::Cursor => {
             let param = fields.required_text("param", problems);
-            let next = fields.required("next", problems).and_then(|n| json_path(n, "`next`", problems));
+            let next = fields.required("next", problems).and_then(|n| value_path(n, "`next`", problems));
             let more = path(&mut fields, "more", problems);
             let short_ends = fields.flag("short_ends", false, problems);
             param.zip(next).map(|(param, next)| Pagination::Cursor { param, next, more, short_ends })
         }
         Kind::Link => Some(Pagination::Link { check_results: fields.flag("check_results", false, problems) }),
         Kind::NextUrl => {
-            let next = fields.required("next", problems).and_then(|n| json_path(n, "`next`", problems));
+            let next = fields.required("next", problems).and_then(|n| value_path(n, "`next`", problems));
             next.map(|next| Pagination::NextUrl { next })
         }
     };

@@ -40,6 +40,8 @@ pub struct Filter {
     pub map: Option<Vec<(String, String)>>,
     /// The column's name in the vendor's JSON filter language.
     pub condition: Option<String>,
+    /// How several values are written there, where that differs from the endpoint's way.
+    pub any_of: Option<Template<ConditionSlot>>,
     /// What `condition` is good for; everything that the language can say when empty.
     pub condition_only: Vec<Verb>,
     /// Pushed only together with filters on these columns.
@@ -296,6 +298,12 @@ fn read_one(
     let exact = fields.flag("exact", true, problems);
     let map = fields.take("map").map(|n| read_texts(n, "`map`", problems));
     let condition = fields.text("condition", problems);
+    let any_of = fields.take("any_of").and_then(|n| {
+        if condition.is_none() {
+            problems.add(n.at, "`any_of` is for filters with a `condition`");
+        }
+        condition_template(n, "any_of", problems)
+    });
     let condition_only = read_verbs(&mut fields, "condition_only", problems);
     let mut columns = |field: &'static str, problems: &mut Problems| -> Vec<usize> {
         let texts = fields.take(field).map(|n| n.texts("`needs` or `unless`", problems)).unwrap_or_default();
@@ -351,6 +359,7 @@ fn read_one(
         inexact,
         map,
         condition,
+        any_of,
         condition_only,
         needs,
         unless,
@@ -361,33 +370,36 @@ fn read_one(
     })
 }
 
+/// Reads one condition of a JSON filter language.
+fn condition_template(node: &Node, name: &str, problems: &mut Problems) -> Option<Template<ConditionSlot>> {
+    let text = node.text("a condition", problems)?;
+    let parsed = Template::parse(&text, |slot| match slot {
+        "column" => Ok(ConditionSlot::Column),
+        "value" => Ok(ConditionSlot::Value),
+        "values" => Ok(ConditionSlot::Values),
+        other => Err(format!("a condition takes {{{{column}}}}, {{{{value}}}} and {{{{values}}}}, not `{other}`")),
+    });
+    let parsed = parsed.map_err(|errors| errors.into_iter().for_each(|e| problems.add(node.at, e))).ok()?;
+    if serde_json::from_str::<serde::de::IgnoredAny>(&parsed.fill(|_| "0".to_owned())).is_err() {
+        problems.add(node.at, format!("the condition `{name}` is not JSON once filled in"));
+    }
+    Some(parsed)
+}
+
 /// Reads the JSON filter language of an endpoint.
 pub(crate) fn read_conditions(node: &Node, problems: &mut Problems) -> Option<Conditions> {
     let mut fields = node.fields("`conditions`", problems)?;
     let param = fields.required_text("param", problems);
-    let template = |name: &'static str, node: &Node, problems: &mut Problems| -> Option<Template<ConditionSlot>> {
-        let text = node.text("a condition", problems)?;
-        let parsed = Template::parse(&text, |slot| match slot {
-            "column" => Ok(ConditionSlot::Column),
-            "value" => Ok(ConditionSlot::Value),
-            "values" => Ok(ConditionSlot::Values),
-            other => Err(format!("a condition takes {{{{column}}}}, {{{{value}}}} and {{{{values}}}}, not `{other}`")),
-        });
-        let parsed = parsed.map_err(|errors| errors.into_iter().for_each(|e| problems.add(node.at, e))).ok()?;
-        if serde_json::from_str::<serde::de::IgnoredAny>(&parsed.fill(|_| "0".to_owned())).is_err() {
-            problems.add(node.at, format!("the condition `{name}` is not JSON once filled in"));
-        }
-        Some(parsed)
+    let mut required = |name: &'static str, problems: &mut Problems| {
+        fields.required(name, problems).and_then(|n| condition_template(n, name, problems))
     };
-    let mut required =
-        |name, problems: &mut Problems| fields.required(name, problems).and_then(|n| template(name, n, problems));
     let (any_of, lower, upper) =
         (required("any_of", problems), required("lower", problems), required("upper", problems));
-    let none_of = fields.take("none_of").and_then(|n| template("none_of", n, problems));
+    let none_of = fields.take("none_of").and_then(|n| condition_template(n, "none_of", problems));
     let mut searches = Vec::new();
     for (name, find) in [("contains", Find::Contains), ("starts_with", Find::StartsWith), ("ends_with", Find::EndsWith)]
     {
-        let found = fields.take(name).and_then(|n| template(name, n, problems));
+        let found = fields.take(name).and_then(|n| condition_template(n, name, problems));
         searches.extend(found.map(|template| (find, template)));
     }
     let inexact = read_verbs(&mut fields, "inexact", problems);

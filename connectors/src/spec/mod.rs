@@ -29,7 +29,7 @@ pub use path::{JsonPath, Segment};
 pub use schema::json_schema;
 pub use search::{Find, Search, Verb};
 pub use source::{Auth, BaseUrl, BodyErrors, Input, Limits, ResetFormat, SecretFile, Slot, SourceSpec, TestRequest};
-pub(crate) use source::{is_address, is_name as is_source_name};
+pub(crate) use source::{is_address, source_name_problem};
 pub use table::{Parent, TableSpec};
 pub use template::{Part, Template};
 

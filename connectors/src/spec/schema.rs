@@ -217,6 +217,7 @@ const MAPPINGS: &[Mapping] = &[
             ("into", "text", "A parameter that holds a search expression"),
             ("map", "texts by name", "The only values that can be sent, and what each becomes"),
             ("condition", "text", "The column's name in conditions"),
+            ("any_of", "text", "How conditions say that it has one of several values, where that differs"),
             ("condition_only", "texts", "What the condition is good for: equal, not_equal, contains, …"),
             ("exact", "bool", "false: more than asked for may come"),
             ("inexact", "texts", "What more than asked for may come of: equal, not_equal, contains, …"),

@@ -14,7 +14,7 @@ use super::filter::TimeStyle;
 use super::node::{At, Fields, Node, Problems, Value, nearest, one_of};
 use super::path::{JsonPath, Segment};
 use super::table::{self, TableSpec};
-use super::template::Template;
+use super::template::{Part, Template};
 
 /// A source, as its spec file describes it; valid by construction.
 #[derive(Debug)]
@@ -236,6 +236,17 @@ pub(crate) fn is_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 
+/// SQL schemas that are Tripline's own.
+const RESERVED: [&str; 7] = ["tripline", "agent", "ingest", "input", "public", "information_schema", "datafusion"];
+
+/// Why `name` cannot be a source's, if it cannot.
+pub(crate) fn source_name_problem(name: &str) -> Option<String> {
+    if !is_name(name) {
+        return Some(format!("`{name}` is no name for a source (a-z, 0-9, _; a letter first)"));
+    }
+    RESERVED.contains(&name).then(|| format!("`{name}` is a schema of Tripline's own; a source needs another name"))
+}
+
 /// Parses a template of a URL, whose placeholders are inputs and, where `columns` names some, columns. A secret in it
 /// is refused: URLs are shown.
 pub(crate) fn template(
@@ -258,6 +269,34 @@ pub(crate) fn template(
     Some(template)
 }
 
+/// Parses the template of a path below the base URL.
+pub(crate) fn path_template(
+    node: &Node,
+    what: &str,
+    inputs: &[Input],
+    columns: &[&str],
+    problems: &mut Problems,
+) -> Option<Template<Slot>> {
+    let path = template(node, what, inputs, columns, problems)?;
+    if !matches!(path.0.first(), Some(Part::Literal(text)) if text.starts_with('/')) {
+        problems.add(node.at, format!("{what} must start with `/`"));
+    }
+    for part in &path.0 {
+        let Part::Literal(text) = part else { continue };
+        if let Some(rest) = text.split_once('{').map(|(_, rest)| rest) {
+            let name = rest.split('}').next().unwrap_or_default();
+            problems.add(
+                node.at,
+                format!("{what} has `{{{name}}}`, which would be sent as it stands; a key's place is `{{{{{name}}}}}`"),
+            );
+        } else if text.contains(['?', '#']) {
+            problems
+                .add(node.at, format!("{what} has a `?` or `#`, which would be escaped; parameters go into `params`"));
+        }
+    }
+    Some(path)
+}
+
 fn any_template(
     node: &Node,
     what: &str,
@@ -275,9 +314,12 @@ fn any_template(
             format!("{what} uses the input `{input}`; there is {}", one_of(inputs.iter().map(|i| i.name.as_str())))
         }),
         None => columns.iter().position(|c| *c == name).map(Slot::Column).ok_or_else(|| {
-            let near = nearest(name, columns.iter().copied());
-            let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-            format!("{what} uses `{name}`, which is no column here and no `input.…`{hint}")
+            let hint = match nearest(name, columns.iter().copied().filter(|column| !column.is_empty())) {
+                Some(near) => format!("; did you mean `{near}`?"),
+                None if inputs.iter().any(|input| input.name == name) => format!("; did you mean `input.{name}`?"),
+                None => String::new(),
+            };
+            format!("{what} uses `{name}`, which nothing supplies: there is no such key and no such `input.…`{hint}")
         }),
     });
     match parsed {
@@ -289,6 +331,24 @@ fn any_template(
             None
         }
     }
+}
+
+/// Parses the JSON path of one value in an answer, which is never the whole answer.
+pub(crate) fn value_path(node: &Node, what: &str, problems: &mut Problems) -> Option<JsonPath> {
+    let path = json_path(node, what, problems)?;
+    if path.is_root() {
+        problems.add(node.at, format!("{what} must not be empty: it is the place of one value"));
+    }
+    Some(path)
+}
+
+/// Parses the JSON path of a list, which is reached through objects only.
+pub(crate) fn list_path(node: &Node, what: &str, problems: &mut Problems) -> Option<JsonPath> {
+    let path = json_path(node, what, problems)?;
+    if path.0.iter().any(|segment| !matches!(segment, Segment::Key(_))) {
+        problems.add(node.at, format!("{what} is `{path}`; a list is reached through objects only, by their keys"));
+    }
+    Some(path)
 }
 
 /// Parses a JSON path field.
@@ -483,7 +543,7 @@ fn read_limits(node: Option<&Node>, problems: &mut Problems) -> Limits {
 fn read_errors(node: &Node, problems: &mut Problems) -> Option<BodyErrors> {
     let mut fields = node.fields("`errors`", problems)?;
     let mut path = |name: &'static str, problems: &mut Problems| {
-        fields.take(name).and_then(|n| json_path(n, &format!("`{name}`"), problems))
+        fields.take(name).and_then(|n| value_path(n, &format!("`{name}`"), problems))
     };
     let (ok, list) = (path("ok", problems), path("list", problems));
     let (code, message) = (path("code", problems), path("message", problems));
@@ -512,10 +572,10 @@ fn read_errors(node: &Node, problems: &mut Problems) -> Option<BodyErrors> {
 /// A path, or a path with a body.
 fn read_test(node: &Node, inputs: &[Input], problems: &mut Problems) -> Option<TestRequest> {
     if !matches!(node.value, Value::Map(_)) {
-        return Some(TestRequest { path: template(node, "`test`", inputs, &[], problems)?, body: None });
+        return Some(TestRequest { path: path_template(node, "`test`", inputs, &[], problems)?, body: None });
     }
     let mut fields = node.fields("`test`", problems)?;
-    let path = fields.required("path", problems).and_then(|n| template(n, "`path`", inputs, &[], problems));
+    let path = fields.required("path", problems).and_then(|n| path_template(n, "`path`", inputs, &[], problems));
     let body = fields.take("body").and_then(|n| read_body(n, inputs, &[], problems));
     fields.finish(problems);
     Some(TestRequest { path: path?, body })
@@ -527,16 +587,23 @@ pub(crate) fn read(root: &Node, file: &str, problems: &mut Problems) -> Option<S
     let mut fields = root.fields("a source", problems)?;
     let name = fields.required("source", problems).and_then(|node| {
         let name = node.text("`source`", problems)?;
-        if !is_name(&name) {
-            problems.add(node.at, format!("`{name}` is no name for a source (a-z, 0-9, _; a letter first)"));
+        if let Some(problem) = source_name_problem(&name) {
+            problems.add(node.at, problem);
         }
         Some(name)
     });
     let description = fields.required_text("description", problems);
-    let inputs = fields.take("inputs").map(|node| read_inputs(node, problems)).unwrap_or_default();
-    let base_url = fields.required("base_url", problems).and_then(|node| read_base_url(node, &inputs, problems));
+    let mut inputs = fields.take("inputs").map(|node| read_inputs(node, problems)).unwrap_or_default();
     let auth = fields.required("auth", problems).and_then(|node| read_auth(node, &inputs, problems));
-    let mut headers = Vec::new();
+    // What proves who asks is a secret, whether the file says so or not, also in a header that is called so. A user name
+    // is none.
+    if let Some(Auth::Bearer { token: index } | Auth::Basic { password: index, .. }) = auth {
+        inputs[index].secret = true;
+    }
+    if let Some(Auth::Header { value, .. } | Auth::Query { value, .. }) = &auth {
+        inputs[*value].secret = true;
+    }
+    let mut headers: Vec<(HeaderName, Template<Slot>)> = Vec::new();
     if let Some(node) = fields.take("headers") {
         for (key, node) in node.map("`headers`", problems).unwrap_or_default() {
             let what = format!("the header `{}`", key.name);
@@ -548,6 +615,17 @@ pub(crate) fn read(root: &Node, file: &str, problems: &mut Problems) -> Option<S
             }
         }
     }
+    let carries_secret = |header: &HeaderName| {
+        ["token", "secret", "password", "signature", "key", "auth"].iter().any(|word| header.as_str().contains(word))
+    };
+    for (_, template) in headers.iter().filter(|(header, _)| carries_secret(header)) {
+        for slot in template.slots() {
+            if let Slot::Input(index) = slot {
+                inputs[*index].secret = true;
+            }
+        }
+    }
+    let base_url = fields.required("base_url", problems).and_then(|node| read_base_url(node, &inputs, problems));
     let limits = read_limits(fields.take("limits"), problems);
     let errors = fields.take("errors").and_then(|node| read_errors(node, problems));
     let test = fields.required("test", problems).and_then(|node| read_test(node, &inputs, problems));

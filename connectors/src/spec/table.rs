@@ -13,7 +13,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use super::column::{Column, ColumnKind, Origin, read_columns};
 use super::endpoint::{self, Endpoint};
 use super::node::{At, Fields, Node, Problems, Value, nearest, one_of};
-use super::source::{Input, Slot, is_name, template};
+use super::source::{Input, Slot, is_name, path_template};
 use super::template::Template;
 
 /// A table, as its spec describes it.
@@ -159,14 +159,24 @@ fn read_table(
     let guide = fields.required_text("guide", problems);
     let names = column_names(node);
     let parent = fields.take("parent").and_then(|node| read_parent(node, &names, outlines, problems));
-    let columns = fields.required("columns", problems).map(|node| read_columns(node, parent.as_ref(), problems));
-    let columns = columns.unwrap_or_default();
+    let columns_node = fields.required("columns", problems);
+    let columns = columns_node.map(|node| read_columns(node, parent.as_ref(), problems)).unwrap_or_default();
     let primary_key = fields
         .required("primary_key", problems)
         .map(|node| node.texts("`primary_key`", problems))
         .unwrap_or_default()
         .into_iter()
-        .filter_map(|(at, column)| find_column(&column, at, "`primary_key`", &names, problems))
+        .filter_map(|(at, name)| {
+            let index = find_column(&name, at, "`primary_key`", &names, problems)?;
+            if let Some(column) = columns.get(index)
+                && matches!(column.kind, ColumnKind::Float | ColumnKind::Bool | ColumnKind::Json)
+            {
+                let kind = column.kind.name();
+                problems
+                    .add(at, format!("`{name}` in `primary_key` is of type {kind}; a key is text, int or timestamp"));
+            }
+            Some(index)
+        })
         .collect();
     let required = fields.take("required").map(|node| read_required(node, &names, problems)).unwrap_or_default();
     let bounded: Vec<usize> = fields
@@ -185,11 +195,19 @@ fn read_table(
     let at_most = fields.take("at_most").map(|node| read_at_most(node, &names, &columns, problems)).unwrap_or_default();
     let detail = fields.take("detail").and_then(|node| {
         let mut fields = node.fields("`detail`", problems)?;
-        let path = fields.required("path", problems).and_then(|n| template(n, "`path`", inputs, &names, problems));
+        // A detail request is made of what is known before it.
+        let is_detail = |index: usize| columns.get(index).is_some_and(|c| matches!(c.origin, Origin::Detail(_)));
+        let known: Vec<&str> =
+            names.iter().enumerate().map(|(index, name)| if is_detail(index) { "" } else { *name }).collect();
+        let path = fields.required("path", problems).and_then(|n| path_template(n, "`path`", inputs, &known, problems));
         fields.finish(problems);
         path
     });
     let outlines: Vec<(&str, Vec<&str>)> = outlines.iter().map(|o| (o.name, o.columns.clone())).collect();
+    let mut pinned: Vec<usize> = parent.iter().map(|parent| parent.key.0).collect();
+    // Of keys with alternatives none is sure to be there.
+    let alone = required.iter().filter(|group: &&Vec<Vec<usize>>| group.len() == 1);
+    pinned.extend(alone.flatten().flatten());
     let mut endpoints = Vec::new();
     if let Some(node) = fields.required("endpoints", problems) {
         let items = node.list("`endpoints`", problems).unwrap_or_default();
@@ -197,30 +215,14 @@ fn read_table(
             problems.add(node.at, "`endpoints` must have at least one endpoint");
         }
         for item in items {
-            let pinned = |index: usize| {
-                required.iter().any(|group: &Vec<Vec<usize>>| group.len() == 1 && group[0].contains(&index))
-                    || parent.iter().any(|p| p.key.0 == index)
-            };
-            let context = endpoint::Context { inputs, columns: &columns, names: &names, tables: &outlines };
-            let Some(endpoint) = endpoint::read(item, &context, problems) else { continue };
-            for slot in endpoint.path.slots() {
-                if let Slot::Column(index) = slot
-                    && !pinned(*index)
-                {
-                    problems.add(
-                        item.at,
-                        format!(
-                            "the path uses `{}`, which nothing is sure to supply; put it under `required` or `parent`",
-                            names[*index]
-                        ),
-                    );
-                }
-            }
-            endpoints.push(endpoint);
+            let context =
+                endpoint::Context { inputs, columns: &columns, names: &names, tables: &outlines, pinned: &pinned };
+            endpoints.extend(endpoint::read(item, &context, problems));
         }
     }
     fields.finish(problems);
-    check_origins(node, &columns, &required, parent.as_ref(), detail.is_some(), &endpoints, problems);
+    let places = columns_node.map(key_places).unwrap_or_default();
+    check_origins(&places, &columns, &required, parent.as_ref(), detail.is_some(), &endpoints, problems);
     let schema = Schema::new(columns.iter().map(|c| Field::new(&c.name, c.kind.data_type(), true)).collect::<Vec<_>>());
     Some(TableSpec {
         name: name.to_owned(),
@@ -238,8 +240,16 @@ fn read_table(
     })
 }
 
+/// Where the keys of a mapping stand.
+fn key_places(node: &Node) -> Vec<At> {
+    match &node.value {
+        Value::Map(entries) => entries.iter().map(|(key, _)| key.at).collect(),
+        _ => Vec::new(),
+    }
+}
+
 fn check_origins(
-    node: &Node,
+    places: &[At],
     columns: &[Column],
     required: &[Vec<Vec<usize>>],
     parent: Option<&Parent>,
@@ -250,25 +260,24 @@ fn check_origins(
     let in_required = |i: usize| required.iter().flatten().any(|set| set.contains(&i));
     let from_parent = |i: usize| parent.is_some_and(|p| p.key.0 == i);
     for (index, column) in columns.iter().enumerate() {
+        let at = places.get(index).copied().unwrap_or_default();
         match &column.origin {
             Origin::Key => {
                 let filtered = endpoints.iter().any(|e| e.filters.iter().any(|f| f.column == index));
                 if !in_required(index) && !from_parent(index) && !filtered {
                     problems.add(
-                        node.at,
+                        at,
                         format!("the column `{}` is `from: key`, but is neither required, nor supplied by the parent, nor filtered on", column.name),
                     );
                 }
             }
             Origin::Detail(_) if !has_detail => {
-                problems.add(
-                    node.at,
-                    format!("the column `{}` is `from: detail`, but the table has no `detail`", column.name),
-                );
+                problems
+                    .add(at, format!("the column `{}` is `from: detail`, but the table has no `detail`", column.name));
             }
             _ => {
                 if in_required(index) || from_parent(index) {
-                    problems.add(node.at, format!("the key `{}` must be `from: key`", column.name));
+                    problems.add(at, format!("the key `{}` must be `from: key`", column.name));
                 }
             }
         }

@@ -103,6 +103,119 @@ fn an_error_names_file_line_column_and_what_is_allowed() {
     insta::assert_snapshot!(shown.join("\n---\n"));
 }
 
+/// The line of the minimal spec, after the replacement, that has `mark` in it.
+fn line_of(from: &str, to: &str, mark: &str) -> usize {
+    let text = minimal().replacen(from, to, 1);
+    text.lines().position(|line| line.contains(mark)).unwrap() + 1
+}
+
+#[test]
+fn an_error_stands_at_the_line_it_is_about() {
+    let key = "      made_at: {";
+    let with_key = |path: &str| format!("      box: {{ type: text, from: key, about: Box }}\n{key}{path}");
+    for (from, to, mark, expected) in [
+        ("        path: /orgs", "        paht: /orgs", "paht", "has no field `paht`; did you mean `path`?"),
+        (key, "      id: { type: int, about: Again }\n      made_at: {", "Again", "`id` is already there, on line 15"),
+        ("type: timestamp", "type: datetime", "datetime", "the column `type` is `datetime`"),
+        ("made_at: { lower", "mad_at: { lower", "mad_at: { lower", "did you mean `made_at`?"),
+        ("        filters:", "        pagination: { type: pges }\n        filters:", "pges", "it must be none, page"),
+        ("{{input.org}}", "{{id}}", "/things", "`path` uses `id`, which nothing supplies"),
+        ("{{input.org}}", "{{org}}", "/things", "did you mean `input.org`?"),
+        ("{{input.org}}", "{org}", "/things", "`path` has `{org}`, which would be sent as it stands"),
+        ("/things\n", "/things?all=1\n", "all=1", "parameters go into `params`"),
+        (key, &with_key(""), "from: key", "the column `box` is `from: key`, but is neither required"),
+        ("about: Id }", "about: Id, from: detail }", "about: Id", "the table has no `detail`"),
+        ("test: /ping", "test: ping", "test: ping", "`test` must start with `/`"),
+        ("source: toy", "source: agent", "source: agent", "`agent` is a schema of Tripline's own"),
+        ("[id]", "[made_at, weight]", "primary_key", "names the column `weight`"),
+        (
+            "        filters:",
+            "        rows: data.0\n        filters:",
+            "data.0",
+            "a list is reached through objects only",
+        ),
+        (
+            "        filters:",
+            "        pagination: { type: next_url, next: '' }\n        filters:",
+            "next_url",
+            "`next` must not be empty",
+        ),
+    ] {
+        let found = broken(from, to);
+        let place = format!("toy.yaml:{}:", line_of(from, to, mark));
+        assert!(
+            found.lines().any(|line| line.starts_with(&place) && line.contains(expected)),
+            "{place} {expected}: {found}"
+        );
+    }
+}
+
+#[test]
+fn a_key_that_not_every_query_pins_is_refused_wherever_a_request_needs_it() {
+    let boxed = "      box: { type: text, from: key, about: Box }\n      made_at: {";
+    let spec = |required: &str, place: &str| {
+        let text = minimal().replacen("      made_at: {", boxed, 1);
+        let text = text.replace("    primary_key: [id]", &format!("    primary_key: [id]\n{required}"));
+        text.replacen("        path: /orgs/{{input.org}}/things\n", place, 1)
+    };
+    let alternatives = "    required: [{ any_of: [[box], [id]] }]";
+    for place in [
+        "        path: '/boxes/{{box}}'\n",
+        "        path: /things\n        params: { box: '{{box}}' }\n",
+        "        path: /things\n        method: post\n        body: { filter: { box: '{{box}}' } }\n",
+    ] {
+        let text = spec(alternatives, place);
+        let line = text.lines().position(|line| line.contains("{{box}}")).unwrap() + 1;
+        let found = errors(&text.replace("id: { type: text,", "id: { type: text, from: key,"));
+        assert!(
+            found.contains(&format!("toy.yaml:{line}:")) && found.contains("uses `box`, which nothing is sure"),
+            "{found}"
+        );
+        let sure = spec("    required: [box]", place);
+        parse("toy.yaml", &sure).unwrap_or_else(|errors| panic!("{errors}"));
+    }
+}
+
+#[test]
+fn a_detail_request_cannot_be_made_of_what_it_answers() {
+    let text = minimal()
+        .replacen("      made_at: {", "      size: { type: int, from: detail, about: Size }\n      made_at: {", 1)
+        .replace("    primary_key: [id]", "    primary_key: [id]\n    detail: { path: '/things/{{size}}' }");
+    assert!(errors(&text).contains("toy.yaml:14:21: `path` uses `size`, which nothing supplies"), "{}", errors(&text));
+    parse("toy.yaml", &text.replace("{{size}}", "{{id}}")).unwrap();
+}
+
+#[test]
+fn a_key_that_rows_cannot_be_told_apart_by_is_refused() {
+    for kind in ["float", "bool", "json"] {
+        let found = broken("id: { type: text", &format!("id: {{ type: {kind}"));
+        assert!(found.starts_with(&format!("toy.yaml:13:19: `id` in `primary_key` is of type {kind}")), "{found}");
+    }
+}
+
+#[test]
+fn a_credential_is_a_secret_whether_the_file_says_so_or_not() {
+    let quiet = minimal().replace(", secret: true", "");
+    for (auth, secret) in [
+        ("{ type: bearer, token: token }", true),
+        ("{ type: basic, username: org, password: token }", true),
+        ("{ type: header, header: X-Key, value: token }", true),
+        ("{ type: query, param: k, value: token }", true),
+        ("{ type: none }", false),
+    ] {
+        let text = quiet.replace("{ type: bearer, token: token }", auth);
+        let spec = parse("toy.yaml", &text).unwrap();
+        assert_eq!((spec.inputs[0].secret, spec.inputs[1].secret), (secret, false), "{auth}");
+        let shown = parse("toy.yaml", &text.replace("{{input.org}}", "{{input.token}}"));
+        assert_eq!(shown.is_err(), secret, "{auth}: a secret has no place in a path");
+    }
+    let open = quiet.replace("{ type: bearer, token: token }", "{ type: none }");
+    for (header, secret) in [("X-Application-Key", true), ("X-Tenant", false)] {
+        let text = open.replace("test: /ping", &format!("headers: {{ {header}: '{{{{input.token}}}}' }}\ntest: /ping"));
+        assert_eq!(parse("toy.yaml", &text).unwrap().inputs[0].secret, secret, "{header}");
+    }
+}
+
 #[test]
 fn every_problem_of_a_file_is_reported_at_once() {
     let text = minimal()
@@ -168,6 +281,15 @@ fn a_cycle_of_parents_is_reported_at_the_table() {
     let found = errors(&format!("{}{second}", text.replace("about: Id }", "about: Id, from: key }")));
     assert!(found.contains("toy.yaml:10:3: the table `things` is, in the end, its own parent"), "{found}");
     assert!(found.contains("the table `parts` is, in the end, its own parent"), "{found}");
+}
+
+#[test]
+fn a_text_that_would_grow_without_end_or_is_nested_without_end_is_refused() {
+    let levels: Vec<String> = (1..30).map(|n| format!("a{n}: &a{n} [*a{0}, *a{0}, *a{0}]", n - 1)).collect();
+    let bomb = format!("a0: &a0 [x, x, x]\n{}\n", levels.join("\n"));
+    for text in [bomb, "[".repeat(100_000), format!("source: {}x", "{a: ".repeat(50_000)), "- ".repeat(50_000)] {
+        assert!(parse("x.yaml", &text).is_err());
+    }
 }
 
 proptest! {

@@ -43,6 +43,8 @@ impl Asked {
 pub(crate) enum Reply {
     Json(Value),
     With(u16, Vec<(&'static str, String)>, String),
+    /// 200 with a body that may be anything.
+    Bytes(Vec<u8>),
     /// The connection breaks.
     Drop,
     /// Nothing, for ever.
@@ -166,6 +168,7 @@ async fn response(reply: Reply) -> Response {
     match reply {
         Reply::Json(value) => build(200, Vec::new(), Body::from(value.to_string())),
         Reply::With(status, headers, body) => build(status, headers, Body::from(body)),
+        Reply::Bytes(body) => build(200, Vec::new(), Body::from(body)),
         Reply::Hang => futures::future::pending().await,
         Reply::TooLarge => build(200, Vec::new(), Body::from(" ".repeat(65 * 1024 * 1024))),
         Reply::Drop => build(200, Vec::new(), Body::from_stream(futures::stream::iter([Err::<Bytes, _>("gone")]))),
@@ -228,6 +231,10 @@ impl InProcess {
             match reply {
                 Reply::Json(value) => answer(200, Vec::new(), value.to_string()),
                 Reply::With(status, headers, body) => answer(status, headers, body),
+                Reply::Bytes(body) => {
+                    let headers = HeaderMap::new();
+                    Ok(RawAnswer { status: StatusCode::OK, headers, body: Bytes::from(body) })
+                }
                 Reply::Drop => Err(TransportError::Connection("connection reset".to_owned())),
                 Reply::Hang => futures::future::pending().await,
                 Reply::TooLarge => Err(TransportError::TooLarge),

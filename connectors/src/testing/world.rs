@@ -118,15 +118,7 @@ impl World {
 
     /// An SQL engine over all sources.
     pub(crate) fn engine(&self) -> Engine {
-        let entry = |source: &Source| SourceEntry {
-            name: source.name().to_owned(),
-            description: source.description().to_owned(),
-            status: String::new(),
-            base_url: source.base_url(),
-            tables: source.tables(),
-        };
-        let entries: Vec<SourceEntry> = self.connectors.sources().iter().map(entry).collect();
-        Engine::new(ManualClock::at(noon()), EngineOptions::default(), &entries, Vec::new()).unwrap()
+        engine(&self.connectors)
     }
 
     /// Runs SQL to its end.
@@ -143,6 +135,19 @@ impl World {
         projection.sort_unstable();
         ScanRequest { projection, ..ScanRequest::default() }
     }
+}
+
+/// An SQL engine over all of `connectors`.
+pub(crate) fn engine(connectors: &Connectors) -> Engine {
+    let entry = |source: &Source| SourceEntry {
+        name: source.name().to_owned(),
+        description: source.description().to_owned(),
+        status: format!("{:?}", source.status()),
+        base_url: source.base_url(),
+        tables: source.tables(),
+    };
+    let entries: Vec<SourceEntry> = connectors.sources().iter().map(entry).collect();
+    Engine::new(ManualClock::at(noon()), EngineOptions::default(), &entries, Vec::new()).unwrap()
 }
 
 fn load(toy: &Arc<Toy>, dir: &std::path::Path, environment: &Environment) -> Connectors {

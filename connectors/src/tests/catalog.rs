@@ -64,6 +64,15 @@ fn two_files_for_one_source_are_reported() {
 }
 
 #[test]
+fn two_spellings_of_one_file_name_are_reported_and_the_first_is_used() {
+    let other = SPEC.replace("source: toy", "source: other");
+    let (connectors, _dir) = load(&[("toy.yaml", SPEC), ("toy.yml", &other)]);
+    assert!(connectors.source("toy").is_some() && connectors.source("other").is_none());
+    let shown = connectors.problems()[0].to_string();
+    assert!(shown.contains("toy.yml: there are toy.yaml and toy.yml"), "{shown}");
+}
+
+#[test]
 fn a_spec_file_can_be_checked_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("toy.yaml");

@@ -200,10 +200,7 @@ async fn an_answer_that_is_not_what_the_spec_says_names_table_page_and_place() {
         ),
         (Reply::Json(json!({"meta": {}})), "page 1: there is nothing at $.data, where the rows should be"),
         (Reply::Json(json!({"data": null})), "page 1: there is nothing at $.data, where the rows should be"),
-        (
-            Reply::Json(json!({"data": {"id": "x"}})),
-            "page 1: `\"x\"` at $.data[0].id is not a 64-bit integer, as the column `id` needs",
-        ),
+        (Reply::Json(json!({"data": {"id": "x"}})), "page 1: $.data is an object, where the list of rows should be"),
         (
             page(json!([{"id": 1}, {"id": {"a": 1}}])),
             "page 1: `{\"a\":1}` at $.data[1].id is not an integer, as the column `id` needs",
@@ -314,4 +311,16 @@ async fn a_source_can_be_tested_with_one_request() {
     let error = source.test().await.unwrap_err();
     assert!(error.hint.unwrap().contains("check TOY_TOKEN or TOY_ALIAS"));
     assert!(source.health().last_failure.unwrap().1.contains("HTTP 401"));
+}
+
+#[tokio::test]
+async fn a_web_page_is_no_sign_that_a_source_is_well() {
+    let world = world();
+    let page = "\n<!DOCTYPE html><html>Sign in</html>".to_owned();
+    world.toy.misbehave([Reply::With(200, Vec::new(), page)]);
+    let error = world.connectors.source("toy").unwrap().test().await.unwrap_err();
+    assert!(
+        error.detail.contains("is a web page") && error.hint.clone().unwrap().contains("check that TOY_URL"),
+        "{error}"
+    );
 }

@@ -375,6 +375,76 @@ async fn what_is_remembered_of_a_server_holds_no_secret_and_is_forgotten_after_a
 }
 
 #[tokio::test]
+async fn traces_are_picked_by_a_tag_in_every_generation_and_each_row_says_which() {
+    const TRACES: &str = "langfuse.traces";
+    let new = Toy::new(|asked| {
+        let wanted = asked.param("filter").map(|filter| serde_json::from_str::<Value>(filter).unwrap());
+        let tags = |n: usize| if n == 0 { json!(["beta", "eu"]) } else { json!(["beta"]) };
+        let all = (0..2).map(|n| {
+            json!({"id": format!("o{n}"), "traceId": format!("t{n}"), "isRootObservation": true, "tags": tags(n),
+                   "startTime": "2026-11-20T11:00:00Z"})
+        });
+        let has = |row: &Value, tag: &Value| row["tags"].as_array().unwrap().contains(tag);
+        let data: Vec<Value> = all
+            .filter(|row| {
+                wanted.iter().flat_map(|all| all.as_array().unwrap()).all(|condition| {
+                    condition["type"] != "arrayOptions"
+                        || condition["value"].as_array().unwrap().iter().any(|tag| has(row, tag))
+                })
+            })
+            .collect();
+        Reply::Json(json!({"data": data, "meta": {}}))
+    });
+    let old = Toy::new(|asked| {
+        if !asked.path.ends_with("/api/public/traces") {
+            return Reply::status(404);
+        }
+        let ids: &[&str] = if asked.param("tags") == Some("eu") { &["t0"] } else { &["t0", "t1"] };
+        let data: Vec<Value> = ids.iter().map(|id| json!({"id": id, "timestamp": "2026-11-20T11:00:00Z"})).collect();
+        Reply::Json(json!({"data": data, "meta": {"totalPages": 1}}))
+    });
+    for toy in [new, old] {
+        let world = World::bundled(toy);
+        for (tags, expected) in [("eu", vec!["eu t0"]), ("beta,eu", vec!["beta t0", "beta t1", "eu t0"])] {
+            let ask = request(world.select(TRACES, &["id", "tag"]), |r| {
+                r.constraints = constrain(&[("tag", "in", text(tags))]);
+            });
+            let (rows, _) = world.run(TRACES, ask).await.unwrap();
+            let pairs = texts(&rows, "tag").into_iter().flatten().zip(texts(&rows, "id").into_iter().flatten());
+            let mut found: Vec<String> = pairs.map(|(tag, id)| format!("{tag} {id}")).collect();
+            found.sort();
+            assert_eq!(found, expected);
+        }
+        let hostile = r#"x"],"value":["y"#;
+        let ask = request(world.select(TRACES, &["id"]), |r| r.constraints = constrain(&[("tag", "=", text(hostile))]));
+        world.run(TRACES, ask).await.unwrap();
+        let asked = world.toy.log().last().unwrap().clone();
+        match asked.param("filter") {
+            Some(filter) => {
+                let conditions: Value = serde_json::from_str(filter).unwrap();
+                let tags = conditions.as_array().unwrap().iter().find(|c| c["type"] == "arrayOptions").unwrap();
+                assert_eq!((&tags["column"], &tags["value"]), (&json!("traceTags"), &json!([hostile])));
+            }
+            None => assert_eq!(asked.param("tags"), Some(hostile)),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_with_the_first_listing_of_scores_only_is_read_as_well() {
+    let world = World::bundled(Toy::new(|asked| match asked.path.as_str() {
+        "/langfuse/api/public/scores" => Reply::Json(json!({"data": [{"id": "a", "name": "n", "dataType": "NUMERIC",
+            "value": 0.5, "traceId": "t1", "observationId": "o1"}], "meta": {"totalPages": 1}})),
+        _ => Reply::status(404),
+    }));
+    let ask = world.select("langfuse.scores", &["value", "trace_id"]);
+    let (rows, report) = world.run("langfuse.scores", ask.clone()).await.unwrap();
+    assert_eq!((f64s(&rows, "value"), texts(&rows, "trace_id")), (vec![Some(0.5)], vec![Some("t1".to_owned())]));
+    assert_eq!((report.requests, report.probes), (1, 2));
+    assert_eq!(world.run("langfuse.scores", ask).await.unwrap().1.probes, 0, "what it lacks is remembered");
+}
+
+#[tokio::test]
 async fn exclusions_and_patterns_go_into_the_json_filter_unless_a_parameter_would_be_given_up_for_them() {
     let ask = |world: &World, constraints: &[(&str, &str, ScalarValue)]| {
         request(world.select(OBSERVATIONS, &["id"]), |r| r.constraints = constrain(constraints))

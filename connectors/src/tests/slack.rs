@@ -116,6 +116,7 @@ async fn a_window_is_sent_with_both_ends_inside_and_keeps_its_edges() {
     };
     assert_eq!(world.run(MESSAGES, ask(">=", "<=")).await.unwrap().0.num_rows(), 3);
     let asked = world.toy.log()[0].clone();
+    assert_eq!(asked.param("include_all_metadata"), Some("true"), "without it Slack leaves metadata out");
     assert_eq!(
         (asked.param("oldest"), asked.param("latest"), asked.param("inclusive")),
         (Some("1795174800.000000"), Some("1795176000.000000"), Some("true"))

@@ -233,6 +233,21 @@ async fn an_error_tracking_search_is_one_post_whose_rows_get_the_objects_beside_
     assert_eq!(log[0].body, expected);
 }
 
+#[tokio::test]
+async fn a_hundred_issues_of_error_tracking_may_not_be_all_and_the_report_says_so() {
+    for (count, told) in [(99, false), (100, true)] {
+        let world = World::bundled(Toy::new(move |_: &Asked| {
+            let row = |n: usize| json!({"id": format!("i{n}"), "attributes": {"total_count": 1}});
+            Reply::Json(json!({"data": (0..count).map(row).collect::<Vec<Value>>()}))
+        }));
+        let asked = request(world.select("datadog.error_tracking_issues", &["id"]), |request| {
+            request.constraints = constrain(&[("last_seen", ">=", time("2026-11-20T10:00:00Z"))]);
+        });
+        let (_, report) = world.run("datadog.error_tracking_issues", asked).await.unwrap();
+        assert_eq!(report.gap.is_some_and(|gap| gap.contains("at most 100 issues")), told);
+    }
+}
+
 fn pagerduty(count: usize) -> World {
     World::bundled(Toy::new(move |asked: &Asked| {
         let (offset, limit) = (asked.number("offset").unwrap_or(0), asked.number("limit").unwrap());

@@ -116,6 +116,17 @@ pub(crate) fn throttled() -> Reply {
         .header("x-ratelimit-name", "simulated")
 }
 
+/// What a search has found when it is given up: half of the rows, and a status that says so.
+pub(crate) fn part_of(reply: &Reply) -> Option<Reply> {
+    let mut body: serde_json::Value = serde_json::from_str(&reply.body).ok()?;
+    let rows = body.get_mut("data")?.as_array_mut()?;
+    rows.truncate(rows.len() / 2);
+    body["meta"] = json!({"elapsed": 30_000, "request_id": "simulated", "status": "timeout"});
+    let mut part = reply.clone();
+    part.body = body.to_string();
+    Some(part)
+}
+
 /// An error of any status in Datadog's shape.
 pub(crate) fn failed(status: u16) -> Reply {
     refused(status, "Internal error")

@@ -1,7 +1,7 @@
 //! GitHub, under `/github`: the REST API of repositories.
 //!
 //! Owns: routing, credentials, rate-limit headers, conditional requests, error shapes.
-//! Must hold: an unknown repository is a 404, a bad token a 401; a page's Link stays on this host;
+//! Must hold: an unknown repository is a 404, a bad token a 401, an unknown API version a 400; a page's Link stays on this host;
 //! an unchanged answer to `If-None-Match` is a 304 that costs nothing of the limit.
 
 mod page;
@@ -31,6 +31,9 @@ use store::Place;
 
 const LIMIT: u64 = 5000;
 const ANONYMOUS_LIMIT: u64 = 60;
+/// Versions of the API: the one that is served where none is named, and the one that leaves fields out.
+const VERSION: &str = "2022-11-28";
+const NEWER_VERSION: &str = "2026-03-10";
 const DOCS: &str = "https://docs.github.com/rest";
 
 /// The GitHub stand-in.
@@ -55,15 +58,28 @@ impl Github {
     }
 
     pub(crate) fn handle(&self, call: &Call, auth: &Auth, clock: &Clock) -> Reply {
+        let version = match call.header("x-github-api-version") {
+            None | Some(VERSION) => VERSION,
+            Some(NEWER_VERSION) => NEWER_VERSION,
+            Some(other) => {
+                let message =
+                    format!("{other} is not a valid API version. Supported versions: {VERSION}, {NEWER_VERSION}");
+                return error(400, &message);
+            }
+        };
+        let selected = |reply: Reply| reply.header("x-github-api-version-selected", version);
         let caller = match caller(call, auth) {
             Ok(caller) => caller,
-            Err(reply) => return self.with_limits(reply, Caller::Known, true),
+            Err(reply) => return selected(self.with_limits(reply, Caller::Known, true)),
         };
-        let reply = self.answer(call, caller, clock);
+        let mut reply = self.answer(call, caller, clock);
         let is_read = call.method == "GET" && reply.status == 200;
+        if is_read && version == NEWER_VERSION {
+            leave_out_old_fields(&mut reply);
+        }
         let reply = if is_read { conditional(call, reply) } else { reply };
         let costs = reply.status != 304;
-        self.with_limits(reply, caller, costs)
+        selected(self.with_limits(reply, caller, costs))
     }
 
     fn answer(&self, call: &Call, caller: Caller, clock: &Clock) -> Reply {
@@ -139,7 +155,6 @@ impl Github {
             .header("x-ratelimit-used", used.to_string())
             .header("x-ratelimit-reset", reset.to_string())
             .header("x-ratelimit-resource", "core")
-            .header("x-github-api-version-selected", "2022-11-28")
             .header("x-github-media-type", "github.v3; format=json")
     }
 }
@@ -172,6 +187,26 @@ impl Scope {
             .map(|part| percent_encoding::utf8_percent_encode(part, percent_encoding::NON_ALPHANUMERIC).to_string())
             .collect();
         format!("{}/github/repositories/{}/{}", call.origin, self.id, path.join("/"))
+    }
+}
+
+/// What the newer version of the API no longer has.
+fn leave_out_old_fields(reply: &mut Reply) {
+    fn without(value: &mut Value) {
+        match value {
+            Value::Array(items) => items.iter_mut().for_each(without),
+            Value::Object(fields) => {
+                for old in ["assignee", "merge_commit_sha", "rate"] {
+                    fields.remove(old);
+                }
+                fields.get_mut("items").into_iter().for_each(without);
+            }
+            _ => {}
+        }
+    }
+    if let Ok(mut body) = serde_json::from_str::<Value>(&reply.body) {
+        without(&mut body);
+        reply.body = body.to_string();
     }
 }
 

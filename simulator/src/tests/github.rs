@@ -218,3 +218,34 @@ async fn a_written_issue_its_comments_and_reviews_are_readable() {
     assert_eq!(paths.len(), 5, "refused writes are not written: {paths:?}");
     assert_eq!(writes[0]["body"]["title"], "Cost spike");
 }
+
+#[tokio::test]
+async fn the_version_of_the_api_is_chosen_by_a_header_and_the_newer_one_leaves_fields_out() {
+    let pull = json!({"number": 1, "state": "closed", "merge_commit_sha": "abc", "assignee": null, "title": "x",
+                      "created_at": "2026-11-20T10:00:00Z"});
+    let sim = Sim::data(&[("github/pulls", json!([pull]))]).await;
+    let ask = async |version: Option<&str>, path: &str| {
+        let mut request = sim.request(Method::GET, &format!("/github{path}"));
+        if let Some(version) = version {
+            request = request.header("x-github-api-version", version);
+        }
+        sim.send(request).await
+    };
+    let pulls = "/repos/a/b/pulls?state=all";
+    for version in [None, Some("2022-11-28")] {
+        let answer = ask(version, pulls).await;
+        assert_eq!(answer.header("x-github-api-version-selected"), "2022-11-28");
+        assert_eq!(answer.json()[0]["merge_commit_sha"], "abc");
+    }
+    let newer = ask(Some("2026-03-10"), pulls).await;
+    assert_eq!(newer.header("x-github-api-version-selected"), "2026-03-10");
+    let fields = newer.json()[0].as_object().unwrap().clone();
+    assert!(
+        !fields.contains_key("merge_commit_sha") && !fields.contains_key("assignee") && fields.contains_key("title")
+    );
+    assert!(ask(None, "/rate_limit").await.json()["rate"].is_object());
+    assert!(ask(Some("2026-03-10"), "/rate_limit").await.json()["rate"].is_null());
+    let unknown = ask(Some("2019-01-01"), pulls).await;
+    assert_eq!(unknown.status, 400, "{}", unknown.text);
+    assert!(unknown.text.contains("2026-03-10"));
+}

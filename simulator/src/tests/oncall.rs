@@ -79,6 +79,36 @@ async fn each_of_them_says_too_fast_in_its_own_way() {
 }
 
 #[tokio::test]
+async fn a_part_of_an_answer_comes_with_200_and_says_that_it_is_one() {
+    let issues: Value = (0..4).map(|n| json!({"id": format!("i{n}"), "createdAt": "2026-11-20T01:00:00Z"})).collect();
+    let sim = Sim::data(&[("datadog/events", events(4)), ("linear/issues", issues)]).await;
+    sim.post("/_fault", &json!({"source": "*", "fault": "partial"})).await;
+    let linear = sim.post("/linear/graphql", &json!({"query": "{ issues { nodes { id } } }"})).await;
+    assert_eq!((linear.status, texts(&linear.json()["data"]["issues"]["nodes"], "id").len()), (200, 2));
+    assert!(linear.json()["errors"][0]["message"].is_string());
+    let datadog =
+        sim.get("/datadog/api/v2/events?filter[from]=2026-11-20T00:00:00Z&filter[to]=2026-11-21T00:00:00Z").await;
+    assert_eq!((datadog.status, datadog.json()["data"].as_array().unwrap().len()), (200, 2));
+    assert_eq!(datadog.json()["meta"]["status"], "timeout");
+    let request = sim.request(Method::GET, "/pagerduty/users");
+    assert!(request.send().await.unwrap().text().await.is_err(), "others break off");
+}
+
+#[tokio::test]
+async fn linear_wants_a_personal_key_without_bearer() {
+    let sim = Sim::scenario(Scenario::Quiet).await;
+    let ask = async |key: &str| {
+        let url = format!("{}/linear/graphql", sim.handle.base_url());
+        let body = json!({"query": "{ viewer { id } }"});
+        sim.send(sim.client.post(url).header("authorization", key).json(&body)).await.status
+    };
+    assert_eq!(
+        [ask("lin_api_x").await, ask("Bearer lin_oauth_x").await, ask("Bearer lin_api_x").await],
+        [200, 200, 400]
+    );
+}
+
+#[tokio::test]
 async fn pagerduty_shows_a_month_unless_asked_for_more_and_never_past_ten_thousand() {
     let incident =
         |id: &str, at: &str| json!({"id": id, "status": "resolved", "created_at": at, "service": {"id": "S"}});

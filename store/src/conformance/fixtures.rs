@@ -1,8 +1,12 @@
 //! Values to test with: a fixed clock and small builders.
 
+use crate::ingest::{EventFilter, Receipt, WireEvent};
 use crate::model::*;
 use crate::{ExactJson, Result};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::TryStreamExt;
 use serde_json::json;
 use std::time::Duration;
 
@@ -163,18 +167,69 @@ pub fn entry(event: &str) -> NewAuditEntry {
     }
 }
 
-/// An event of a run.
-pub fn event(id: Option<&str>, run: &str, step: i64) -> NewEvent {
-    NewEvent {
+/// A call of a tool in a run.
+pub fn event(id: Option<&str>, run: &str, step: i64) -> WireEvent {
+    WireEvent {
+        event_type: "tool.called".to_owned(),
+        run_id: run.to_owned(),
+        agent_id: "agent".to_owned(),
+        agent_version: "v1".to_owned(),
+        step_index: step,
+        timestamp: Some(minute(step).timestamp() as f64),
+        payload: [("tool_name".to_owned(), json!("t"))].into_iter().collect(),
         event_id: id.map(str::to_owned),
-        run_id: Some(run.to_owned()),
-        agent_id: Some("agent".to_owned()),
-        session_id: None,
-        event_type: "tool_call".to_owned(),
-        at: minute(step),
-        received_at: minute(step) + TimeDelta::seconds(1),
-        payload: json!({"step": step}),
+        ..WireEvent::default()
     }
+}
+
+/// When events arrive.
+pub fn arrival() -> DateTime<Utc> {
+    start() + TimeDelta::days(365)
+}
+
+/// Takes a batch.
+pub async fn accept(store: &Store, events: Vec<WireEvent>) -> Receipt {
+    store.events.accept(&scope(), arrival(), events).await.unwrap()
+}
+
+/// An event as it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    pub seq: i64,
+    pub event_id: Option<String>,
+    pub run_id: String,
+    pub step_index: i64,
+    pub occurred_at: DateTime<Utc>,
+    pub payload: String,
+    pub sha256: String,
+}
+
+/// The events that a filter wants.
+pub async fn kept(store: &Store, filter: EventFilter) -> Vec<Kept> {
+    kept_of(store, &scope(), filter).await
+}
+
+/// The same, of any project.
+pub async fn kept_of(store: &Store, scope: &Scope, filter: EventFilter) -> Vec<Kept> {
+    let batches: Vec<RecordBatch> = store.events.scan(scope, filter).await.unwrap().try_collect().await.unwrap();
+    let mut kept = Vec::new();
+    for batch in batches {
+        let column = |name| batch.column_by_name(name).unwrap();
+        let text = |name, row| column(name).as_string::<i32>().value(row).to_owned();
+        for row in 0..batch.num_rows() {
+            let micros = column("occurred_at").as_primitive::<TimestampMicrosecondType>().value(row);
+            kept.push(Kept {
+                seq: column("seq").as_primitive::<Int64Type>().value(row),
+                event_id: column("event_id").is_valid(row).then(|| text("event_id", row)),
+                run_id: text("run_id", row),
+                step_index: column("step_index").as_primitive::<Int64Type>().value(row),
+                occurred_at: DateTime::from_timestamp_micros(micros).unwrap(),
+                payload: text("payload", row),
+                sha256: text("sha256", row),
+            });
+        }
+    }
+    kept
 }
 
 /// The events of the audit log, oldest first.

@@ -78,37 +78,6 @@ pub async fn a_schema_gets_a_version_only_when_it_changes(store: Store) {
     assert_eq!(store.schemas.list(&scope(), None).await.unwrap().len(), 4);
 }
 
-pub async fn an_event_is_kept_once_by_id_or_by_content(store: Store) {
-    let append = |events| store.events.append_events(&SCOPE, events);
-    let stored = append(vec![event(Some("e1"), "run", 1), event(None, "run", 2)]).await.unwrap();
-    assert_eq!(stored, [Appended::Stored, Appended::Stored]);
-    let same_id = NewEvent { payload: json!({"changed": true}), ..event(Some("e1"), "run", 1) };
-    let same_content = NewEvent { received_at: minute(99), ..event(None, "run", 2) };
-    let other_id = event(Some("e2"), "run", 1);
-    let again = append(vec![same_id, same_content, other_id]).await.unwrap();
-    assert_eq!(again, [Appended::Duplicate, Appended::Duplicate, Appended::Stored]);
-    let other = other_scope(&store).await;
-    let theirs = store.events.append_events(&other, vec![event(Some("e1"), "run", 1)]).await.unwrap();
-    assert_eq!(theirs, [Appended::Stored]);
-    assert_eq!(store.events.of_run(&scope(), "run").await.unwrap().len(), 3);
-}
-
-pub async fn a_batch_answers_for_each_of_its_events(store: Store) {
-    let batch = vec![event(Some("a"), "run", 1), event(Some("a"), "run", 1), event(Some("b"), "run", 2)];
-    let answers = store.events.append_events(&scope(), batch).await.unwrap();
-    assert_eq!(answers, [Appended::Stored, Appended::Duplicate, Appended::Stored]);
-    assert!(store.events.append_events(&scope(), vec![]).await.unwrap().is_empty());
-}
-
-pub async fn events_read_back_in_order_of_time(store: Store) {
-    let batch = vec![event(Some("late"), "run", 9), event(Some("early"), "run", 1), event(Some("x"), "else", 5)];
-    store.events.append_events(&scope(), batch.clone()).await.unwrap();
-    let kept = store.events.of_run(&scope(), "run").await.unwrap();
-    let events: Vec<_> = kept.iter().map(|kept| kept.event.clone()).collect();
-    assert_eq!(events, [batch[1].clone(), batch[0].clone()]);
-    assert!(kept.iter().all(|kept| kept.sha256 == kept.event.sha256()));
-}
-
 static SCOPE: std::sync::LazyLock<Scope> = std::sync::LazyLock::new(scope);
 
 fn hour(index: i64) -> DateTime<Utc> {

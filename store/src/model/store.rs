@@ -1,9 +1,10 @@
 //! The bundle of all aggregates, so that a caller holds one value and a test can swap one part.
 
 use super::{
-    Actions, Anomalies, ApiKeys, Approvals, AuditLog, CostBaselines, Events, EvidenceSets, Incidents, JobRuns, Kills,
-    Projects, ReplayGuard, SchemaSnapshots,
+    Actions, Anomalies, ApiKeys, Approvals, AuditLog, CostBaselines, EvidenceSets, Incidents, JobRuns, Kills, Projects,
+    ReplayGuard, RunReports, Runs, SchemaSnapshots,
 };
+use crate::ingest::EventLog;
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,6 +29,8 @@ pub struct Store {
     pub audit: Arc<dyn AuditLog>,
     /// Runs of jobs and their watermarks.
     pub jobs: Arc<dyn JobRuns>,
+    /// Sessions of agents and developers, and what was derived of them.
+    pub sessions: Arc<dyn crate::sessions::Sessions>,
     /// Hourly cost per feature.
     pub baselines: Arc<dyn CostBaselines>,
     /// Schemas of outputs.
@@ -36,8 +39,12 @@ pub struct Store {
     pub keys: Arc<dyn ApiKeys>,
     /// Accepted signatures.
     pub replay: Arc<dyn ReplayGuard>,
-    /// Ingested events.
-    pub events: Arc<dyn Events>,
+    /// The event log.
+    pub events: Arc<dyn EventLog>,
+    /// Verdicts about runs.
+    pub runs: Arc<dyn Runs>,
+    /// Reading about runs.
+    pub reports: Arc<dyn RunReports>,
 }
 
 impl fmt::Debug for Store {
@@ -59,11 +66,14 @@ impl Store {
             + Kills
             + AuditLog
             + JobRuns
+            + crate::sessions::Sessions
             + CostBaselines
             + SchemaSnapshots
             + ApiKeys
             + ReplayGuard
-            + Events
+            + EventLog
+            + Runs
+            + RunReports
             + 'static,
     {
         Self {
@@ -76,11 +86,14 @@ impl Store {
             kills: all.clone(),
             audit: all.clone(),
             jobs: all.clone(),
+            sessions: all.clone(),
             baselines: all.clone(),
             schemas: all.clone(),
             keys: all.clone(),
             replay: all.clone(),
-            events: all,
+            events: all.clone(),
+            runs: all.clone(),
+            reports: all,
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn record(tx: &mut Tx<'_>, scope: &Scope, finding: NewAnomaly) -> DbR
              (project_id, id, detector, type, severity, entity, fingerprint, window_start, window_end, detected_at,
               description, evidence, cost_usd, onset_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
-         ON CONFLICT (project_id, detector, fingerprint, window_start, window_end) DO NOTHING",
+         ON CONFLICT (project_id, detector, fingerprint, window_start, window_end, run_id) DO NOTHING",
         params![
             scope.project_id(),
             id,
@@ -45,7 +45,8 @@ pub(super) fn record(tx: &mut Tx<'_>, scope: &Scope, finding: NewAnomaly) -> DbR
     let kept = one(
         tx.connection,
         "SELECT * FROM anomalies
-         WHERE project_id = ?1 AND detector = ?2 AND fingerprint = ?3 AND window_start = ?4 AND window_end = ?5",
+         WHERE project_id = ?1 AND detector = ?2 AND fingerprint = ?3 AND window_start = ?4 AND window_end = ?5
+             AND run_id = ''",
         params![
             scope.project_id(),
             finding.detector,
@@ -59,7 +60,7 @@ pub(super) fn record(tx: &mut Tx<'_>, scope: &Scope, finding: NewAnomaly) -> DbR
     Ok(RecordedAnomaly { anomaly, created: inserted == 1 })
 }
 
-fn read_anomaly(row: &Row<'_>) -> rusqlite::Result<Anomaly> {
+pub(super) fn read_anomaly(row: &Row<'_>) -> rusqlite::Result<Anomaly> {
     Ok(Anomaly {
         id: row.get("id")?,
         incident_id: row.get("incident_id")?,

@@ -45,6 +45,7 @@ pub(crate) fn sqlite_error(doing: &'static str, error: rusqlite::Error) -> Store
         {
             StoreError::Busy { doing }
         }
+        rusqlite::Error::SqliteFailure(failure, _) if failure.code == ErrorCode::DiskFull => StoreError::Full { doing },
         rusqlite::Error::FromSqlConversionFailure(..)
         | rusqlite::Error::IntegralValueOutOfRange(..)
         | rusqlite::Error::InvalidColumnType(..) => StoreError::Corrupt { what: "row", reason: error.to_string() },

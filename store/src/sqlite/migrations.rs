@@ -6,7 +6,12 @@ use rusqlite::Connection;
 use rusqlite_migration::{M, Migrations};
 use std::path::Path;
 
-const STEPS: &[M<'static>] = &[M::up(include_str!("../../migrations/0001_state.sql")).foreign_key_check()];
+const STEPS: &[M<'static>] = &[
+    M::up(include_str!("../../migrations/0001_state.sql")).foreign_key_check(),
+    M::up(include_str!("../../migrations/0002_ingest.sql")).foreign_key_check(),
+    M::up(include_str!("../../migrations/0003_runs.sql")).foreign_key_check(),
+    M::up(include_str!("../../migrations/0004_sessions.sql")).foreign_key_check(),
+];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
 /// The version of the schema that this program writes (`PRAGMA user_version`).

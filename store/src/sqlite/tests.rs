@@ -3,6 +3,7 @@
 mod conformance;
 mod durability;
 mod opening;
+mod sessions;
 mod state_machines;
 mod tampering;
 mod writing;

@@ -88,6 +88,11 @@ impl Writer {
         self.sender.as_ref().is_some_and(|sender| sender.try_send(Box::new(job)).is_ok())
     }
 
+    /// Hands over a job of a kind of its own, without waiting; whether it was taken.
+    pub(super) fn submit_job(&self, job: Box<dyn Job>) -> bool {
+        self.sender.as_ref().is_some_and(|sender| sender.try_send(job).is_ok())
+    }
+
     pub(super) fn stats(&self) -> WriterStats {
         let queued = self.sender.as_ref().map_or(0, |sender| sender.max_capacity() - sender.capacity());
         WriterStats {
@@ -111,8 +116,8 @@ impl Drop for Writer {
 }
 
 /// A job whose result type is forgotten, so that jobs of all kinds fit one queue.
-trait Job: Send {
-    /// Runs; whether its changes are to be kept.
+pub(crate) trait Job: Send {
+    /// Runs; whether its changes are to be kept. Must not panic.
     fn run(&mut self, tx: &mut Tx<'_>) -> bool;
     /// Gives up its result: its changes will not be kept for this reason.
     fn spoil(&mut self, error: StoreError);

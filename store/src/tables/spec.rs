@@ -73,21 +73,28 @@ pub fn table_specs() -> &'static [TableSpec] {
     TABLES
 }
 
+use super::sessions;
 use ColumnKind::{Boolean, Float, Integer, Text, Time};
 
-const fn column(name: &'static str, kind: ColumnKind) -> ColumnSpec {
+pub(super) const fn column(name: &'static str, kind: ColumnKind) -> ColumnSpec {
     ColumnSpec { name, kind, nullable: false, expression: name }
 }
 
-const fn optional(name: &'static str, kind: ColumnKind) -> ColumnSpec {
+pub(super) const fn optional(name: &'static str, kind: ColumnKind) -> ColumnSpec {
     ColumnSpec { name, kind, nullable: true, expression: name }
 }
 
-const fn computed(name: &'static str, kind: ColumnKind, expression: &'static str) -> ColumnSpec {
+pub(super) const fn computed(name: &'static str, kind: ColumnKind, expression: &'static str) -> ColumnSpec {
     ColumnSpec { name, kind, nullable: true, expression }
 }
 
 static TABLES: &[TableSpec] = &[
+    sessions::SESSIONS,
+    sessions::SESSION_EVENTS,
+    sessions::ERROR_CLUSTERS,
+    sessions::EVENT_CORRELATIONS,
+    sessions::AGENT_PERFORMANCE,
+    sessions::INSIGHTS,
     TableSpec {
         schema: "agent",
         name: "incidents",
@@ -124,6 +131,8 @@ static TABLES: &[TableSpec] = &[
             optional("slack_ts", Text),
             optional("github_issue_url", Text),
             column("updated_at", Time),
+            optional("agent_id", Text),
+            optional("issue_id", Integer),
         ],
     },
     TableSpec {
@@ -146,6 +155,67 @@ static TABLES: &[TableSpec] = &[
             column("evidence", Text),
             optional("cost_usd", Float),
             optional("onset_at", Time),
+            computed("run_id", Text, "nullif(run_id, '')"),
+            optional("signal_id", Integer),
+            optional("agent_id", Text),
+            optional("agent_version", Text),
+            optional("step_index", Integer),
+            optional("confidence", Float),
+            optional("co_signals", Integer),
+            column("shadow", Boolean),
+            optional("alerted_at", Time),
+        ],
+    },
+    TableSpec {
+        schema: "agent",
+        name: "judged_runs",
+        guide: "Verdicts: one row per judged run of an agent, clean or not. The basis of every rate of failures.",
+        from: "judged_runs",
+        columns: &[
+            column("run_id", Text),
+            column("agent_id", Text),
+            column("agent_version", Text),
+            column("reason", Text),
+            optional("exit_reason", Text),
+            column("judged_at", Time),
+            column("started_at", Time),
+            column("ended_at", Time),
+            column("step_count", Integer),
+            column("llm_calls", Integer),
+            column("tool_calls", Integer),
+            optional("first_tool_step", Integer),
+            optional("input_hash", Text),
+            optional("token_growth", Float),
+            column("signal_count", Integer),
+            column("live_count", Integer),
+        ],
+    },
+    TableSpec {
+        schema: "agent",
+        name: "signal_feedback",
+        guide: "What people say about findings of run detectors: whether each is right.",
+        from: "signal_feedback",
+        columns: &[
+            column("signal_id", Integer),
+            column("correct", Boolean),
+            column("given_by", Text),
+            column("given_at", Time),
+        ],
+    },
+    TableSpec {
+        schema: "agent",
+        name: "fixes",
+        guide: "Fixes that people applied for a finding: a new version of a prompt, or a text that was copied.",
+        from: "fixes",
+        columns: &[
+            column("id", Integer),
+            column("signal_id", Integer),
+            column("applied_via", Text),
+            optional("prompt_name", Text),
+            optional("prompt_version", Integer),
+            column("fix_content", Text),
+            column("applied_at", Time),
+            column("applied_by", Text),
         ],
     },
     TableSpec {
@@ -313,24 +383,6 @@ static TABLES: &[TableSpec] = &[
             column("captured_at", Time),
             column("window_start", Time),
             column("window_end", Time),
-        ],
-    },
-    TableSpec {
-        schema: "ingest",
-        name: "events",
-        guide: "Ingested records, immutable, in the order of arrival.",
-        from: "events",
-        columns: &[
-            column("seq", Integer),
-            optional("event_id", Text),
-            optional("run_id", Text),
-            optional("agent_id", Text),
-            optional("session_id", Text),
-            column("event_type", Text),
-            column("occurred_at", Time),
-            column("received_at", Time),
-            column("payload", Text),
-            column("sha256", Text),
         ],
     },
 ];

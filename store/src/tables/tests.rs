@@ -4,7 +4,10 @@ mod pages;
 
 use super::{sql_tables, table_specs};
 use crate::conformance::fixtures::*;
+use crate::conformance::sessions;
+use crate::ingest::WireEvent;
 use crate::model::*;
+use crate::sessions::AnalysisMode;
 use crate::sqlite::tests::Home;
 use crate::sqlite::{OpenMode, SqliteStore};
 use chrono::TimeDelta;
@@ -86,6 +89,12 @@ async fn filled(home: &Home) -> SqliteStore {
         requested_by: "ann".to_owned(),
     };
     store.kills.request(&scope, kill, minute(21)).await.unwrap();
+    let session = sessions::begin(&store, "key").await.session;
+    let errors = vec![sessions::sent(&session, start(), json!({})), sessions::sent(&session, minute(1), json!({}))];
+    sessions::append(&store, errors).await;
+    sessions::keep(&store, &sessions::snapshot(&store, &session.id).await, minute(2)).await;
+    let processed = sessions::snapshot(&store, &session.id).await;
+    sessions::evaluate(&store, &processed, AnalysisMode::Deep, &["dense"]).await;
     store.jobs.begin(&scope, new_run("cost_spike", "h", Some(window(1)), minute(30)), minute(30)).await.unwrap();
     let hour = CostHour {
         hour_start: "2025-11-20T01:00:00Z".parse().unwrap(),
@@ -100,23 +109,39 @@ async fn filled(home: &Home) -> SqliteStore {
         window: window(0),
     };
     store.schemas.put(&scope, snapshot, minute(30)).await.unwrap();
-    let events = (0..5).map(|step| event(Some(&format!("e{step}")), "run", step)).collect();
-    store.events.append_events(&scope, events).await.unwrap();
+    accept(&store, (0..5).map(|step| event(Some(&format!("e{step}")), "run", step)).collect()).await;
+    let step = |id: &str, kind: &str, step: i64| WireEvent { event_type: kind.to_owned(), ..event(Some(id), "called", step) };
+    let calls = ["llm.called", "llm.responded", "tool.called", "tool.responded", "retrieval.called", "retrieval.responded"];
+    accept(&store, calls.iter().zip(1..).map(|(kind, n)| step(kind, kind, (n + 1) / 2)).collect()).await;
+    let run = crate::conformance::runs::judged("called", RunEnd::Completed, &["TOOL_LOOP"]);
+    store.runs.record_judged(&scope, vec![run], 5, minute(30)).await.unwrap();
+    let (signals, _) = store.runs.signals(&scope, &SignalFilter::default(), 1, 0).await.unwrap();
+    store.runs.give_feedback(&scope, signals[0].id, true, "ann", minute(31)).await.unwrap();
+    let fix = NewFix {
+        signal_id: signals[0].id,
+        applied_via: AppliedVia::Clipboard,
+        prompt_name: None,
+        prompt_version: None,
+        fix_content: "Do not loop.".to_owned(),
+        applied_by: "ann".to_owned(),
+    };
+    store.reports.record_fix(&scope, fix, minute(32)).await.unwrap();
     sqlite
 }
 
 #[tokio::test]
 async fn every_table_shows_its_rows_with_its_declared_types() {
     let home = Home::new();
-    let context = session(&filled(&home).await, &scope());
-    for spec in table_specs() {
-        let batches = rows(&context, &format!("SELECT * FROM {}.{}", spec.schema, spec.name)).await;
+    let sqlite = filled(&home).await;
+    let context = session(&sqlite, &scope());
+    for table in sql_tables(&sqlite, &scope()) {
+        let batches = rows(&context, &format!("SELECT * FROM {}.{}", table.schema, table.name)).await;
         let count: usize = batches.iter().map(RecordBatch::num_rows).sum();
-        assert!(count > 0, "{} is empty", spec.name);
+        assert!(count > 0, "{} is empty", table.name);
         for batch in &batches {
-            assert_eq!(batch.schema().fields(), spec.arrow_schema().fields(), "{}", spec.name);
+            assert_eq!(batch.schema().fields(), table.provider.schema().fields(), "{}", table.name);
             for (column, field) in batch.columns().iter().zip(batch.schema().fields()) {
-                assert!(field.is_nullable() || column.null_count() == 0, "{}.{}", spec.name, field.name());
+                assert!(field.is_nullable() || column.null_count() == 0, "{}.{}", table.name, field.name());
             }
         }
     }
@@ -183,7 +208,7 @@ async fn filters_order_and_limit_reach_sqlite_as_bound_values() {
             "SELECT feature FROM agent.cost_baselines WHERE NOT complete AND feature IS NOT NULL",
             "SELECT feature FROM cost_baselines WHERE project_id = ? AND (complete = ?)",
         ),
-        ("SELECT count(*) FROM ingest.events", "SELECT 1 FROM events WHERE project_id = ?"),
+        ("SELECT count(*) FROM agent.audit_log", "SELECT 1 FROM audit_log WHERE project_id = ?"),
     ] {
         let plan = plan(&context, sql).await;
         assert!(plan.contains(&format!("sql=[{expected}]")), "{sql}\n{plan}");
@@ -206,10 +231,14 @@ async fn a_filter_that_sqlite_would_decide_otherwise_stays_with_the_engine() {
 #[tokio::test]
 async fn sorting_what_a_limit_cut_off_is_not_cutting_off_what_was_sorted() {
     let home = Home::new();
-    let context = session(&filled(&home).await, &scope());
-    let sql = "SELECT event_id FROM (SELECT * FROM ingest.events LIMIT 3) ORDER BY seq DESC";
+    let sqlite = home.serve();
+    for name in ["e0", "e1", "e2", "e3", "e4"] {
+        sqlite.store().audit.append(&scope(), entry(name), start()).await.unwrap();
+    }
+    let context = session(&sqlite, &scope());
+    let sql = "SELECT event FROM (SELECT * FROM agent.audit_log LIMIT 3) ORDER BY seq DESC";
     assert_eq!(texts(&context, sql).await, ["e2", "e1", "e0"]);
-    let sql = "SELECT event_id FROM ingest.events ORDER BY seq DESC LIMIT 2 OFFSET 1";
+    let sql = "SELECT event FROM agent.audit_log ORDER BY seq DESC LIMIT 2 OFFSET 1";
     assert_eq!(texts(&context, sql).await, ["e3", "e2"]);
 }
 
@@ -220,42 +249,44 @@ async fn what_is_pushed_down_gives_the_same_rows_as_what_is_not() {
     let store = sqlite.store();
     // Text that sorts differently by case, length, and beyond ASCII; missing values; equal times.
     let words = ["", "a", "B", "b", "ab", "É", "é", "日本", "Z", "z\u{10FFFF}", "'", "%", "\u{0}x"];
-    let events = words.iter().enumerate().map(|(index, word)| NewEvent {
-        agent_id: (index % 3 > 0).then(|| (*word).to_owned()),
-        at: minute(index as i64 / 4),
-        ..event(Some(word), "run", index as i64)
-    });
-    store.events.append_events(&scope(), events.collect()).await.unwrap();
+    for (index, word) in words.iter().enumerate() {
+        let action = NewAction {
+            target: (index % 3 > 0).then(|| (*word).to_owned()),
+            max_attempts: index as u32 + 1,
+            ..new_action(&format!("k{index}"))
+        };
+        store.actions.enqueue(&scope(), action, minute(index as i64 / 4)).await.unwrap();
+    }
     let context = session(&sqlite, &scope());
-    let copy = context.sql("SELECT * FROM ingest.events").await.unwrap().cache().await.unwrap();
+    let copy = context.sql("SELECT * FROM agent.actions").await.unwrap().cache().await.unwrap();
     context.register_table("copy", copy.into_view()).unwrap();
     let at = "2025-11-20T00:54:20Z";
     let mut conditions = vec![
-        "agent_id IS NULL".to_owned(),
-        "agent_id IS NOT NULL AND seq <> 4".to_owned(),
-        "agent_id IN ('a', 'B', 'é', '''', '%', 'none')".to_owned(),
-        "agent_id NOT IN ('a', 'B', 'é', 'none', 'z')".to_owned(),
-        "agent_id = 'a' OR seq >= 9 OR occurred_at < '2025-11-20T00:54:00Z'".to_owned(),
-        "NOT (agent_id = 'b')".to_owned(),
-        "seq IN (1, 2, 3, 5, 8, 13, 21)".to_owned(),
-        "'b' <= agent_id".to_owned(),
+        "target IS NULL".to_owned(),
+        "target IS NOT NULL AND max_attempts <> 4".to_owned(),
+        "target IN ('a', 'B', 'é', '''', '%', 'none')".to_owned(),
+        "target NOT IN ('a', 'B', 'é', 'none', 'z')".to_owned(),
+        "target = 'a' OR max_attempts >= 9 OR created_at < '2025-11-20T00:54:00Z'".to_owned(),
+        "NOT (target = 'b')".to_owned(),
+        "max_attempts IN (1, 2, 3, 5, 8, 13, 21)".to_owned(),
+        "'b' <= target".to_owned(),
     ];
     for operator in ["=", "<>", "<", "<=", ">", ">="] {
         for word in ["a", "B", "é", "日", "", "z"] {
-            conditions.push(format!("agent_id {operator} '{word}'"));
+            conditions.push(format!("target {operator} '{word}'"));
         }
-        conditions.push(format!("occurred_at {operator} '{at}'"));
-        conditions.push(format!("seq {operator} 6"));
+        conditions.push(format!("created_at {operator} '{at}'"));
+        conditions.push(format!("max_attempts {operator} 6"));
     }
     let tails = [
-        "ORDER BY seq",
-        "ORDER BY agent_id, seq LIMIT 4",
-        "ORDER BY agent_id DESC, seq DESC LIMIT 3",
-        "ORDER BY agent_id DESC NULLS LAST, occurred_at, seq",
+        "ORDER BY max_attempts",
+        "ORDER BY target, max_attempts LIMIT 4",
+        "ORDER BY target DESC, max_attempts DESC LIMIT 3",
+        "ORDER BY target DESC NULLS LAST, created_at, max_attempts",
     ];
     for (condition, tail) in conditions.iter().flat_map(|condition| tails.map(|tail| (condition, tail))) {
-        let query = |table| format!("SELECT event_id, agent_id FROM {table} WHERE {condition} {tail}");
-        let pushed = shown(&context, &query("ingest.events")).await;
+        let query = |table| format!("SELECT idempotency_key, target FROM {table} WHERE {condition} {tail}");
+        let pushed = shown(&context, &query("agent.actions")).await;
         let kept = shown(&context, &query("copy")).await;
         assert_eq!(pushed, kept, "{condition} {tail}");
     }
@@ -283,7 +314,6 @@ async fn an_index_serves_what_is_asked_most() {
             "SELECT id FROM actions WHERE project_id = ? AND (id IN (SELECT value FROM json_each(?)))",
             "(project_id=? AND id=?)",
         ),
-        ("SELECT event_id FROM events WHERE project_id = ? AND (run_id = ?)", "events_run"),
         (
             "SELECT seq FROM audit_log WHERE project_id = ? AND (seq > ?) ORDER BY seq ASC NULLS LAST",
             "(project_id=? AND seq>?)",
@@ -300,11 +330,11 @@ async fn no_row_of_another_project_is_ever_visible() {
     let sqlite = filled(&home).await;
     let other = other_scope(&sqlite.store()).await;
     let context = session(&sqlite, &other);
-    for spec in table_specs() {
-        let all = rows(&context, &format!("SELECT count(*) FROM {}.{}", spec.schema, spec.name)).await;
+    for table in sql_tables(&sqlite, &other) {
+        let all = rows(&context, &format!("SELECT count(*) FROM {}.{}", table.schema, table.name)).await;
         let count = all[0].column(0).as_primitive::<datafusion::arrow::datatypes::Int64Type>().value(0);
         // The project itself was made with no audit row.
-        assert_eq!(count, 0, "{}", spec.name);
+        assert_eq!(count, 0, "{}", table.name);
     }
     for condition in ["1 = 1 OR status = 'open'", "status = 'open' OR status <> 'open'", "entity = 'x'' OR 1=1 --'"] {
         let sql = format!("SELECT id FROM agent.incidents WHERE {condition}");
@@ -361,12 +391,16 @@ async fn rows_stream_in_batches_and_a_dropped_query_lets_go() {
     let home = Home::new();
     let sqlite = home.serve();
     let store = sqlite.store();
-    for batch in 0..10 {
-        let events = (0..3_000).map(|step| event(Some(&format!("{batch} {step}")), "run", step)).collect();
-        store.events.append_events(&scope(), events).await.unwrap();
-    }
+    let hour = |hour| CostHour {
+        hour_start: start() - TimeDelta::seconds(start().timestamp() % 3_600) + TimeDelta::hours(hour),
+        complete: true,
+        features: (0..3_000)
+            .map(|n| FeatureCost { feature: format!("{hour} {n}"), cost_usd: 1.0, generations: n })
+            .collect(),
+    };
+    store.baselines.upsert_many(&scope(), (0..10).map(hour).collect(), minute(600)).await.unwrap();
     let context = session(&sqlite, &scope());
-    let sql = "SELECT event_id, payload FROM ingest.events";
+    let sql = "SELECT feature, generations FROM agent.cost_baselines";
     let mut stream = context.sql(sql).await.unwrap().execute_stream().await.unwrap();
     let first = stream.next().await.unwrap().unwrap();
     assert_eq!(first.num_rows(), 8_192);
@@ -380,7 +414,7 @@ async fn rows_stream_in_batches_and_a_dropped_query_lets_go() {
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(20), idle_again).await.unwrap();
-    assert_eq!(texts(&context, &format!("{sql} WHERE event_id = '9 2999'")).await, ["9 2999"]);
+    assert_eq!(texts(&context, &format!("{sql} WHERE feature = '9 2999'")).await, ["9 2999"]);
 
     let all = rows(&context, sql).await;
     assert_eq!(all.iter().map(RecordBatch::num_rows).sum::<usize>(), 30_000);
@@ -393,11 +427,12 @@ async fn large_rows_make_small_batches() {
     let sqlite = home.serve();
     let store = sqlite.store();
     let large = "x".repeat(1 << 20);
-    let events =
-        (0..12).map(|step| NewEvent { payload: json!({"step": step, "text": large}), ..event(None, "run", step) });
-    store.events.append_events(&scope(), events.collect()).await.unwrap();
+    for _ in 0..12 {
+        let detail = json!({ "text": large }).into();
+        store.audit.append(&scope(), NewAuditEntry { detail, ..entry("large") }, start()).await.unwrap();
+    }
     let context = session(&sqlite, &scope());
-    let frame = context.sql("SELECT payload FROM ingest.events").await.unwrap();
+    let frame = context.sql("SELECT detail FROM agent.audit_log").await.unwrap();
     let sizes: Vec<_> = frame.execute_stream().await.unwrap().map(|batch| batch.unwrap().num_rows()).collect().await;
     assert_eq!(sizes, [4, 4, 4]);
 }
@@ -419,7 +454,7 @@ async fn tables_refuse_every_write() {
         assert!(refused, "{sql}");
     }
     let open = texts(&context, "SELECT id FROM agent.incidents WHERE status = 'open'").await;
-    assert_eq!(open.len(), 2);
+    assert_eq!(open.len(), 3);
 }
 
 #[tokio::test]

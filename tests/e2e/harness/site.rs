@@ -72,6 +72,12 @@ impl Site {
         site
     }
 
+    /// An installation without any vendor.
+    pub(crate) fn alone() -> Self {
+        let environment = BTreeMap::from([("AUTH_MODE".to_owned(), "dev".to_owned())]);
+        Self { home: TempDir::new().unwrap(), environment }
+    }
+
     /// Sets a variable.
     pub(crate) fn set(&mut self, name: &str, value: impl Into<String>) {
         self.environment.insert(name.to_owned(), value.into());

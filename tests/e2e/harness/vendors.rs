@@ -171,7 +171,7 @@ impl Vendors {
 
     /// Behaves again.
     pub(crate) async fn heal(&self) {
-        for source in ["langfuse", "sentry", "github", "slack"] {
+        for source in ["langfuse", "sentry", "github", "slack", "datadog", "pagerduty", "linear"] {
             self.control("/_fault", &json!({"source": source, "path": "", "fault": "none"})).await;
         }
     }

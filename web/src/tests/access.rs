@@ -9,14 +9,21 @@ use crate::{Access, AuthMode, RouteInfo, ServeError, WebState, route_table, serv
 
 /// A path of a route, with something in the place of what varies.
 fn example(route: &RouteInfo) -> String {
-    route.path.replace("{id}", "0199aaaa-0000-7000-8000-000000000001").replace("{name}", "cost_spike")
+    let path = route.path.replace("{id}", "0199aaaa-0000-7000-8000-000000000001").replace("{name}", "cost_spike");
+    let asks_for_an_agent = ["/v1/policies", "/v1/detector-config"].contains(&route.path);
+    if asks_for_an_agent { format!("{path}?agent_id=a") } else { path }
 }
 
 fn body(route: &RouteInfo) -> Option<Value> {
     match route.path {
         "/api/v1/sql" => Some(json!({"sql": "SELECT 1"})),
+        "/v1/ingest" => Some(json!({"agent_id": "a", "events": [{"event_type": "run.started", "run_id": "r",
+            "agent_id": "a", "agent_version": "v", "step_index": 0}]})),
+        "/v1/deploy" => Some(json!({"agent_id": "a", "version": "1"})),
         "/v1/runs/{id}/control" => Some(json!({"state": "stopped"})),
         "/api/v1/actions/{id}/settle" => Some(json!({"status": "done"})),
+        "/v1/signals/{id}/record-copy" => Some(json!({"fix_content": "x"})),
+        "/v1/signals/{id}/feedback" => Some(json!({"correct": true})),
         _ => Some(json!({})),
     }
     .filter(|_| route.method == Method::POST)
@@ -57,7 +64,7 @@ async fn every_endpoint_answers_exactly_the_keys_it_is_for() {
                 continue;
             }
             Access::ReadOrLocal => &[KeyScope::Read],
-            Access::AnyOf(scopes) => scopes,
+            Access::AnyOf(scopes) | Access::Basic(scopes) | Access::Sender(scopes) => scopes,
         };
         for wrong in [None, Some("tl_nobody"), Some(""), Some("x")] {
             assert_eq!(status(&site, &route, wrong).await, 401, "{route:?} with {wrong:?}");

@@ -115,6 +115,7 @@ impl Default for Plan {
 
 pub(crate) struct Site {
     _home: TempDir,
+    pub sqlite: SqliteStore,
     pub store: Store,
     pub scope: Scope,
     pub clock: Arc<ManualClock>,
@@ -142,7 +143,7 @@ impl Site {
         let simulator = vendors(&home).await;
         let mut settings = Settings::default();
         settings.governance.approvers = plan.approvers.iter().map(|name| (*name).to_owned()).collect();
-        let engines = Engines { sqlite, clock: clock.clone(), more: plan.tables };
+        let engines = Engines { sqlite: sqlite.clone(), clock: clock.clone(), more: plan.tables };
         let scope = Scope::default_project();
         let context = AgentContext {
             engine: engines.engine(&scope).await.unwrap(),
@@ -172,7 +173,26 @@ impl Site {
         let (served, shutdown) = (state.clone(), stop.clone());
         let server = tokio::spawn(async move { serve(listener, served, shutdown).await.unwrap() });
         let client = Client::new();
-        Self { _home: home, store, scope, clock, governance, simulator, addr, client, keys, stop, server, state }
+        Self {
+            _home: home,
+            sqlite,
+            store,
+            scope,
+            clock,
+            governance,
+            simulator,
+            addr,
+            client,
+            keys,
+            stop,
+            server,
+            state,
+        }
+    }
+
+    /// The folder of everything that is kept.
+    pub(crate) fn home(&self) -> &std::path::Path {
+        self._home.path()
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

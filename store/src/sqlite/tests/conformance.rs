@@ -24,7 +24,9 @@ fn no_promise_is_forgotten_in_the_list() {
         include_str!("../../conformance/audit.rs"),
         include_str!("../../conformance/jobs.rs"),
         include_str!("../../conformance/observations.rs"),
+        include_str!("../../conformance/events.rs"),
         include_str!("../../conformance/door.rs"),
+        include_str!("../../conformance/sessions.rs"),
     ];
     let written: Vec<_> = sources
         .iter()

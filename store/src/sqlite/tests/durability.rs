@@ -2,6 +2,7 @@
 
 use super::Home;
 use crate::conformance::fixtures::*;
+use crate::ingest::EventFilter;
 use crate::model::*;
 use crate::sqlite::{OpenMode, SqliteStore};
 use std::collections::HashSet;
@@ -28,7 +29,8 @@ fn child_that_writes_until_killed() {
                         let id = format!("event {batch} {task}");
                         let events =
                             vec![event(Some(&id), "run", batch), event(Some(&format!("{id} b")), "run", batch)];
-                        store.events.append_events(&scope(), events).await.unwrap();
+                        let receipt = accept(&store, events).await;
+                        assert_eq!(receipt.accepted + receipt.duplicates, 2);
                         store.audit.append(&scope(), entry(&id), minute(batch)).await.unwrap();
                         id
                     })
@@ -93,14 +95,9 @@ async fn what_was_acknowledged_survives_kill_9() {
         // A new round on the same file: the killed server's lock is free, its log is recovered.
         let acknowledged = Writing::start(&home).kill_after(count);
         let store = home.store();
-        let kept: HashSet<_> = store
-            .events
-            .of_run(&scope(), "run")
-            .await
-            .unwrap()
-            .into_iter()
-            .filter_map(|kept| kept.event.event_id)
-            .collect();
+        let events = kept(&store, EventFilter::default()).await;
+        let kept: HashSet<_> = events.iter().filter_map(|event| event.event_id.clone()).collect();
+        assert_eq!(kept.len(), events.len(), "round {round}: an event is there twice");
         for id in &acknowledged {
             assert!(kept.contains(id), "round {round}: {id} was acknowledged and is lost");
         }

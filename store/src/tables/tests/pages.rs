@@ -2,8 +2,10 @@
 
 use super::{filled, session};
 use crate::conformance::fixtures::scope;
+use crate::sqlite::OpenMode;
 use crate::sqlite::tests::Home;
-use crate::tables::{ColumnKind, TableSpec, table_specs};
+use crate::tables::{SqlTable, sql_tables};
+use datafusion::arrow::datatypes::DataType;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -11,8 +13,13 @@ fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/tables")
 }
 
-fn page(spec: &TableSpec) -> String {
-    let path = folder().join(format!("{}.{}.md", spec.schema, spec.name));
+/// Every table of the store.
+fn tables() -> Vec<SqlTable> {
+    sql_tables(&Home::new().open(OpenMode::Serve), &scope())
+}
+
+fn page(table: &SqlTable) -> String {
+    let path = folder().join(format!("{}.{}.md", table.schema, table.name));
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -33,31 +40,30 @@ fn each_table_of_the_store_has_a_page_and_each_page_a_table() {
         .map(|file| file.unwrap().file_name().to_string_lossy().into_owned())
         .filter(|name| name.starts_with("agent.") || name.starts_with("ingest."))
         .collect();
-    let tables: BTreeSet<_> = table_specs().iter().map(|spec| format!("{}.{}.md", spec.schema, spec.name)).collect();
+    let tables: BTreeSet<_> = tables().iter().map(|table| format!("{}.{}.md", table.schema, table.name)).collect();
     assert_eq!(pages, tables);
 }
 
 #[test]
 fn a_page_lists_the_columns_that_its_table_has() {
-    for spec in table_specs() {
-        let page = page(spec);
-        let declared: Vec<_> = spec
-            .columns
+    for table in tables() {
+        let page = page(&table);
+        let schema = table.provider.schema();
+        let declared: Vec<_> = schema
+            .fields()
             .iter()
-            .map(|column| {
-                let kind = match column.kind {
-                    ColumnKind::Text => "Utf8",
-                    ColumnKind::Integer => "Int64",
-                    ColumnKind::Float => "Float64",
-                    ColumnKind::Boolean => "Boolean",
-                    ColumnKind::Time => "Timestamp(µs, UTC)",
+            .map(|field| {
+                let kind = match field.data_type() {
+                    DataType::Timestamp(..) => "Timestamp(µs, UTC)".to_owned(),
+                    other => other.to_string(),
                 };
-                vec![column.name, kind, if column.nullable { "yes" } else { "no" }]
+                vec![field.name().clone(), kind, if field.is_nullable() { "yes" } else { "no" }.to_owned()]
             })
             .collect();
-        let written: Vec<_> = cells(&page).into_iter().map(|cells| cells[..3].to_vec()).collect();
-        assert_eq!(written, declared, "{}.{}", spec.schema, spec.name);
-        assert!(cells(&page).iter().all(|cells| !cells[3].is_empty()), "{}: a column is not explained", spec.name);
+        let written: Vec<Vec<String>> =
+            cells(&page).into_iter().map(|cells| cells[..3].iter().map(|cell| (*cell).to_owned()).collect()).collect();
+        assert_eq!(written, declared, "{}.{}", table.schema, table.name);
+        assert!(cells(&page).iter().all(|cells| !cells[3].is_empty()), "{}: a column is not explained", table.name);
     }
 }
 
@@ -65,12 +71,12 @@ fn a_page_lists_the_columns_that_its_table_has() {
 async fn the_examples_of_each_page_run() {
     let home = Home::new();
     let context = session(&filled(&home).await, &scope());
-    for spec in table_specs() {
-        let page = page(spec);
+    for table in tables() {
+        let page = page(&table);
         let examples = examples(&page);
-        assert!(examples.len() >= 2, "{} has too few examples", spec.name);
+        assert!(examples.len() >= 2, "{} has too few examples", table.name);
         for sql in examples {
-            assert!(sql.contains(&format!("{}.{}", spec.schema, spec.name)), "{sql}");
+            assert!(sql.contains(&format!("{}.{}", table.schema, table.name)), "{sql}");
             let frame = context.sql(sql).await.unwrap_or_else(|error| panic!("{sql}\n{error}"));
             frame.collect().await.unwrap_or_else(|error| panic!("{sql}\n{error}"));
         }

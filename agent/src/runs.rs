@@ -1,0 +1,31 @@
+//! Runs: which of them are due, what is wrong with them, and how that is said.
+//!
+//! Owns: the judge ([`judge`]), the detectors' files ([`spec`], [`rule`]), what runs are compared with ([`baseline`]),
+//! what several signals in one run mean ([`co_signals`]), and explanations ([`explain`]). Does not own: the rules
+//! themselves (`queries/runs/*.sql`), how runs are built of events, or how verdicts are kept (both the store's).
+//!
+//! Must hold: a run is judged once, after its end has settled or when it fell silent, by every detector or by none; all
+//! due runs are judged by one query per detector, however many they are; a detector on trial (shadow) tells nobody.
+
+pub mod advice;
+pub mod alerts;
+pub mod baseline;
+pub mod co_signals;
+pub mod detect;
+pub mod explain;
+pub mod facts;
+pub mod judge;
+pub mod rule;
+pub mod settings;
+pub mod spec;
+
+#[cfg(test)]
+mod tests;
+
+pub use detect::{Found, RunBatch, detect};
+pub use alerts::Alerts;
+pub use advice::{Advice, FixType, advice};
+pub use explain::{Explanation, Fix, RateContext, explain, explain_signal};
+pub use judge::{Judge, JudgeError, Judged, Judges};
+pub use settings::{Confidence, RunSettings};
+pub use spec::RunDetectorSpec;

@@ -1,0 +1,201 @@
+//! `tripline ingest`: reads files of events, spans or log records, and keeps what they say of runs.
+//!
+//! Owns reading files, telling the formats apart line by line, and the report. Does not own what an event may be: the
+//! store says that, here or behind `--url`. Must hold: nothing is passed over in silence; every refusal names file and
+//! line; doing it again after a failure doubles nothing.
+
+mod formats;
+mod frames;
+mod sessions;
+mod sinks;
+
+use std::io::{BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use tripline_store::ingest::WireEvent;
+
+use crate::app::Home;
+use crate::args::IngestArgs;
+use crate::failure::Failure;
+use crate::terminal;
+use frames::Frame;
+use sinks::Sink;
+
+/// Events that are kept at a time.
+const BATCH: usize = 500;
+/// Refusals that are shown; all are counted.
+const SHOWN: usize = 100;
+
+pub(crate) async fn run(args: IngestArgs, home: &Home) -> Result<(), Failure> {
+    let sink = Sink::open(args.url.as_deref(), home).await?;
+    let mut intake = Intake { sink, waiting: Vec::new(), report: Report::default() };
+    let read = intake.files(&args.files).await;
+    // What was read before a failure is kept, and the report says so.
+    let kept = match read {
+        Ok(()) => intake.submit().await,
+        Err(failure) => Err(failure),
+    };
+    intake.report.print(args.json)?;
+    kept?;
+    intake.report.verdict()
+}
+
+/// Where an event stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    file: String,
+    /// From 1.
+    line: usize,
+    /// Of a line that holds several: which, from 0.
+    item: Option<usize>,
+}
+
+/// Why something was not kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Refusal {
+    place: Place,
+    field: String,
+    reason: String,
+}
+
+#[derive(Debug, Default)]
+struct Report {
+    accepted: usize,
+    duplicates: usize,
+    rejected: usize,
+    /// Spans and records that have nothing to do with agents.
+    passed_over: usize,
+    refusals: Vec<Refusal>,
+}
+
+struct Intake {
+    sink: Sink,
+    waiting: Vec<(Place, WireEvent)>,
+    report: Report,
+}
+
+impl Intake {
+    async fn files(&mut self, files: &[PathBuf]) -> Result<(), Failure> {
+        for path in files {
+            let (name, input): (String, Box<dyn Read + Send>) = if path == Path::new("-") {
+                ("standard input".to_owned(), Box::new(std::io::stdin()))
+            } else {
+                let file = std::fs::File::open(path).map_err(|error| Failure::file(path, &error))?;
+                (path.display().to_string(), Box::new(file))
+            };
+            let mut frames = frames::Frames::new(BufReader::new(input));
+            while let Some(frame) = frames.next().map_err(|error| Failure::file(Path::new(&name), &error))? {
+                self.take(&name, frame).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, file: &str, frame: Frame) -> Result<(), Failure> {
+        let place = |item| Place { file: file.to_owned(), line: frame.line, item };
+        let text = match &frame.text {
+            Ok(text) => text,
+            Err(reason) => {
+                self.report.refuse(place(None), String::new(), reason.clone());
+                return Ok(());
+            }
+        };
+        let found = formats::read(text);
+        self.report.passed_over += found.passed_over;
+        for (item, event) in found.events {
+            match event {
+                Ok(event) => self.waiting.push((place(item), event)),
+                Err((field, reason)) => self.report.refuse(place(item), field, reason),
+            }
+            if self.waiting.len() >= BATCH {
+                self.submit().await?;
+            }
+        }
+        for (item, batch) in found.sessions {
+            let receipt = self.sink.accept_session(&batch).await?;
+            self.report.accepted += receipt.accepted;
+            self.report.duplicates += receipt.duplicates;
+            for rejection in receipt.rejected {
+                let place = place(Some(item.unwrap_or(rejection.index)));
+                self.report.refuse(place, rejection.field, rejection.reason);
+            }
+        }
+        Ok(())
+    }
+
+    async fn submit(&mut self) -> Result<(), Failure> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let (places, events): (Vec<Place>, Vec<WireEvent>) = std::mem::take(&mut self.waiting).into_iter().unzip();
+        let receipt = self.sink.accept(events).await?;
+        self.report.accepted += receipt.accepted;
+        self.report.duplicates += receipt.duplicates;
+        for rejection in receipt.rejected {
+            if let Some(place) = places.get(rejection.index) {
+                self.report.refuse(place.clone(), rejection.field, rejection.reason);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    fn refuse(&mut self, place: Place, field: String, reason: String) {
+        self.rejected += 1;
+        if self.refusals.len() < SHOWN {
+            self.refusals.push(Refusal { place, field, reason });
+        }
+    }
+
+    fn print(&self, as_json: bool) -> Result<(), Failure> {
+        if as_json {
+            let refusals = self.refusals.iter().map(|refusal| {
+                json!({"file": refusal.place.file, "line": refusal.place.line, "item": refusal.place.item,
+                       "field": refusal.field, "reason": refusal.reason})
+            });
+            let refusals: Vec<_> = refusals.collect();
+            let report = json!({"accepted": self.accepted, "duplicates": self.duplicates, "rejected": self.rejected,
+                                "passed_over": self.passed_over, "rejections": refusals});
+            writeln!(std::io::stdout().lock(), "{report}").map_err(Failure::display)?;
+            return Ok(());
+        }
+        for refusal in &self.refusals {
+            terminal::error_line(&refusal.to_string());
+        }
+        if self.rejected > self.refusals.len() {
+            terminal::error_line(&format!("… and {} more", self.rejected - self.refusals.len()));
+        }
+        let mut line =
+            format!("accepted {}, duplicates {}, rejected {}", self.accepted, self.duplicates, self.rejected);
+        if self.passed_over > 0 {
+            line.push_str(&format!("; {} spans or records had nothing to do with agents", self.passed_over));
+        }
+        terminal::line(&line);
+        Ok(())
+    }
+
+    fn verdict(&self) -> Result<(), Failure> {
+        match (self.rejected, self.accepted + self.duplicates) {
+            (0, _) => Ok(()),
+            (rejected, 0) => Err(Failure::new(format!("nothing was kept: {rejected} events or lines were refused"))
+                .hint("docs/ingest-otlp.md lists the formats that are understood")),
+            (rejected, _) => Err(Failure::partly(format!("{rejected} events or lines were refused, the others kept"))),
+        }
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Place { file, line, item } = &self.place;
+        write!(f, "{file}:{line}")?;
+        if let Some(item) = item {
+            write!(f, ", item {item}")?;
+        }
+        match self.field.as_str() {
+            "" => write!(f, ": {}", self.reason),
+            field => write!(f, ": {field}: {}", self.reason),
+        }
+    }
+}

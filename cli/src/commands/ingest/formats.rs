@@ -1,0 +1,246 @@
+//! Telling formats apart, and reading each into events.
+//!
+//! Known: a single event of the Dunetrace wire, a batch of them, a line that its SDKs write for Loki (also inside of what
+//! `logcli` and Docker put around a line), OTLP traces and logs in JSON, a batch of the session wire, and arrays of any of
+//! these.
+
+use serde_json::{Map, Value};
+use tripline_store::ingest::WireEvent;
+use tripline_web::otlp::{self, Flaw, Mapped};
+
+/// Arrays and wrappers within each other at most.
+const DEEPEST: usize = 4;
+
+type Flawed = (String, String);
+
+/// What a text holds.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Found {
+    /// Events and what was meant to be one, with its place if there are several.
+    pub(super) events: Vec<(Option<usize>, Result<WireEvent, Flawed>)>,
+    /// Batches of sessions, with their places.
+    pub(super) sessions: Vec<(Option<usize>, Map<String, Value>)>,
+    /// Spans and records that have nothing to do with agents.
+    pub(super) passed_over: usize,
+}
+
+impl Found {
+    fn one(event: Result<WireEvent, Flawed>) -> Self {
+        Self { events: vec![(None, event)], ..Self::default() }
+    }
+
+    fn refused(reason: &str) -> Self {
+        Self::one(Err((String::new(), reason.to_owned())))
+    }
+
+    /// Takes the events of item `place`.
+    fn add(&mut self, place: usize, found: Self) {
+        self.events.extend(found.events.into_iter().map(|(_, event)| (Some(place), event)));
+        self.sessions.extend(found.sessions.into_iter().map(|(_, batch)| (Some(place), batch)));
+        self.passed_over += found.passed_over;
+    }
+}
+
+/// Reads one JSON text.
+pub(super) fn read(text: &str) -> Found {
+    match serde_json::from_str::<Value>(text) {
+        Ok(value) => read_value(value, 0),
+        Err(error) => Found::refused(&format!("it is no JSON at its line {}, column {}", error.line(), error.column())),
+    }
+}
+
+fn read_value(value: Value, depth: usize) -> Found {
+    match value {
+        Value::Array(items) if depth < DEEPEST => {
+            let mut found = Found::default();
+            for (place, item) in items.into_iter().enumerate() {
+                found.add(place, read_value(item, depth + 1));
+            }
+            found
+        }
+        Value::Object(fields) => read_object(fields, depth),
+        _ => Found::refused("it is neither an object nor an array of objects"),
+    }
+}
+
+fn read_object(fields: Map<String, Value>, depth: usize) -> Found {
+    let has = |name: &str| fields.contains_key(name);
+    if has("resourceSpans") || has("resourceLogs") {
+        return read_otlp(&fields);
+    }
+    if has("event_type") && has("run_id") {
+        return Found::one(otlp::dunetrace::event(&fields));
+    }
+    if let Some(Value::Array(events)) = fields.get("events") {
+        return if is_session(&fields, events) {
+            Found { sessions: vec![(None, fields)], ..Found::default() }
+        } else {
+            read_batch(events)
+        };
+    }
+    // Of `logcli -o jsonl` and of Docker's log files.
+    for wrapper in ["line", "log"] {
+        if let Some(Value::String(inner)) = fields.get(wrapper)
+            && depth < DEEPEST
+        {
+            return match serde_json::from_str(inner) {
+                Ok(value) => read_value(value, depth + 1),
+                Err(_) => Found { passed_over: 1, ..Found::default() },
+            };
+        }
+    }
+    Found::refused(
+        "it is in no known format: neither an event (event_type, run_id), a batch (events), nor OTLP (resourceSpans, \
+         resourceLogs)",
+    )
+}
+
+/// A batch of the session wire: it says which session, and its events have sources instead of runs.
+fn is_session(fields: &Map<String, Value>, events: &[Value]) -> bool {
+    let of_session = |event: &Value| event.get("source_type").is_some() && event.get("run_id").is_none();
+    fields.contains_key("session_id") || (!events.is_empty() && events.iter().all(of_session))
+}
+
+fn read_batch(events: &[Value]) -> Found {
+    let read = |event: &Value| match event {
+        Value::Object(fields) => otlp::dunetrace::event(fields),
+        _ => Err((String::new(), "the event is no object".to_owned())),
+    };
+    Found {
+        events: events.iter().enumerate().map(|(place, event)| (Some(place), read(event))).collect(),
+        ..Found::default()
+    }
+}
+
+fn read_otlp(fields: &Map<String, Value>) -> Found {
+    let text = Value::Object(fields.clone()).to_string();
+    let mut found = Found::default();
+    let decoded = otlp::decode_json_spans(text.as_bytes());
+    match decoded {
+        Ok(decoded) => {
+            let total = decoded.items.len();
+            found.add_mapped(total, otlp::map_spans(&decoded.items));
+            found.add_flaws(decoded.flaws, decoded.flawed);
+        }
+        Err(error) => return Found::refused(&error.to_string()),
+    }
+    match otlp::decode_json_logs(text.as_bytes()) {
+        Ok(decoded) => {
+            let total = decoded.items.len();
+            let (mapped, flaws) = otlp::map_logs(&decoded.items);
+            found.add_mapped(total - flaws.len(), mapped);
+            found.add_flaws(decoded.flaws, decoded.flawed);
+            let flawed = flaws.len();
+            found.add_flaws(flaws, flawed);
+        }
+        Err(error) => return Found::refused(&error.to_string()),
+    }
+    found
+}
+
+impl Found {
+    fn add_mapped(&mut self, total: usize, mapped: Mapped) {
+        let told: std::collections::BTreeSet<usize> = mapped.sources.iter().copied().collect();
+        self.passed_over += total - told.len().min(total);
+        let events = mapped.sources.into_iter().zip(mapped.events);
+        self.events.extend(events.map(|(place, event)| (Some(place), Ok(event))));
+    }
+
+    /// The flaws that are told, and for those that are not, that there are more.
+    fn add_flaws(&mut self, flaws: Vec<Flaw>, flawed: usize) {
+        let told = flaws.len();
+        self.events.extend(flaws.into_iter().map(|flaw| (Some(flaw.index), Err((flaw.field, flaw.reason)))));
+        let more = (told..flawed).map(|_| (None, Err((String::new(), "like those before it".to_owned()))));
+        self.events.extend(more);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn event() -> Value {
+        json!({"event_type": "llm.called", "run_id": "r", "agent_id": "a", "agent_version": "v", "step_index": 1,
+               "timestamp": 1.5, "payload": {"model": "m"}})
+    }
+
+    /// Places and types, or what is wrong.
+    fn found(value: &Value) -> Vec<(Option<usize>, String)> {
+        let events = read(&value.to_string()).events.into_iter();
+        events
+            .map(|(place, event)| {
+                (place, event.map_or_else(|(field, reason)| format!("{field}! {reason}"), |e| e.event_type))
+            })
+            .collect()
+    }
+
+    fn types(value: &Value) -> Vec<String> {
+        found(value).into_iter().map(|(_, kind)| kind).collect()
+    }
+
+    #[test]
+    fn events_batches_and_lines_for_loki_are_told_apart() {
+        assert_eq!(found(&event()), [(None, "llm.called".to_owned())]);
+        let batch = json!({"api_key": "", "agent_id": "a", "events": [event(), 7, event()]});
+        let of_batch = found(&batch);
+        assert_eq!(of_batch[0], (Some(0), "llm.called".to_owned()));
+        assert_eq!(of_batch[1], (Some(1), "! the event is no object".to_owned()));
+        assert_eq!(of_batch[2], (Some(2), "llm.called".to_owned()));
+        assert_eq!(types(&json!([event(), batch])).len(), 4);
+        let mut loki = event();
+        loki["ts"] = json!("2026-11-21T00:01:55.531703Z");
+        loki.as_object_mut().unwrap().remove("timestamp");
+        for line in [
+            loki.clone(),
+            json!({"labels": {}, "line": loki.to_string(), "timestamp": "x"}),
+            json!({"log": format!("{loki}\n"), "stream": "stdout", "time": "x"}),
+        ] {
+            let events = read(&line.to_string()).events;
+            assert!((events[0].1.as_ref().unwrap().timestamp.unwrap() - 1_795_219_315.531_703).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn spans_and_records_are_mapped_and_others_are_counted() {
+        let span = |id: &str, operation: &str| {
+            json!({"traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": id, "startTimeUnixNano": "1795219200000000000",
+                   "endTimeUnixNano": "1795219200000000001", "parentSpanId": "00000000000000ff",
+                   "attributes": [{"key": operation, "value": {"stringValue": "chat"}}]})
+        };
+        let spans = [
+            span("00000000000000aa", "gen_ai.operation.name"),
+            span("00000000000000ab", "http.method"),
+            span("xx", "gen_ai.operation.name"),
+        ];
+        let traces = json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]});
+        let of_traces = read(&traces.to_string());
+        assert_eq!(of_traces.passed_over, 1);
+        let places: Vec<_> = of_traces.events.iter().map(|(place, event)| (place.unwrap(), event.is_ok())).collect();
+        assert_eq!(places, [(0, true), (0, true), (2, false)]);
+        let record = json!({"body": {"stringValue": event().to_string()}});
+        let logs = json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]});
+        assert_eq!(types(&logs), ["llm.called"]);
+    }
+
+    #[test]
+    fn batches_of_sessions_are_known_by_their_session_or_their_sources() {
+        let event = json!({"event_type": "error", "source_type": "agent"});
+        for batch in [json!({"session_id": "s", "events": [event]}), json!({"events": [event, event]})] {
+            let found = read(&json!([batch]).to_string());
+            assert_eq!((found.events.len(), found.sessions[0].0), (0, Some(0)));
+            assert_eq!(Value::Object(found.sessions[0].1.clone()), batch);
+        }
+    }
+
+    #[test]
+    fn what_is_something_else_is_refused_with_a_reason() {
+        assert!(types(&json!({"hello": 1}))[0].contains("no known format"));
+        assert!(types(&json!(7))[0].contains("neither an object"));
+        let mut bad = event();
+        bad["step_index"] = json!("1");
+        assert_eq!(types(&bad), ["step_index! it must be a whole number"]);
+        assert!(types(&json!([[[[[[event()]]]]]]))[0].contains("neither an object"));
+        assert!(read("{").events[0].1.is_err());
+    }
+}

@@ -1,0 +1,522 @@
+//! Reading about runs on SQLite: every rate is of all judged runs.
+
+use async_trait::async_trait;
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use rusqlite::{Connection, Row, params};
+
+use super::super::SqliteStore;
+use super::super::connection::DbResult;
+use super::super::values::{RowExt, all, micros, one, run};
+use crate::model::{
+    AgentInsights, AgentSummary, AppliedVia, FailureRate, FixStatus, HealthDigest, InputPattern, Issue, IssueStatus,
+    JudgedRunView, NewFix, RunCount, RunReports, Scope, SignalTrend, TypeRate, VersionSummary,
+};
+use crate::{Result, StoreError};
+
+/// Live signals of runs.
+const LIVE: &str = "a.run_id <> '' AND a.shadow = 0";
+
+fn count(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> DbResult<i64> {
+    Ok(one(connection, sql, params, |row| row.get(0))?.unwrap_or(0))
+}
+
+fn agents(
+    connection: &Connection,
+    scope: &Scope,
+    now: DateTime<Utc>,
+    limit: u32,
+    offset: u32,
+) -> DbResult<(Vec<AgentSummary>, i64)> {
+    let project = scope.project_id();
+    let total = "SELECT count(DISTINCT agent_id) FROM judged_runs WHERE project_id = ?1";
+    let total = count(connection, total, params![project])?;
+    let mut agents = all(
+        connection,
+        "SELECT agent_id, max(ended_at) AS last_seen, count(*) AS runs FROM judged_runs WHERE project_id = ?1
+         GROUP BY agent_id ORDER BY last_seen DESC, agent_id LIMIT ?2 OFFSET ?3",
+        params![project, limit, offset],
+        |row| {
+            Ok(AgentSummary {
+                agent_id: row.get(0)?,
+                last_seen_at: row.time("last_seen")?,
+                runs: row.get(2)?,
+                signals: 0,
+                critical: 0,
+                high: 0,
+                sparkline: Vec::new(),
+                failure_types: Default::default(),
+            })
+        },
+    )?;
+    for agent in &mut agents {
+        let types: Vec<(String, String, i64)> = all(
+            connection,
+            &format!(
+                "SELECT a.type, a.severity, count(*) FROM anomalies a WHERE a.project_id = ?1 AND a.agent_id = ?2 AND {LIVE}
+                 GROUP BY a.type, a.severity"
+            ),
+            params![project, agent.agent_id],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )?;
+        for (kind, severity, signals) in types {
+            agent.signals += signals;
+            match severity.as_str() {
+                "critical" => agent.critical += signals,
+                "high" => agent.high += signals,
+                _ => {}
+            }
+            *agent.failure_types.entry(kind).or_default() += signals;
+        }
+        let begin = now - TimeDelta::days(7);
+        let days: Vec<(i64, i64)> = all(
+            connection,
+            &format!(
+                "SELECT (?4 - a.detected_at) / 86400000000 AS age, count(*) FROM anomalies a
+                 WHERE a.project_id = ?1 AND a.agent_id = ?2 AND a.detected_at > ?3 AND a.detected_at <= ?4 AND {LIVE}
+                 GROUP BY age"
+            ),
+            params![project, agent.agent_id, micros(begin), micros(now)],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        if !days.is_empty() {
+            agent.sparkline = (0..7).rev().map(|age| days.iter().find(|(a, _)| *a == age).map_or(0, |(_, n)| *n)).collect();
+        }
+    }
+    Ok((agents, total))
+}
+
+fn read_view(row: &Row<'_>) -> rusqlite::Result<JudgedRunView> {
+    Ok(JudgedRunView {
+        run_id: row.get("run_id")?,
+        agent_id: row.get("agent_id")?,
+        agent_version: row.get("agent_version")?,
+        started_at: row.time("started_at")?,
+        ended_at: row.time("ended_at")?,
+        reason: row.get("reason")?,
+        exit_reason: row.get("exit_reason")?,
+        step_count: row.get("step_count")?,
+        signals: row.get("live_count")?,
+    })
+}
+
+fn issues(
+    connection: &Connection,
+    scope: &Scope,
+    agent: &str,
+    status: Option<IssueStatus>,
+) -> DbResult<Vec<Issue>> {
+    let mut issues = all(
+        connection,
+        "SELECT * FROM incidents WHERE project_id = ?1 AND agent_id = ?2 ORDER BY last_seen_at DESC, id",
+        params![scope.project_id(), agent],
+        |row| {
+            let (stored, reopened): (String, i64) = (row.get("status")?, row.get("reopened_count")?);
+            Ok(Issue {
+                id: row.get("issue_id")?,
+                agent_id: row.get("agent_id")?,
+                failure_type: row.get("type")?,
+                status: match (stored.as_str(), reopened) {
+                    ("resolved", _) => IssueStatus::Resolved,
+                    (_, 0) => IssueStatus::Open,
+                    _ => IssueStatus::Reopened,
+                },
+                first_seen_at: row.time("opened_at")?,
+                last_seen_at: row.time("last_seen_at")?,
+                resolved_at: row.time_opt("resolved_at")?,
+                affected_runs: row.get("occurrences")?,
+                clean_runs_since: row.get("clean_windows")?,
+            })
+        },
+    )?;
+    issues.retain(|issue| status.is_none_or(|status| issue.status == status));
+    issues.sort_by_key(|issue| issue.status);
+    Ok(issues)
+}
+
+fn day(row: &Row<'_>, column: &str) -> rusqlite::Result<NaiveDate> {
+    let text: String = row.get(column)?;
+    text.parse().map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
+    })
+}
+
+/// The day of a time in microseconds.
+macro_rules! day_of {
+    ($column:literal) => {
+        concat!("date(", $column, " / 1000000, 'unixepoch')")
+    };
+}
+
+fn insights(connection: &Connection, scope: &Scope, agent: &str, now: DateTime<Utc>) -> DbResult<AgentInsights> {
+    let project = scope.project_id();
+    let since = |days: i64| micros(now - TimeDelta::days(days));
+    let input_patterns = all(
+        connection,
+        "WITH inputs AS (
+             SELECT input_hash, count(*) AS runs FROM judged_runs
+             WHERE project_id = ?1 AND agent_id = ?2 AND input_hash IS NOT NULL GROUP BY input_hash HAVING count(*) >= 2)
+         SELECT i.input_hash, a.type, count(*) AS triggered, i.runs FROM inputs i
+         JOIN judged_runs r ON r.project_id = ?1 AND r.agent_id = ?2 AND r.input_hash = i.input_hash
+         JOIN anomalies a ON a.project_id = ?1 AND a.run_id = r.run_id AND a.run_id <> '' AND a.shadow = 0
+         GROUP BY i.input_hash, a.type ORDER BY count(*) * 1.0 / i.runs DESC, i.runs DESC, i.input_hash LIMIT 20",
+        params![project, agent],
+        |row| {
+            Ok(InputPattern {
+                input_hash: row.get(0)?,
+                failure_type: row.get(1)?,
+                triggered: row.get(2)?,
+                runs: row.get(3)?,
+            })
+        },
+    )?;
+    let signal_trends = all(
+        connection,
+        concat!(
+            "SELECT a.type, a.agent_version, ",
+            day_of!("a.detected_at"),
+            " AS day, count(*) AS n FROM anomalies a
+             WHERE a.project_id = ?1 AND a.agent_id = ?2 AND a.detected_at >= ?3 AND a.run_id <> '' AND a.shadow = 0
+             GROUP BY a.type, a.agent_version, day ORDER BY day DESC, n DESC, a.type LIMIT 300"
+        ),
+        params![project, agent, since(30)],
+        |row| {
+            Ok(SignalTrend {
+                failure_type: row.get(0)?,
+                agent_version: row.get(1)?,
+                day: day(row, "day")?,
+                count: row.get("n")?,
+            })
+        },
+    )?;
+    let versions = all(
+        connection,
+        "SELECT agent_version, count(*) AS runs, count(*) FILTER (WHERE live_count > 0) AS failing,
+             sum(live_count) AS signals, min(started_at) AS first_seen, max(ended_at) AS last_seen
+         FROM judged_runs WHERE project_id = ?1 AND agent_id = ?2
+         GROUP BY agent_version ORDER BY last_seen DESC, agent_version LIMIT 10",
+        params![project, agent],
+        |row| {
+            Ok(VersionSummary {
+                agent_version: row.get(0)?,
+                runs: row.get(1)?,
+                runs_with_signals: row.get(2)?,
+                signals: row.get(3)?,
+                first_seen_at: row.time("first_seen")?,
+                last_seen_at: row.time("last_seen")?,
+            })
+        },
+    )?;
+    let first_tool_steps = all(
+        connection,
+        "SELECT first_tool_step FROM judged_runs
+         WHERE project_id = ?1 AND agent_id = ?2 AND first_tool_step IS NOT NULL ORDER BY first_tool_step",
+        params![project, agent],
+        |row| row.get(0),
+    )?;
+    let counts = |row: &Row<'_>| {
+        Ok(RunCount { at: row.get(0)?, runs: row.get(1)?, of_them: row.get(2)?, first_tool_step: row.get(3)? })
+    };
+    let tool_days = all(
+        connection,
+        concat!(
+            "SELECT ",
+            day_of!("judged_at"),
+            " AS day, count(*), count(first_tool_step), avg(first_tool_step) FROM judged_runs
+             WHERE project_id = ?1 AND agent_id = ?2 AND judged_at >= ?3 GROUP BY day ORDER BY day"
+        ),
+        params![project, agent, since(14)],
+        counts,
+    )?;
+    let hours = all(
+        connection,
+        "SELECT CAST((judged_at / 3600000000) % 24 AS TEXT) AS hour, count(*), count(*) FILTER (WHERE live_count > 0), NULL
+         FROM judged_runs WHERE project_id = ?1 AND agent_id = ?2 AND judged_at >= ?3
+         GROUP BY hour ORDER BY CAST(hour AS INTEGER)",
+        params![project, agent, since(30)],
+        counts,
+    )?;
+    let failure_rates = all(
+        connection,
+        concat!(
+            "WITH days AS (SELECT ",
+            day_of!("judged_at"),
+            " AS day, count(*) AS runs FROM judged_runs
+                 WHERE project_id = ?1 AND agent_id = ?2 AND judged_at >= ?3 GROUP BY day)
+             SELECT a.type, d.day, d.runs, count(*) AS affected FROM days d
+             JOIN anomalies a ON a.project_id = ?1 AND a.agent_id = ?2 AND ",
+            day_of!("a.detected_at"),
+            " = d.day AND a.run_id <> '' AND a.shadow = 0 AND a.detected_at >= ?3
+             GROUP BY a.type, d.day ORDER BY d.day DESC, affected DESC, a.type LIMIT 300"
+        ),
+        params![project, agent, since(30)],
+        |row| {
+            Ok(TypeRate {
+                failure_type: row.get(0)?,
+                day: Some(day(row, "day")?),
+                rate: FailureRate { total_runs: row.get(2)?, affected_runs: row.get(3)? },
+                seen: None,
+            })
+        },
+    )?;
+    let week = count(
+        connection,
+        "SELECT count(*) FROM judged_runs WHERE project_id = ?1 AND agent_id = ?2 AND judged_at >= ?3",
+        params![project, agent, since(7)],
+    )?;
+    let runs = "SELECT count(*) FROM judged_runs WHERE project_id = ?1 AND agent_id = ?2";
+    let runs = count(connection, runs, params![project, agent])?;
+    let week_rates = all(
+        connection,
+        &format!(
+            "SELECT a.type, count(*), min(a.detected_at) AS first_seen, max(a.detected_at) AS last_seen FROM anomalies a
+             WHERE a.project_id = ?1 AND a.agent_id = ?2 AND a.detected_at >= ?3 AND {LIVE}
+             GROUP BY a.type ORDER BY count(*) DESC, a.type"
+        ),
+        params![project, agent, since(7)],
+        |row| {
+            Ok(TypeRate {
+                failure_type: row.get(0)?,
+                day: None,
+                rate: FailureRate { total_runs: week, affected_runs: row.get(1)? },
+                seen: Some((row.time("first_seen")?, row.time("last_seen")?)),
+            })
+        },
+    )?;
+    Ok(AgentInsights {
+        input_patterns,
+        signal_trends,
+        versions,
+        first_tool_steps,
+        tool_days,
+        runs,
+        hours,
+        failure_rates,
+        week_rates,
+    })
+}
+
+fn digest(connection: &Connection, scope: &Scope, now: DateTime<Utc>) -> DbResult<HealthDigest> {
+    let project = scope.project_id();
+    let since = micros(now - TimeDelta::days(7));
+    let runs = count(
+        connection,
+        "SELECT count(*) FROM judged_runs WHERE project_id = ?1 AND judged_at >= ?2",
+        params![project, since],
+    )?;
+    let agents = count(
+        connection,
+        "SELECT count(DISTINCT agent_id) FROM judged_runs WHERE project_id = ?1 AND judged_at >= ?2",
+        params![project, since],
+    )?;
+    let signals = format!("SELECT count(*) FROM anomalies a WHERE a.project_id = ?1 AND a.detected_at >= ?2 AND {LIVE}");
+    let signals = count(connection, &signals, params![project, since])?;
+    let rate = |total: i64, row: &Row<'_>, kind: usize, affected: usize| {
+        let rate = FailureRate { total_runs: total, affected_runs: row.get(affected)? };
+        Ok::<_, rusqlite::Error>(TypeRate { failure_type: row.get(kind)?, day: None, rate, seen: None })
+    };
+    let top_failures = all(
+        connection,
+        &format!(
+            "SELECT a.type, count(*) FROM anomalies a WHERE a.project_id = ?1 AND a.detected_at >= ?2 AND {LIVE}
+             GROUP BY a.type ORDER BY count(*) DESC, a.type LIMIT 5"
+        ),
+        params![project, since],
+        |row| rate(runs, row, 0, 1),
+    )?;
+    let rates: Vec<(String, TypeRate)> = all(
+        connection,
+        &format!(
+            "WITH agents AS (SELECT agent_id, count(*) AS runs FROM judged_runs
+                 WHERE project_id = ?1 AND judged_at >= ?2 GROUP BY agent_id)
+             SELECT a.agent_id, a.type, count(*), g.runs FROM anomalies a JOIN agents g ON g.agent_id = a.agent_id
+             WHERE a.project_id = ?1 AND a.detected_at >= ?2 AND {LIVE}
+             GROUP BY a.agent_id, a.type ORDER BY count(*) * 1.0 / g.runs DESC, count(*) DESC, a.agent_id, a.type"
+        ),
+        params![project, since],
+        |row| Ok((row.get(0)?, rate(row.get(3)?, row, 1, 2)?)),
+    )?;
+    let mut by_agent: Vec<(String, i64, i64, String)> = Vec::new();
+    let mut most: std::collections::HashMap<String, (i64, i64, i64, String)> = Default::default();
+    for (agent, of_type) in &rates {
+        let known = most.entry(agent.clone()).or_insert((0, of_type.rate.total_runs, 0, String::new()));
+        known.0 += of_type.rate.affected_runs;
+        if of_type.rate.affected_runs > known.2 {
+            (known.2, known.3) = (of_type.rate.affected_runs, of_type.failure_type.clone());
+        }
+    }
+    by_agent.extend(most.into_iter().map(|(agent, (signals, runs, _, kind))| (agent, signals, runs, kind)));
+    by_agent.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    by_agent.truncate(5);
+    let opened = "SELECT count(*) FROM incidents WHERE project_id = ?1 AND agent_id IS NOT NULL AND opened_at >= ?2";
+    let resolved = "SELECT count(*) FROM incidents WHERE project_id = ?1 AND agent_id IS NOT NULL AND resolved_at >= ?2";
+    Ok(HealthDigest {
+        runs,
+        agents,
+        signals,
+        top_failures,
+        top_agents: by_agent,
+        rates,
+        issues_opened: count(connection, opened, params![project, since])?,
+        issues_resolved: count(connection, resolved, params![project, since])?,
+    })
+}
+
+fn fix_status(connection: &Connection, scope: &Scope, signal_id: i64) -> DbResult<Option<FixStatus>> {
+    let project = scope.project_id();
+    let fix = one(
+        connection,
+        "SELECT * FROM fixes WHERE project_id = ?1 AND signal_id = ?2 ORDER BY id DESC LIMIT 1",
+        params![project, signal_id],
+        |row| {
+            let via: AppliedVia = row.get("applied_via")?;
+            Ok((
+                row.get::<_, i64>("id")?,
+                NewFix {
+                    signal_id,
+                    applied_via: via,
+                    prompt_name: row.get("prompt_name")?,
+                    prompt_version: row.get("prompt_version")?,
+                    fix_content: row.get("fix_content")?,
+                    applied_by: row.get("applied_by")?,
+                },
+                row.time("applied_at")?,
+            ))
+        },
+    )?;
+    let Some((id, fix, applied_at)) = fix else { return Ok(None) };
+    let signal: Option<(String, String)> = one(
+        connection,
+        "SELECT agent_id, type FROM anomalies WHERE project_id = ?1 AND signal_id = ?2",
+        params![project, signal_id],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    let (agent, kind) = signal.unwrap_or_default();
+    let at = micros(applied_at);
+    let runs_after = count(
+        connection,
+        "SELECT count(*) FROM judged_runs WHERE project_id = ?1 AND agent_id = ?2 AND started_at > ?3",
+        params![project, agent, at],
+    )?;
+    let recurrences = count(
+        connection,
+        &format!(
+            "SELECT count(*) FROM anomalies a
+             WHERE a.project_id = ?1 AND a.agent_id = ?2 AND a.type = ?3 AND a.window_start > ?4 AND {LIVE}"
+        ),
+        params![project, agent, kind, at],
+    )?;
+    Ok(Some(FixStatus { id, fix, applied_at, runs_after, recurrences }))
+}
+
+#[async_trait]
+impl RunReports for SqliteStore {
+    async fn agents(
+        &self,
+        scope: &Scope,
+        now: DateTime<Utc>,
+        limit: u32,
+        offset: u32,
+    ) -> Result<(Vec<AgentSummary>, i64)> {
+        let scope = scope.clone();
+        self.read("listing agents", move |connection| agents(connection, &scope, now, limit, offset)).await
+    }
+
+    async fn agent_runs(
+        &self,
+        scope: &Scope,
+        agent_id: &str,
+        has_signals: Option<bool>,
+        limit: u32,
+        offset: u32,
+    ) -> Result<(Vec<JudgedRunView>, i64)> {
+        let (scope, agent) = (scope.clone(), agent_id.to_owned());
+        self.read("listing runs", move |connection| {
+            let wanted = "project_id = ?1 AND agent_id = ?2 AND (?3 IS NULL OR (live_count > 0) = ?3)";
+            let project = scope.project_id();
+            let page = all(
+                connection,
+                &format!("SELECT * FROM judged_runs WHERE {wanted} ORDER BY judged_at DESC, id DESC LIMIT ?4 OFFSET ?5"),
+                params![project, agent, has_signals, limit, offset],
+                read_view,
+            )?;
+            let total = format!("SELECT count(*) FROM judged_runs WHERE {wanted}");
+            Ok((page, count(connection, &total, params![project, agent, has_signals])?))
+        })
+        .await
+    }
+
+    async fn judged_run(&self, scope: &Scope, run_id: &str) -> Result<Option<JudgedRunView>> {
+        let (scope, run_id) = (scope.clone(), run_id.to_owned());
+        self.read("reading a verdict", move |connection| {
+            let sql = "SELECT * FROM judged_runs WHERE project_id = ?1 AND run_id = ?2";
+            one(connection, sql, params![scope.project_id(), run_id], read_view)
+        })
+        .await
+    }
+
+    async fn issues(&self, scope: &Scope, agent_id: &str, status: Option<IssueStatus>) -> Result<Vec<Issue>> {
+        let (scope, agent) = (scope.clone(), agent_id.to_owned());
+        self.read("listing issues", move |connection| issues(connection, &scope, &agent, status)).await
+    }
+
+    async fn insights(&self, scope: &Scope, agent_id: &str, now: DateTime<Utc>) -> Result<AgentInsights> {
+        let (scope, agent) = (scope.clone(), agent_id.to_owned());
+        self.read("reading about an agent", move |connection| insights(connection, &scope, &agent, now)).await
+    }
+
+    async fn record_fix(&self, scope: &Scope, fix: NewFix, now: DateTime<Utc>) -> Result<i64> {
+        let scope = scope.clone();
+        self.write("keeping a fix", move |tx| {
+            if super::find(tx.connection, &scope, fix.signal_id)?.is_none() {
+                return Err(StoreError::not_found("signal", fix.signal_id).into());
+            }
+            run(
+                tx.connection,
+                "INSERT INTO fixes (project_id, signal_id, applied_via, prompt_name, prompt_version, fix_content, applied_at,
+                     applied_by)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                params![
+                    scope.project_id(),
+                    fix.signal_id,
+                    fix.applied_via,
+                    fix.prompt_name,
+                    fix.prompt_version,
+                    fix.fix_content,
+                    micros(now),
+                    fix.applied_by
+                ],
+            )?;
+            Ok(tx.connection.last_insert_rowid())
+        })
+        .await
+    }
+
+    async fn fix_status(&self, scope: &Scope, signal_id: i64) -> Result<Option<FixStatus>> {
+        let scope = scope.clone();
+        self.read("reading a fix", move |connection| fix_status(connection, &scope, signal_id)).await
+    }
+
+    async fn health_digest(&self, scope: &Scope, now: DateTime<Utc>) -> Result<HealthDigest> {
+        let scope = scope.clone();
+        self.read("reading about a week", move |connection| digest(connection, &scope, now)).await
+    }
+
+    async fn digest_sent_since(&self, scope: &Scope, since: DateTime<Utc>) -> Result<bool> {
+        let scope = scope.clone();
+        self.read("reading when a digest was sent", move |connection| {
+            let sql = "SELECT count(*) FROM digest_log WHERE project_id = ?1 AND sent_at >= ?2";
+            Ok(count(connection, sql, params![scope.project_id(), micros(since)])? > 0)
+        })
+        .await
+    }
+
+    async fn digest_sent(&self, scope: &Scope, now: DateTime<Utc>) -> Result<()> {
+        let scope = scope.clone();
+        self.write("noting that a digest was sent", move |tx| {
+            let sql = "INSERT INTO digest_log (project_id, kind, sent_at) VALUES (?1, 'weekly', ?2)";
+            run(tx.connection, sql, params![scope.project_id(), micros(now)])?;
+            Ok(())
+        })
+        .await
+    }
+}

@@ -1,0 +1,5 @@
+//! Promises of the door.
+
+mod decoding;
+mod requests;
+mod sdk;

@@ -1,0 +1,150 @@
+//! What clients of the Dunetrace API rely on.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tripline_store::{JudgedRun, NewSignal, RunEnd, RunFacts, Severity};
+
+use super::site::Site;
+
+async fn get(site: &Site, key: &str, path: &str) -> (u16, Value) {
+    let answer = site.request(key, Method::GET, path).send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+async fn post(site: &Site, key: &str, path: &str, body: Value) -> (u16, Value) {
+    let answer = site.request(key, Method::POST, path).json(&body).send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+/// A server with twenty judged runs, five of which loop.
+async fn site() -> Site {
+    let site = Site::new().await;
+    let now = tripline_engine::Clock::now(&*site.clock);
+    let mut runs: Vec<_> = (0..15).map(|n| judged(&format!("c{n}"), now, &[])).collect();
+    runs.extend((0..5).map(|n| judged(&format!("r{n}"), now, &["TOOL_LOOP"])));
+    site.store.runs.record_judged(&site.scope, runs, 50, now).await.unwrap();
+    site
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_runs_and_signals_are_listed_page_by_page() {
+    let site = site().await;
+    let (status, agents) = get(&site, "read", "/v1/agents").await;
+    assert_eq!(status, 200, "{agents}");
+    let agent = &agents["agents"][0];
+    assert_eq!((&agent["agent_id"], &agent["run_count"], &agent["signal_count"]), (&json!("agent"), &json!(20), &json!(5)));
+    assert_eq!(agent["failure_types"], json!({"TOOL_LOOP": 5}));
+    assert_eq!(agents["page"], json!({"total": 1, "offset": 0, "limit": 50, "has_more": false}));
+
+    let (_, runs) = get(&site, "read", "/v1/agents/agent/runs?has_signals=true&limit=2&offset=1").await;
+    assert_eq!(runs["page"], json!({"total": 5, "offset": 1, "limit": 2, "has_more": true}));
+    assert_eq!((runs["runs"].as_array().unwrap().len(), &runs["runs"][0]["exit_reason"]), (2, &json!("completed")));
+
+    let (_, signals) = get(&site, "read", "/v1/agents/agent/signals?failure_type=tool_loop&severity=high&limit=1").await;
+    assert_eq!(signals["page"]["total"], 5);
+    let signal = &signals["signals"][0];
+    assert_eq!((&signal["failure_type"], &signal["severity"], &signal["alerted"]), (&json!("TOOL_LOOP"), &json!("HIGH"), &json!(false)));
+    assert!(signal["suggested_fixes"][0]["code"].is_string() && signal["title"].is_string(), "{signal}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_wrongly_is_refused_with_a_reason() {
+    let site = site().await;
+    for (path, status) in [
+        ("/v1/agents?limit=0", 422),
+        ("/v1/agents?limit=501", 422),
+        ("/v1/agents?offset=-1", 400),
+        ("/v1/agents/agent/signals?severity=awful", 422),
+        ("/v1/agents/agent/signals?failure_type=NOTHING", 422),
+        ("/v1/agents/agent/issues?status=gone", 422),
+        ("/v1/agents/agent/runs?has_signal=true", 400),
+        ("/v1/runs/unknown", 404),
+        ("/v1/signals/999/fix-status", 404),
+        ("/v1/signals/x/fix-status", 404),
+    ] {
+        let (found, body) = get(&site, "read", path).await;
+        assert_eq!(found, status, "{path}: {body}");
+        assert!(body["error"]["message"].is_string(), "{path}: {body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_sees_another_customer_s_agents() {
+    let site = site().await;
+    let (_, agents) = get(&site, "other", "/v1/agents").await;
+    assert_eq!(agents["page"]["total"], 0);
+    assert_eq!(get(&site, "other", "/v1/runs/r0").await.0, 404);
+    assert_eq!(get(&site, "other", "/v1/signals/1/fix-status").await.0, 404);
+    assert_eq!(get(&site, "other", "/v1/agents/agent/signals").await.1["page"]["total"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rates_and_issues_are_of_all_runs() {
+    let site = site().await;
+    let (status, insights) = get(&site, "read", "/v1/agents/agent/insights").await;
+    assert_eq!(status, 200, "{insights}");
+    let systemic = &insights["systemic_patterns"][0];
+    assert_eq!((&systemic["total_runs"], &systemic["affected_runs"], &systemic["rate"]), (&json!(20), &json!(5), &json!(0.25)));
+    assert_eq!(insights["versions"][0]["signal_rate"], 0.25);
+    assert_eq!(insights["time_to_tool"]["p50"], 1.0);
+    assert_eq!(insights["input_patterns"][0]["rate"], 0.25);
+    let (_, issues) = get(&site, "read", "/v1/agents/agent/issues?status=OPEN").await;
+    assert_eq!((&issues["total"], &issues["issues"][0]["affected_runs"]), (&json!(1), &json!(5)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_is_explained_without_any_model_and_a_copied_fix_is_followed_up() {
+    let site = site().await;
+    let (status, explained) = post(&site, "read", "/v1/signals/1/explain", json!({})).await;
+    assert_eq!(status, 200, "{explained}");
+    assert_eq!((&explained["source"], &explained["fix_type"]), (&json!("signal_only"), &json!("prompt_addition")));
+    assert_eq!(explained["rate_context"]["is_systemic"], true);
+    assert_eq!(get(&site, "read", "/v1/signals/1/fix-status").await.1, json!({"fix_applied": false}));
+    assert_eq!(post(&site, "read", "/v1/signals/1/record-copy", json!({"fix_content": "x"})).await.0, 403);
+    assert_eq!(post(&site, "operate", "/v1/signals/1/record-copy", json!({"fix_content": " "})).await.0, 422);
+    let (status, copied) = post(&site, "operate", "/v1/signals/1/record-copy", json!({"fix_content": "Stop."})).await;
+    assert_eq!((status, &copied["signal_id"]), (200, &json!(1)), "{copied}");
+    let (_, followed) = get(&site, "read", "/v1/signals/1/fix-status").await;
+    assert_eq!((&followed["applied_via"], &followed["verdict"]), (&json!("clipboard"), &json!("insufficient_data")));
+    let (status, feedback) = post(&site, "operate", "/v1/signals/1/feedback", json!({"correct": true})).await;
+    assert_eq!((status, &feedback["detector"]["correct"]), (200, &json!(1)), "{feedback}");
+}
+
+/// A run of `agent`, judged just now, with live signals of these types.
+fn judged(run: &str, now: DateTime<Utc>, types: &[&str]) -> JudgedRun {
+    JudgedRun {
+        facts: RunFacts {
+            run_id: run.to_owned(),
+            agent_id: "agent".to_owned(),
+            agent_version: "v1".to_owned(),
+            reason: RunEnd::Completed,
+            exit_reason: Some("final_answer".to_owned()),
+            started_at: now - TimeDelta::seconds(9),
+            ended_at: now - TimeDelta::seconds(4),
+            step_count: 3,
+            llm_calls: 2,
+            tool_calls: 1,
+            first_tool_step: Some(1),
+            input_hash: Some("ab".to_owned()),
+            token_growth: None,
+            tool_gaps_ms: vec![5],
+            llm_gaps_ms: Vec::new(),
+        },
+        signals: types
+            .iter()
+            .map(|kind| NewSignal {
+                detector: kind.to_lowercase(),
+                failure_type: (*kind).to_owned(),
+                severity: Severity::High,
+                fingerprint: format!("run:{kind}:agent"),
+                step_index: 2,
+                confidence: 0.95,
+                co_signals: None,
+                shadow: false,
+                description: format!("{kind} in a run"),
+                evidence: json!({"tool": "search", "count": 7, "window": 5, "first_step": 1, "last_step": 9}),
+            })
+            .collect(),
+    }
+}
