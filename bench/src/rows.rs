@@ -357,8 +357,8 @@ impl RemoteTable for Kept {
             Err(error) => return futures::stream::once(std::future::ready(Err(failed(error)))).boxed(),
         };
         let starts = (first..end).step_by(usize::try_from(BATCH).unwrap_or(1));
-        let batches = starts
-            .map(move |start| self.table.batch(&schema, start, end.min(start + BATCH)).map_err(|error| failed(error)));
+        let batches =
+            starts.map(move |start| self.table.batch(&schema, start, end.min(start + BATCH)).map_err(&failed));
         futures::stream::iter(batches).boxed()
     }
 }

@@ -25,7 +25,9 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 const RUNS: usize = 5;
 
 /// Name, text, and the values that it is asked with.
-const TEMPLATES: [(&str, &str, &[(&str, &str)]); 7] = [
+type Template = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+const TEMPLATES: [Template; 7] = [
     ("7.1 cost_spike_detection", include_str!("../../queries/templates/cost_spike_detection.sql"), &[("hours", "24")]),
     (
         "7.2 commit_to_cost_blame",

@@ -1,7 +1,7 @@
 //! Local copies of remote tables as Parquet files.
 //!
-//! Owns: the folder of copies. A copy is a folder of its own: one file per hour that has rows, newest row first, and a
-//! manifest (`manifest`) that says which files count and what they cover. Does not own: when to fetch and what
+//! Owns: the folder of copies. A copy is a folder of its own: files of neighbouring hours, newest row first, each hour in
+//! one of them, and a manifest (`manifest`) that says which files count and what they cover. Does not own: when to fetch and what
 //! (the engine's `copy`).
 //!
 //! Must hold: the manifest is replaced in one step after the files it names are on disk, so a copy is always as it was
@@ -17,8 +17,8 @@ mod query_tests;
 mod tests;
 
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,6 +31,9 @@ use manifest::{Manifest, Segment};
 
 /// Batches that wait between the reading thread and the query.
 const AHEAD: usize = 2;
+/// Neighbouring hours share a file up to so many rows: few files for a sparse table, and little to write anew when a row
+/// comes.
+const FILE_ROWS: u64 = 32_768;
 /// How often a reader looks again when a change removed a file between reading the manifest and opening it.
 const LOOKS: usize = 5;
 
@@ -159,41 +162,102 @@ fn open(place: &Path, shape: &CopyShape, span: TimeSpan) -> Outcome<Vec<File>> {
     Err(format!("files that {} names are missing", place.join(manifest::FILE).display()).into())
 }
 
+/// Rows of neighbouring hours, about to be written.
+struct Fresh {
+    hours: RangeInclusive<i64>,
+    batches: Vec<RecordBatch>,
+}
+
+impl Fresh {
+    fn rows(&self) -> u64 {
+        self.batches.iter().map(|batch| batch.num_rows() as u64).sum()
+    }
+}
+
+/// Files that stay and rows that are to be written.
+enum Piece {
+    Kept(Segment),
+    Fresh(Fresh),
+}
+
+impl Piece {
+    fn hours(&self) -> RangeInclusive<i64> {
+        match self {
+            Self::Kept(segment) => segment.hours(),
+            Self::Fresh(fresh) => fresh.hours.clone(),
+        }
+    }
+
+    fn rows(&self) -> u64 {
+        match self {
+            Self::Kept(segment) => segment.rows,
+            Self::Fresh(fresh) => fresh.rows(),
+        }
+    }
+}
+
 fn apply(place: &Path, id: &CopyId, shape: &CopyShape, change: &CopyChange) -> Outcome<CopyState> {
     let before = Manifest::of(place, shape)?;
     std::fs::create_dir_all(place)?;
-    let mut incoming = segment::by_hour(&change.rows, shape)?;
+    let incoming = segment::by_hour(&change.rows, shape)?;
     let keys = segment::keys(&change.rows, shape)?;
-    let mut kept: Vec<Segment> = Vec::new();
-    let mut replaced: BTreeMap<i64, RecordBatch> = BTreeMap::new();
+    let mut pieces: Vec<Piece> = Vec::new();
+    let mut touched: Vec<Fresh> = Vec::new();
     for old in before.iter().flat_map(|manifest| &manifest.segments) {
         if old.max < change.covered.from.timestamp_micros() {
             continue;
         }
-        let touched = incoming.contains_key(&old.hour) || change.replaces.is_some_and(|span| old.overlaps(span));
+        let is_touched =
+            incoming.range(old.hours()).next().is_some() || change.replaces.is_some_and(|span| old.overlaps(span));
         // A row that is replaced may lie in any hour.
-        if !touched && !segment::has_any(File::open(place.join(&old.file))?, shape, &keys)? {
-            kept.push(old.clone());
+        if !is_touched && !segment::has_any(File::open(place.join(&old.file))?, shape, &keys)? {
+            pieces.push(Piece::Kept(old.clone()));
             continue;
         }
         let rows = segment::all(File::open(place.join(&old.file))?, shape)?;
         let rows = segment::without(&rows, shape, change.replaces, &keys)?;
-        if rows.num_rows() > 0 {
-            replaced.insert(old.hour, rows);
+        touched.push(Fresh { hours: old.hours(), batches: vec![rows] });
+    }
+    for (hour, batches) in incoming {
+        match touched.iter_mut().find(|fresh| fresh.hours.contains(&hour)) {
+            Some(fresh) => fresh.batches.extend(batches),
+            None => touched.push(Fresh { hours: hour..=hour, batches }),
         }
     }
-    for (hour, rows) in replaced {
-        incoming.entry(hour).or_default().push(rows);
+    pieces.extend(touched.into_iter().filter(|fresh| fresh.rows() > 0).map(Piece::Fresh));
+    pieces.sort_by_key(|piece| *piece.hours().start());
+    let mut segments = Vec::new();
+    let mut together: Vec<Piece> = Vec::new();
+    for piece in pieces {
+        let rows: u64 = together.iter().map(Piece::rows).sum();
+        if rows + piece.rows() > FILE_ROWS {
+            segments.extend(write(place, shape, change.covered, std::mem::take(&mut together))?);
+        }
+        together.push(piece);
     }
-    let mut segments = kept;
-    for (hour, batches) in &incoming {
-        let file = format!("{hour}-{}.parquet", uuid::Uuid::new_v4().simple());
-        segments.push(segment::write(place, file, *hour, batches, shape)?);
-    }
-    segments.sort_by_key(|segment| segment.hour);
+    segments.extend(write(place, shape, change.covered, together)?);
     let mut manifest = Manifest::new(id, shape, change.covered, segments);
     manifest.refreshed_at = change.refreshed_at.or_else(|| before.as_ref().and_then(|manifest| manifest.refreshed_at));
     manifest.save(place)?;
     manifest.sweep(place)?;
     Ok(manifest.state())
+}
+
+/// Neighbouring pieces as one file; a file that stands alone stays as it is. Rows before `covered` are left out of what is
+/// written.
+fn write(place: &Path, shape: &CopyShape, covered: TimeSpan, pieces: Vec<Piece>) -> Outcome<Option<Segment>> {
+    if let [Piece::Kept(segment)] = pieces.as_slice() {
+        return Ok(Some(segment.clone()));
+    }
+    let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else { return Ok(None) };
+    let hours = *first.hours().start()..=*last.hours().end();
+    let mut batches = Vec::new();
+    for piece in pieces {
+        match piece {
+            Piece::Kept(segment) => batches.push(segment::all(File::open(place.join(&segment.file))?, shape)?),
+            Piece::Fresh(fresh) => batches.extend(fresh.batches),
+        }
+    }
+    let file = format!("{}-{}.parquet", hours.start(), uuid::Uuid::new_v4().simple());
+    segment::write(place, file, hours, &batches, shape, covered.from)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
@@ -19,8 +20,11 @@ const VERSION: u32 = 1;
 /// One file of rows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Segment {
-    /// Hours since 1970 of its rows.
+    /// Hours since 1970 of its first row.
     pub hour: i64,
+    /// The last hour it is for, if that is another; no other file has rows of these hours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
     pub file: String,
     pub rows: u64,
     pub bytes: u64,
@@ -30,6 +34,11 @@ pub(super) struct Segment {
 }
 
 impl Segment {
+    /// The hours it is for.
+    pub(super) fn hours(&self) -> RangeInclusive<i64> {
+        self.hour..=self.until.unwrap_or(self.hour)
+    }
+
     pub(super) fn overlaps(&self, span: TimeSpan) -> bool {
         span.from.timestamp_micros() <= self.max && self.min < span.until.timestamp_micros()
     }

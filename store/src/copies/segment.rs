@@ -1,7 +1,8 @@
-//! The rows of one hour of a copy.
+//! The rows of neighbouring hours of a copy: one file.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,11 +12,13 @@ use arrow::array::{
 use arrow::compute::{SortOptions, concat_batches, filter_record_batch, sort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use arrow::row::{OwnedRow, RowConverter, SortField};
+use chrono::{DateTime, Utc};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::bloom_filter::Sbbf;
 use parquet::file::properties::WriterProperties;
+use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnPath;
 use tripline_engine::copy::{CopyShape, TimeSpan};
 
@@ -24,6 +27,8 @@ use super::manifest::Segment;
 
 const HOUR_US: i64 = 3_600_000_000;
 const BATCH: usize = 65_536;
+/// Rows of a row group: what a reader of a part of a file leaves out, by their times, comes in such groups.
+const GROUP_ROWS: usize = 8_192;
 
 /// How often a file is read for nothing because its filter took a key for one of its own. A change brings thousands of
 /// keys and looks for each in every file, so it must be rare: about four bytes a row.
@@ -183,7 +188,11 @@ pub(super) fn rows(
     }
     let time = wanted.iter().position(|column| *column == shape.time).unwrap_or_default();
     let mut batches = Vec::new();
-    for batch in reader(file, &wanted)? {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+    let groups = (0..builder.metadata().num_row_groups())
+        .filter(|group| may_overlap(builder.metadata().row_group(*group).column(shape.time).statistics(), span));
+    let groups = groups.collect();
+    for batch in columns_of(builder.with_row_groups(groups), &wanted)? {
         batches.push(in_order(&batch?, &shape.schema, &wanted)?);
     }
     let schema = Arc::new(shape.schema.project(&wanted)?);
@@ -199,38 +208,51 @@ pub(super) fn rows(
     Ok(RecordBatch::try_new_with_options(Arc::new(shape.schema.project(projection)?), columns, &options)?)
 }
 
-/// Writes one hour's rows, newest first, and waits until they are on disk.
+/// Whether a row group with these statistics of its times may have rows of `span`.
+fn may_overlap(statistics: Option<&Statistics>, span: TimeSpan) -> bool {
+    let Some(Statistics::Int64(times)) = statistics else { return true };
+    let (from, until) = (span.from.timestamp_micros(), span.until.timestamp_micros());
+    times.max_opt().is_none_or(|max| from <= *max) && times.min_opt().is_none_or(|min| *min < until)
+}
+
+/// Writes rows of these hours from `since` on, newest first, and waits until they are on disk. `None` when there are none.
 pub(super) fn write(
     place: &Path,
     file: String,
-    hour: i64,
+    hours: RangeInclusive<i64>,
     batches: &[RecordBatch],
     shape: &CopyShape,
-) -> Outcome<Segment> {
+    since: DateTime<Utc>,
+) -> Outcome<Option<Segment>> {
     let batch = concat_batches(&shape.schema, batches)?;
+    let since = since.timestamp_micros();
+    let wanted: BooleanArray = times(&batch, shape.time)?.iter().map(|at| at.map(|at| at >= since)).collect();
+    let batch = filter_record_batch(&batch, &wanted)?;
     let newest_first = SortOptions { descending: true, nulls_first: false };
     let order = sort_to_indices(batch.column(shape.time), Some(newest_first), None)?;
     let batch = take_record_batch(&batch, &order)?;
     let at = times(&batch, shape.time)?;
-    let (Some(max), Some(min)) = (at.iter().flatten().next(), at.iter().flatten().last()) else {
-        return Err("an hour without rows is not written".into());
-    };
+    let (Some(max), Some(min)) = (at.iter().flatten().next(), at.iter().flatten().last()) else { return Ok(None) };
     let path = place.join(&file);
     let level = ZstdLevel::try_new(1)?;
-    let mut properties = WriterProperties::builder().set_compression(Compression::ZSTD(level));
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_max_row_group_row_count(Some(GROUP_ROWS));
     if let Some(key) = shape.key.last() {
         let column = ColumnPath::from(shape.schema.field(*key).name().as_str());
         properties = properties
             .set_column_bloom_filter_enabled(column.clone(), true)
             .set_column_bloom_filter_fpp(column.clone(), FALSE_POSITIVES)
-            .set_column_bloom_filter_max_ndv(column, batch.num_rows() as u64);
+            .set_column_bloom_filter_max_ndv(column, batch.num_rows().min(GROUP_ROWS) as u64);
     }
     let mut writer = ArrowWriter::try_new(File::create(&path)?, Arc::clone(&shape.schema), Some(properties.build()))?;
     writer.write(&batch)?;
     let out = writer.into_inner()?;
     out.sync_all()?;
     let bytes = out.metadata()?.len();
-    Ok(Segment { hour, file, rows: batch.num_rows() as u64, bytes, min, max })
+    let (hour, last) = (*hours.start(), *hours.end());
+    let until = (last > hour).then_some(last);
+    Ok(Some(Segment { hour, until, file, rows: batch.num_rows() as u64, bytes, min, max }))
 }
 
 fn reader(file: File, columns: &[usize]) -> Outcome<ParquetRecordBatchReader> {

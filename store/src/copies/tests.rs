@@ -98,8 +98,15 @@ async fn a_file_tells_without_being_read_that_it_has_none_of_the_keys() {
     for key in [vec![2], vec![0], vec![2, 0]] {
         let shape = CopyShape { key, ..shape() };
         let folder = tempfile::tempdir().unwrap();
-        let segment = super::segment::write(folder.path(), "x".into(), 0, &[rows(&[(1, 5, "a"), (2, 6, "b")])], &shape);
-        let path = folder.path().join(segment.unwrap().file);
+        let segment = super::segment::write(
+            folder.path(),
+            "x".into(),
+            0..=0,
+            &[rows(&[(1, 5, "a"), (2, 6, "b")])],
+            &shape,
+            at(0),
+        );
+        let path = folder.path().join(segment.unwrap().unwrap().file);
         let has = |ids: &[(i64, i64, &str)]| {
             let keys = super::segment::keys(&[rows(ids)], &shape).unwrap();
             super::segment::has_any(std::fs::File::open(&path).unwrap(), &shape, &keys).unwrap()
@@ -136,8 +143,42 @@ async fn what_is_older_than_the_copy_covers_is_forgotten_and_its_files_are_remov
     let files = std::fs::read_dir(&place)
         .unwrap()
         .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().ends_with(".parquet"));
-    assert_eq!(files.count(), 2);
+    assert_eq!(files.count(), 1);
     assert!(place.starts_with(folder.folder.path()), "a key value names no folder");
+}
+
+/// Names of the files of the copy.
+fn files(folder: &Folder) -> std::collections::BTreeSet<String> {
+    let entries = std::fs::read_dir(folder.copies.place(&id())).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".parquet")).collect()
+}
+
+#[tokio::test]
+async fn few_rows_share_a_file_and_many_leave_the_others_as_they_are() {
+    let folder = Folder::new();
+    // A row an hour, a month long, hour by hour.
+    for hour in 0..720 {
+        if hour % 40 == 0 {
+            let some: Vec<(i64, i64, &str)> = (hour..hour + 40).map(|h| (h, h * 60, "sparse")).collect();
+            folder.apply(&some, None, span(0, (hour + 40) * 60)).await;
+        }
+    }
+    assert_eq!(files(&folder).len(), 1);
+    assert_eq!(folder.ids(span(600, 720)).await, [11, 10], "a part of a file");
+
+    // Two hours of twenty thousand rows each do not share one; what comes later leaves both alone.
+    let dense: Vec<(i64, i64, &str)> = (0..40_000).map(|n| (1_000_000 + n, 720 * 60 + n / 334, "dense")).collect();
+    folder.apply(&dense, None, span(0, 722 * 60)).await;
+    let before = files(&folder);
+    assert!(before.len() > 1, "{before:?}");
+    assert_eq!(folder.ids(span(0, 722 * 60)).await.len(), 40_720);
+    folder.apply(&[(5_000_000, 724 * 60, "new")], None, span(0, 725 * 60)).await;
+    assert!(files(&folder).intersection(&before).count() >= before.len() - 1, "{before:?} {:?}", files(&folder));
+    // A row of the middle moves to the end: its file is written anew, nothing is there twice.
+    folder.apply(&[(1_000_777, 724 * 60 + 1, "moved")], None, span(0, 725 * 60)).await;
+    let ids = folder.ids(span(0, 725 * 60)).await;
+    assert_eq!((ids.len(), ids[0], ids[1]), (40_721, 1_000_777, 5_000_000));
 }
 
 #[tokio::test]
