@@ -1,7 +1,7 @@
 //! Runs: which of them are due, what is wrong with them, and how that is said.
 //!
 //! Owns: the judge ([`judge`]), the detectors' files ([`spec`], [`rule`]), what runs are compared with ([`baseline`]),
-//! what several signals in one run mean ([`co_signals`]), and explanations ([`explain`]). Does not own: the rules
+//! what several signals in one run mean ([`co_signals`]), and explanations ([`mod@explain`]). Does not own: the rules
 //! themselves (`queries/runs/*.sql`), how runs are built of events, or how verdicts are kept (both the store's).
 //!
 //! Must hold: a run is judged once, after its end has settled or when it fell silent, by every detector or by none; all

@@ -1,7 +1,7 @@
 //! OpenTelemetry: OTLP/HTTP for traces and logs, as runs.
 //!
 //! **Owns** the doors `/v1/traces`, `/v1/logs` and Langfuse's `/api/public/otel/v1/traces`, both encodings of OTLP
-//! ([`proto`], [`json`]), and the mapping of spans and log records to the events of runs ([`map_spans`], [`map_logs`]).
+//! (`proto`, `json`), and the mapping of spans and log records to the events of runs ([`map_spans`], [`map_logs`]).
 //! **Does not own** validation, taking content out, de-duplication and keeping: the store does, for every door alike.
 //!
 //! **Must hold**

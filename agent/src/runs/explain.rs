@@ -1,6 +1,6 @@
 //! Explanations of signals: what happened, why it matters, what to do.
 //!
-//! Owns: one text per failure type ([`tools`], [`model`], [`run`]), written from the evidence alone. Does not own: what is
+//! Owns: one text per failure type (`tools`, `model`, `run`), written from the evidence alone. Does not own: what is
 //! found (detectors), who is told (alerts). Must hold: the same signal gives the same text, in far less than a
 //! millisecond, without any model; every number comes from the evidence; evidence that lacks a field, and a type that
 //! nobody wrote a text for, gives the general text, never an error.

@@ -1,6 +1,6 @@
 //! Raw content never rests: what people and models wrote is replaced by its hash and length before anything is stored.
 //!
-//! Owns which keys are content, and the hash of content. Must hold: after [`strip`] no value of a payload is a text
+//! Owns which keys are content, and the hash of content. Must hold: after `strip` no value of a payload is a text
 //! that a person or a model wrote, as far as its key or its length tells; doing it twice changes nothing.
 
 use std::borrow::Cow;

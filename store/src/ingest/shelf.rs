@@ -1,6 +1,6 @@
 //! Where files of sealed events are kept: an object store, a local folder by default.
 //!
-//! Owns putting, opening and removing files. Must hold: [`Shelf::put`] answers after the file is on disk, name and
+//! Owns putting, opening and removing files. Must hold: `Shelf::put` answers after the file is on disk, name and
 //! content (the local object store does not wait for the disk by itself); a file is never changed.
 
 use std::fs::File;
