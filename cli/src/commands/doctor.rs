@@ -57,7 +57,7 @@ pub(crate) async fn run(args: DoctorArgs, home: &Home) -> Result<(), Failure> {
             let baselines = queries.baselines.values().map(|baseline| &baseline.header);
             let evidence = queries.evidence.values().map(|evidence| &evidence.header);
             for header in detectors.chain(baselines).chain(evidence) {
-                if let Err(error) = check_syntax(&header.sql) {
+                if let Some(error) = header.steps.iter().find_map(|step| check_syntax(&step.sql).err()) {
                     found.bad("query file", &format!("{}: {error}", header.origin), None);
                 }
             }
