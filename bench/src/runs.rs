@@ -42,7 +42,7 @@ fn event(run: usize, at: f64, step: i64, kind: &str, payload: Value) -> WireEven
 
 /// 20 events: in one run of ten something goes wrong, in turn one of several things.
 fn run_of(run: usize, start: f64) -> Vec<WireEvent> {
-    let wrong = if run % 10 == 0 { (run / 10) % 5 } else { 9 };
+    let wrong = if run.is_multiple_of(10) { (run / 10) % 5 } else { 9 };
     let (mut step, mut at) = (0, start);
     let mut events = vec![event(
         run,
