@@ -95,7 +95,8 @@ async fn killed_while_events_are_sent_and_sealed_nothing_acknowledged_is_lost_an
     }
     // What nobody answered is sent once more, and answered.
     let serve = scene.site.serve(scene.now + TimeDelta::minutes(5)).await;
-    for batch in std::mem::take(&mut *sent.open.lock().unwrap()) {
+    let open = std::mem::take(&mut *sent.open.lock().unwrap());
+    for batch in open {
         assert_eq!(serve.post("/v1/ingest", &batch).await.status, 202);
     }
     let rows = scene.site.sql("SELECT event_id FROM ingest.events").await;
