@@ -190,7 +190,10 @@ impl OpenRun {
     }
 
     /// Opens a child, and returns the one before it, had it no answer.
-    fn open_child(&mut self, kind: ChildKind, event: &Event, attributes: Vec<Value>) -> Option<Value> {
+    fn open_child(&mut self, kind: ChildKind, event: &Event, mut attributes: Vec<Value>) -> Option<Value> {
+        // The root is sent last, maybe in another request: each span says whose it is.
+        attributes.push(text("gen_ai.agent.name", &event.run.agent_id));
+        attributes.push(text("dunetrace.agent_version", &event.run.agent_version));
         let before = self.abandon_child(nanos(event.at));
         let span_id = span_id(event.run.nonce, event.number);
         self.child = Some(Child { kind, span_id, start: nanos(event.at), attributes, events: Vec::new() });

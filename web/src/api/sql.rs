@@ -189,5 +189,20 @@ fn write(result: QueryResult, format: Format) -> Result<Response, ApiError> {
             headers.insert(HeaderName::from_static(name), value);
         }
     }
+    // Rows stay rows; what is missing among them is said beside them, a header each.
+    for warning in &report.warnings {
+        if let Ok(value) = HeaderValue::from_str(&header_text(warning)) {
+            headers.append(HeaderName::from_static("x-tripline-warning"), value);
+        }
+    }
     Ok(response)
+}
+
+/// Longest warning that goes into a header.
+const HEADER_TEXT: usize = 500;
+
+/// A text as a header takes it: printable ASCII, within a length.
+fn header_text(text: &str) -> String {
+    let printable = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
+    text.chars().take(HEADER_TEXT).map(printable).collect()
 }

@@ -317,7 +317,8 @@ async fn the_sdk_learns_that_its_run_is_to_stop_and_says_that_it_did() {
         }
     });
     let killed = killed.await.unwrap();
-    assert_eq!(killed.requested_by.as_deref(), Some("alice"));
+    // Heard of in an answer to its own events, which names the run alone, or by asking, which names who asked for it.
+    assert!(killed.requested_by.as_deref().is_none_or(|by| by == "alice"), "{killed:?}");
     tokio::task::spawn_blocking(move || {
         run.fail("Killed", &killed);
         client.shutdown(Duration::from_secs(60))

@@ -114,6 +114,9 @@ async fn the_other_formats_say_in_headers_whether_they_are_whole() {
         assert_eq!(response.headers()["content-type"], kind);
         assert_eq!(response.headers()["x-tripline-complete"], "false");
         assert_eq!(response.headers()["x-tripline-rows"], "2");
+        let warnings: Vec<_> = response.headers().get_all("x-tripline-warning").iter().collect();
+        assert_eq!(response.headers()["x-tripline-warnings"], warnings.len().to_string());
+        assert!(warnings[0].to_str().unwrap().contains("first 2 rows"), "{warnings:?}");
         assert_eq!(response.text().await.unwrap(), expected);
     }
 }
