@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use crate::error::ApiError;
 
-const DEFAULT_LIMIT: u32 = 50;
-const MAX_LIMIT: u32 = 500;
+const DEFAULT_LIMIT: i64 = 50;
+const MAX_LIMIT: i64 = 500;
 
 /// Which part of a listing was asked for.
 #[derive(Debug, Clone, Copy)]
@@ -25,12 +25,13 @@ struct Slice {
 }
 
 impl Slice {
-    fn new(limit: Option<u32>, offset: Option<u32>) -> Result<Self, ApiError> {
+    fn new(limit: Option<i64>, offset: Option<i64>) -> Result<Self, ApiError> {
         let limit = limit.unwrap_or(DEFAULT_LIMIT);
-        if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(ApiError::unprocessable(format!("limit must be between 1 and {MAX_LIMIT}")));
-        }
-        Ok(Self { limit, offset: offset.unwrap_or(0) })
+        let limit = u32::try_from(limit).ok().filter(|_| (1..=MAX_LIMIT).contains(&limit));
+        let limit = limit.ok_or_else(|| ApiError::unprocessable(format!("limit must be between 1 and {MAX_LIMIT}")))?;
+        let offset = u32::try_from(offset.unwrap_or(0))
+            .map_err(|_| ApiError::unprocessable(format!("offset must be between 0 and {}", u32::MAX)))?;
+        Ok(Self { limit, offset })
     }
 
     fn page(self, total: i64) -> PageView {

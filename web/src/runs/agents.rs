@@ -17,8 +17,8 @@ use crate::state::WebState;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Paging {
-    limit: Option<u32>,
-    offset: Option<u32>,
+    limit: Option<i64>,
+    offset: Option<i64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -66,8 +66,8 @@ pub(crate) async fn list(
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunQuery {
     has_signals: Option<bool>,
-    limit: Option<u32>,
-    offset: Option<u32>,
+    limit: Option<i64>,
+    offset: Option<i64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -95,8 +95,8 @@ pub(crate) struct SignalQuery {
     severity: Option<String>,
     failure_type: Option<String>,
     include_shadow: Option<bool>,
-    limit: Option<u32>,
-    offset: Option<u32>,
+    limit: Option<i64>,
+    offset: Option<i64>,
 }
 
 #[derive(Debug, Serialize)]
