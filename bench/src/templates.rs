@@ -72,6 +72,7 @@ import duckdb, json, sys, time
 task = json.load(sys.stdin)
 db = duckdb.connect()
 db.execute('SET threads = %d' % task['threads'])
+db.execute('SET enable_progress_bar = false')
 try:
     db.execute('SET parquet_metadata_cache = true')
 except Exception:

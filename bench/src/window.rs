@@ -36,6 +36,8 @@ import duckdb, sys, time
 points, windows, week, step = map(int, sys.argv[1:5])
 db = duckdb.connect()
 db.execute('SET threads = %s' % sys.argv[5])
+# A query of some seconds draws a bar on standard output otherwise.
+db.execute('SET enable_progress_bar = false')
 for name, rows in (('b', points), ('a', windows)):
     db.execute(f'CREATE TABLE {name} AS SELECT i AS id, chr((97 + i % 50 // 26)::INT) || chr((97 + i % 50 % 26)::INT) AS k, ((i::HUGEINT * {step}) % {week})::BIGINT AS ts FROM range({rows}) r(i)')
 for sql in sys.argv[6:]:
@@ -111,5 +113,6 @@ fn duckdb() -> Result<Option<Vec<Answer>>, Box<dyn std::error::Error>> {
     }
     let text = String::from_utf8(output.stdout)?;
     let line = |line: &str| line.split_once(' ').and_then(|(count, ms)| Some((count.parse().ok()?, ms.parse().ok()?)));
-    Ok(Some(text.lines().filter_map(line).collect()))
+    let answers: Option<Vec<Answer>> = text.lines().map(line).collect();
+    Ok(Some(answers.ok_or_else(|| format!("what DuckDB said is not understood: {text}"))?))
 }
