@@ -20,6 +20,7 @@
 pub mod canonical;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod content_keys;
 pub mod copies;
 pub mod error;
 pub mod ingest;

@@ -1,6 +1,6 @@
 //! Raw content never rests: what people and models wrote is replaced by its hash and length before anything is stored.
 //!
-//! Owns which keys are content, and the hash of content. Must hold: after `strip` no value of a payload is a text
+//! Owns the hash of content; which keys hold it, `content_keys` says. Must hold: after `strip` no value of a payload is a text
 //! that a person or a model wrote, as far as its key or its length tells; doing it twice changes nothing.
 
 use std::borrow::Cow;
@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::injection;
 use crate::canonical::canonical_json;
+use crate::content_keys;
 
 /// A text longer than this (in characters) is taken for content, whatever its key: names and ids are shorter.
 pub const LONGEST_PLAIN_TEXT: usize = 256;
@@ -25,38 +26,9 @@ pub fn hash_content(text: &str) -> String {
     hex::encode(digest.get(..8).unwrap_or_default())
 }
 
-/// The stem that the hash and the length of a content are named by (`output` → `output_hash`, `output_length`), for a
-/// key that holds content.
-///
-/// Source: the keys in which SDK 0.5.7 sends raw text (facts/dunetrace.md §1.4), and the names others give them.
+/// The stem of a key that holds content; what a policy compared with (`value`) may be content too.
 fn stem(key: &str) -> Option<&'static str> {
-    let lower = if key.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Cow::Owned(key.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(key)
-    };
-    Some(match lower.as_ref() {
-        "input_text" | "input" | "user_input" | "inputs" => "input",
-        "system_prompt" | "system_instructions" => "system_prompt",
-        "prompt" | "prompts" => "prompt",
-        "args" | "arguments" | "tool_args" | "tool_input" | "kwargs" => "args",
-        "output" | "output_text" | "outputs" | "tool_output" => "output",
-        "completion" | "completions" => "completion",
-        "response" | "response_text" => "response",
-        "result" | "results" => "result",
-        "query" | "query_text" => "query",
-        "content" | "contents" => "content",
-        "documents" | "chunks" => "documents",
-        "message" | "messages" => "message",
-        "text" | "body" => "text",
-        "transcript" | "transcription" => "transcript",
-        "error" | "error_message" | "exception" => "error",
-        "traceback" | "stack_trace" | "stacktrace" => "stack_trace",
-        "raw_message" => "raw_message",
-        "reasoning" | "thinking" => "reasoning",
-        "value" => "value",
-        _ => return None,
-    })
+    content_keys::stem(key).or_else(|| key.eq_ignore_ascii_case("value").then_some("value"))
 }
 
 /// Replaces content by hash and length, and notes prompt injection in the input of a run before it is gone.

@@ -207,6 +207,15 @@ pub struct DetectorPrecision {
     pub wrong: i64,
 }
 
+impl DetectorPrecision {
+    /// The share of the judged signals that are right, 0 to 1; `None` while nobody judged any.
+    #[must_use]
+    pub fn precision(&self) -> Option<f64> {
+        let judged = self.correct + self.wrong;
+        (judged > 0).then(|| self.correct as f64 / judged as f64)
+    }
+}
+
 /// Verdicts about runs.
 #[async_trait]
 pub trait Runs: Send + Sync {

@@ -6,6 +6,7 @@
 //! ("Settled questions, content at rest").
 
 use crate::canonical::{canonical_json, sha256_hex};
+use crate::content_keys;
 use crate::redact::take_secrets;
 use serde_json::{Map, Value};
 
@@ -16,35 +17,18 @@ const HASH_CHARS: usize = 16;
 /// What a value of a key that ends in `_hash` looks like at most: SHA-512 in hexadecimal digits.
 const LONGEST_HASH: usize = 128;
 
-/// The stem that hash and length of a content are named by (`output_text` → `output_hash`, `output_length`), for a key that holds
-/// content: those of run events (facts, Dunetrace, section 1.4), and those of edits and terminals.
+/// The stem of a key that holds content: as in run events, and what edits and terminals bring.
 fn stem(key: &str) -> Option<&'static str> {
-    Some(match key.to_ascii_lowercase().as_str() {
-        "input_text" | "input" | "user_input" | "inputs" => "input",
-        "system_prompt" | "system_instructions" => "system_prompt",
-        "prompt" | "prompts" => "prompt",
-        "args" | "arguments" | "tool_args" | "tool_input" | "kwargs" => "args",
-        "output" | "output_text" | "outputs" | "tool_output" => "output",
-        "completion" | "completions" => "completion",
-        "response" | "response_text" => "response",
-        "result" | "results" => "result",
-        "query" | "query_text" => "query",
-        "content" | "contents" => "content",
-        "documents" | "chunks" => "documents",
-        "message" | "messages" => "message",
-        "text" | "body" => "text",
-        "transcript" | "transcription" => "transcript",
-        "error" | "error_message" | "exception" => "error",
-        "traceback" | "stack_trace" | "stacktrace" => "stack_trace",
-        "raw_message" => "raw_message",
-        "reasoning" | "thinking" => "reasoning",
-        "diff" | "patch" => "diff",
-        "code" | "snippet" => "code",
-        "stdout" => "stdout",
-        "stderr" => "stderr",
-        "before" | "old_text" => "before",
-        "after" | "new_text" => "after",
-        _ => return None,
+    content_keys::stem(key).or_else(|| {
+        Some(match key.to_ascii_lowercase().as_str() {
+            "diff" | "patch" => "diff",
+            "code" | "snippet" => "code",
+            "stdout" => "stdout",
+            "stderr" => "stderr",
+            "before" | "old_text" => "before",
+            "after" | "new_text" => "after",
+            _ => return None,
+        })
     })
 }
 

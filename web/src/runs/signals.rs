@@ -188,5 +188,6 @@ pub(crate) async fn feedback(
     context.store.runs.give_feedback(&caller.scope, signal.id, body.correct, &caller.person, now).await?;
     let precision = context.store.runs.precision(&caller.scope).await?;
     let of = precision.into_iter().find(|one| one.detector == signal.detector);
-    Ok(Json(json!({"signal_id": signal.id, "correct": body.correct, "detector": of})))
+    let share = of.as_ref().and_then(|one| one.precision());
+    Ok(Json(json!({"signal_id": signal.id, "correct": body.correct, "detector": of, "precision": share})))
 }

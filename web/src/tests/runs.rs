@@ -119,6 +119,7 @@ async fn a_signal_is_explained_without_any_model_and_a_copied_fix_is_followed_up
     assert_eq!((&followed["applied_via"], &followed["verdict"]), (&json!("clipboard"), &json!("insufficient_data")));
     let (status, feedback) = post(&site, "operate", "/v1/signals/1/feedback", json!({"correct": true})).await;
     assert_eq!((status, &feedback["detector"]["correct"]), (200, &json!(1)), "{feedback}");
+    assert_eq!(feedback["precision"], 1.0, "{feedback}");
 }
 
 /// A run of `agent`, judged just now, with live signals of these types.
