@@ -7,7 +7,7 @@ use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::kernels::{boolean, cmp, comparison};
 use arrow::error::ArrowError;
 use datafusion::scalar::ScalarValue;
-use tripline_engine::{ColumnConstraint, Constraints};
+use tripline_engine::{ColumnConstraint, Constraints, Predicate};
 
 /// Which rows of `batch` may match `constraints`, and whether that is certain for the rows kept.
 pub(crate) fn keep(batch: &RecordBatch, constraints: &Constraints) -> (BooleanArray, bool) {
@@ -24,6 +24,15 @@ pub(crate) fn keep(batch: &RecordBatch, constraints: &Constraints) -> (BooleanAr
         }
     }
     (kept, certain)
+}
+
+/// Which rows of `batch` have one of the values of every column of `having`; a column that is not there says nothing.
+pub(crate) fn having(batch: &RecordBatch, having: &[(String, Vec<ScalarValue>)]) -> BooleanArray {
+    let mut asked = Constraints::none();
+    for (column, values) in having {
+        asked.add(column, Predicate::In(values.clone()));
+    }
+    keep(batch, &asked).0
 }
 
 /// A comparison with NULL is no match.

@@ -216,6 +216,7 @@ fn capabilities(table: &TableSpec) -> Capabilities {
                 any_of: group.iter().map(|set| set.iter().map(|index| name(*index)).collect()).collect(),
             })
             .collect(),
+        values_per_request: first.filters.iter().map(|f| (name(f.column), plan::values_per_request(f))).collect(),
         sorts: first.sorts.iter().map(sort).collect(),
         natural_order: first.order.as_ref().map(sort),
         max_page_size: first.page_size.as_ref().map_or(0, |size| size.max),

@@ -7,7 +7,7 @@
 //! equality is checked again.
 //!
 //! Must hold: no key is fetched twice; an empty outer side fetches nothing; a scan that is merely *allowed* to bind
-//! falls back to a plain join when the other side turns out to have more than `OPTIONAL_KEYS` keys.
+//! falls back to a plain join when the other side turns out to have more keys than are worth asking for.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -33,12 +33,14 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, TryStreamExt};
 
+use crate::constraint::ColumnConstraint;
 use crate::contract::Operator;
 use crate::plans::{OnceExec, downcast, memory, origin, replace_scan};
 use crate::scan::RemoteScanExec;
 
-/// Distinct keys up to which a scan that need not bind is bound all the same.
+/// Distinct keys up to which a scan that need not bind is bound all the same, and how many requests they may cost.
 const OPTIONAL_KEYS: usize = 200;
+const OPTIONAL_REQUESTS: usize = 50;
 /// Distinct keys gathered before they are fetched; fewer at first when a LIMIT may be satisfied early.
 const CHUNK_KEYS: usize = 500;
 
@@ -49,29 +51,19 @@ pub struct BindJoin;
 impl PhysicalOptimizerRule for BindJoin {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|node| {
-            let Some(join) = downcast::<HashJoinExec>(&node) else { return Ok(Transformed::no(node)) };
-            if join.null_aware {
+            let Some(join) = downcast::<HashJoinExec>(&node).filter(|join| !join.null_aware) else {
                 return Ok(Transformed::no(node));
-            }
-            if let Some(bound) = try_bind(join)? {
-                return Ok(Transformed::yes(bound));
-            }
-            // The other way round: DataFusion restores the column order with a projection.
-            if binds_when_left(join.join_type().swap()) {
-                let swapped = join.swap_inputs(*join.partition_mode())?;
-                let mut done = false;
-                let rewritten = swapped.transform_down(|inner| match downcast::<HashJoinExec>(&inner) {
-                    Some(join) if !done => {
-                        done = true;
-                        Ok(match try_bind(join)? {
-                            Some(bound) => Transformed::new(bound, true, TreeNodeRecursion::Stop),
-                            None => Transformed::new(inner, false, TreeNodeRecursion::Stop),
-                        })
-                    }
-                    _ => Ok(Transformed::no(inner)),
-                })?;
-                if rewritten.transformed {
-                    return Ok(Transformed::yes(rewritten.data));
+            };
+            // What must be given keys comes first; then whichever side leaves the other to bring fewer keys. The side that is
+            // named first brings them where nothing tells the two apart.
+            let as_is = |required| try_bind(join, required);
+            let swapped = |required| bind_swapped(join, required);
+            let brings_fewer = narrowness(join.right()) > narrowness(join.left());
+            let (first, second): (&dyn Fn(bool) -> Bound, &dyn Fn(bool) -> Bound) =
+                if brings_fewer { (&as_is, &swapped) } else { (&swapped, &as_is) };
+            for (bind, required) in [(first, true), (second, true), (first, false), (second, false)] {
+                if let Some(bound) = bind(required)? {
+                    return Ok(Transformed::yes(bound));
                 }
             }
             Ok(Transformed::no(node))
@@ -88,13 +80,38 @@ impl PhysicalOptimizerRule for BindJoin {
     }
 }
 
+/// The plan that binds, if one does.
+type Bound = Result<Option<Arc<dyn ExecutionPlan>>>;
+
+/// The other way round: DataFusion restores the column order with a projection.
+fn bind_swapped(join: &HashJoinExec, required: bool) -> Bound {
+    if !binds_when_left(join.join_type().swap()) {
+        return Ok(None);
+    }
+    let swapped = join.swap_inputs(*join.partition_mode())?;
+    let mut done = false;
+    let rewritten = swapped.transform_down(|inner| match downcast::<HashJoinExec>(&inner) {
+        Some(join) if !done => {
+            done = true;
+            Ok(match try_bind(join, required)? {
+                Some(bound) => Transformed::new(bound, true, TreeNodeRecursion::Stop),
+                None => Transformed::new(inner, false, TreeNodeRecursion::Stop),
+            })
+        }
+        _ => Ok(Transformed::no(inner)),
+    })?;
+    Ok(rewritten.transformed.then_some(rewritten.data))
+}
+
 /// Join types whose result can be made chunk by chunk of the right side, the left side being fetched by key.
 fn binds_when_left(join_type: JoinType) -> bool {
     use JoinType::{Inner, LeftSemi, Right, RightAnti, RightMark, RightSemi};
     matches!(join_type, Inner | Right | RightSemi | RightAnti | RightMark | LeftSemi)
 }
 
-fn try_bind(join: &HashJoinExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+/// Binds the left side to keys of the right one: a scan that cannot run without them (`required`), or one that may be given
+/// them.
+fn try_bind(join: &HashJoinExec, required: bool) -> Bound {
     if !binds_when_left(*join.join_type()) {
         return Ok(None);
     }
@@ -109,13 +126,16 @@ fn try_bind(join: &HashJoinExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let mut scans: Vec<_> = by_scan.into_values().collect();
     scans.sort_by_key(|(scan, _)| scan.id());
     for (scan, mut keys) in scans {
-        let required = !scan.missing_keys().is_empty();
+        if required == scan.missing_keys().is_empty() {
+            continue;
+        }
         if !required {
             keys.retain(|key| accepts_keys(&scan, &key.column));
-            if keys.is_empty() || !is_small(join.right()) {
+            if keys.is_empty() {
                 continue;
             }
         }
+        let most = keys.iter().map(|key| optional_keys(&scan, &key.column)).min().unwrap_or(0);
         let bound = scan.bound_to(keys.iter().map(|key| key.column.clone()).collect())?;
         if !bound.missing_keys().is_empty() {
             continue;
@@ -126,29 +146,46 @@ fn try_bind(join: &HashJoinExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
             .with_partition_mode(PartitionMode::CollectLeft)
             .with_new_children(vec![inner, Arc::clone(join.right())])?
             .build()?;
-        return Ok(Some(Arc::new(BindJoinExec::new(Arc::new(template), scan.id(), keys, required))));
+        return Ok(Some(Arc::new(BindJoinExec::new(Arc::new(template), scan.id(), keys, (!required).then_some(most)))));
     }
     Ok(None)
 }
 
-/// Whether the vendor can be asked for values of this column.
+/// Whether the vendor can be asked for several values of this column.
 fn accepts_keys(scan: &RemoteScanExec, column: &str) -> bool {
     scan.request().constraints.values(column).is_none()
         && scan.table().capabilities().filters.iter().any(|filter| {
-            filter.column == column && filter.exact && matches!(filter.operator, Operator::Equal | Operator::In)
+            filter.column == column && filter.exact && matches!(filter.operator, Operator::In)
         })
 }
 
-/// Whether a side is known to bring few rows: local rows, or a limit.
-fn is_small(plan: &Arc<dyn ExecutionPlan>) -> bool {
+/// Distinct keys up to which asking for them is taken to cost less than reading the table.
+fn optional_keys(scan: &RemoteScanExec, column: &str) -> usize {
+    let per_request = scan.table().capabilities().values_per_request.get(column).copied().unwrap_or(1);
+    OPTIONAL_REQUESTS.saturating_mul(per_request).min(OPTIONAL_KEYS)
+}
+
+/// How much is known to keep the keys of a side few: local rows or a limit most, then values, then a range, then nothing.
+fn narrowness(plan: &Arc<dyn ExecutionPlan>) -> u8 {
     let limit = downcast::<GlobalLimitExec>(plan)
         .and_then(GlobalLimitExec::fetch)
         .or_else(|| downcast::<LocalLimitExec>(plan).map(LocalLimitExec::fetch))
         .or_else(|| plan.fetch());
     if limit.is_some_and(|rows| rows <= OPTIONAL_KEYS) {
-        return true;
+        return 3;
     }
-    downcast::<RemoteScanExec>(plan).is_none() && plan.children().into_iter().all(is_small)
+    if let Some(scan) = downcast::<RemoteScanExec>(plan) {
+        let asked = &scan.request().constraints;
+        let ranges = |c: &ColumnConstraint| c.lower.is_some() || c.upper.is_some();
+        // Required keys say where to look, not how much there is.
+        let keys: Vec<&String> = scan.table().capabilities().required.iter().flat_map(|k| &k.any_of).flatten().collect();
+        return if asked.iter().any(|(name, c)| c.values.is_some() && !keys.iter().any(|key| *key == name)) {
+            2
+        } else {
+            u8::from(asked.iter().any(|(_, c)| ranges(c)))
+        };
+    }
+    plan.children().into_iter().map(narrowness).min().unwrap_or(3)
 }
 
 /// Which join key feeds which column of the scan.
@@ -167,19 +204,20 @@ pub struct BindJoinExec {
     template: Arc<HashJoinExec>,
     scan: usize,
     keys: Vec<KeyBinding>,
-    required: bool,
+    /// The most keys it is worth to ask for where the scan need not bind; `None` where it must.
+    most: Option<usize>,
     fetch: Option<usize>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl BindJoinExec {
-    fn new(template: Arc<HashJoinExec>, scan: usize, keys: Vec<KeyBinding>, required: bool) -> Self {
+    fn new(template: Arc<HashJoinExec>, scan: usize, keys: Vec<KeyBinding>, most: Option<usize>) -> Self {
         let properties = PlanProperties::clone(template.properties())
             .with_partitioning(Partitioning::UnknownPartitioning(1))
             .with_scheduling_type(SchedulingType::Cooperative);
         let metrics = ExecutionPlanMetricsSet::new();
-        Self { template, scan, keys, required, fetch: None, properties: Arc::new(properties), metrics }
+        Self { template, scan, keys, most, fetch: None, properties: Arc::new(properties), metrics }
     }
 
     /// The inner rows of these keys. Keys of several columns are grouped by all but the one with the most values, so
@@ -234,7 +272,7 @@ impl DisplayAs for BindJoinExec {
             self.template.join_type(),
             on.join(", "),
             keys.join(", "),
-            if self.required { "required" } else { "while few" }
+            self.most.map_or_else(|| "required".to_owned(), |most| format!("up to {most} keys"))
         )?;
         if let Some(fetch) = self.fetch {
             write!(f, ", fetch={fetch}")?;
@@ -277,7 +315,7 @@ impl ExecutionPlan for BindJoinExec {
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let template = Arc::new(self.template.builder().with_new_children(children)?.build()?);
-        let mut replaced = Self::new(template, self.scan, self.keys.clone(), self.required);
+        let mut replaced = Self::new(template, self.scan, self.keys.clone(), self.most);
         replaced.fetch = self.fetch;
         Ok(Arc::new(replaced))
     }
@@ -288,7 +326,7 @@ impl ExecutionPlan for BindJoinExec {
     }
 
     fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
-        let mut limited = Self::new(Arc::clone(&self.template), self.scan, self.keys.clone(), self.required);
+        let mut limited = Self::new(Arc::clone(&self.template), self.scan, self.keys.clone(), self.most);
         limited.fetch = limit;
         Some(Arc::new(limited))
     }
@@ -308,10 +346,10 @@ impl ExecutionPlan for BindJoinExec {
         let running = Running {
             outer: Some(self.template.right().execute(0, Arc::clone(&context))?),
             reservation: MemoryConsumer::new("BindJoinExec").register(context.memory_pool()),
-            chunk_keys: match self.fetch {
-                Some(rows) if self.required => rows.clamp(1, CHUNK_KEYS),
-                _ if self.required => CHUNK_KEYS,
-                _ => OPTIONAL_KEYS,
+            chunk_keys: match (self.most, self.fetch) {
+                (Some(most), _) => most + 1,
+                (None, Some(rows)) => rows.clamp(1, CHUNK_KEYS),
+                (None, None) => CHUNK_KEYS,
             },
             seen: HashSet::new(),
             inner: Vec::new(),
@@ -369,7 +407,9 @@ impl Running {
                 return Ok(None);
             }
             self.current = self.start_chunk().await?;
-            self.chunk_keys = (self.chunk_keys * 2).min(CHUNK_KEYS);
+            if self.join.most.is_none() {
+                self.chunk_keys = (self.chunk_keys * 2).min(CHUNK_KEYS);
+            }
         }
     }
 
@@ -379,8 +419,7 @@ impl Running {
         if chunk.is_empty() {
             return Ok(None);
         }
-        if !self.join.required
-            && keys.len() > OPTIONAL_KEYS
+        if self.join.most.is_some_and(|most| keys.len() > most)
             && let Some(rest) = self.outer.take()
         {
             return self.plain_join(chunk, rest).map(Some);
@@ -414,8 +453,7 @@ impl Running {
             }
             self.new_keys(&batch, &mut keys)?;
             chunk.push(batch);
-            let enough = if self.join.required { self.chunk_keys } else { OPTIONAL_KEYS + 1 };
-            if keys.len() >= enough {
+            if keys.len() >= self.chunk_keys {
                 break;
             }
         }

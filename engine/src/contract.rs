@@ -120,6 +120,8 @@ pub struct Capabilities {
     pub keys: Vec<String>,
     /// Columns that the source marks as content (inputs and outputs of models); never kept at rest.
     pub content: Vec<String>,
+    /// How many values of a column one request may ask for, by column; one where it is not said.
+    pub values_per_request: std::collections::BTreeMap<String, usize>,
     /// Columns that cost further requests.
     pub costly: Vec<String>,
     /// Those of them that cost one per row. `*` leaves them out; they are fetched where they are named.

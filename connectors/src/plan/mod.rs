@@ -19,7 +19,7 @@ use datafusion::scalar::ScalarValue;
 use tripline_engine::{Constraints, MissingKey, Predicate, ScanRequest, ScanShape, SortKey};
 
 pub(crate) use bounds::TimeBound;
-pub(crate) use push::{Choice, Pushed, key_choice, text, time_text};
+pub(crate) use push::{Choice, Pushed, key_choice, text, time_text, values_per_request};
 
 use crate::decode::Constants;
 use crate::spec::{
@@ -89,6 +89,8 @@ pub(crate) struct Listing {
     pub(crate) conditions: Vec<String>,
     /// Values of columns that no answer holds.
     pub(crate) constants: Constants,
+    /// Columns with the values this listing was asked for: other rows are another listing's.
+    pub(crate) having: Vec<(String, Vec<ScalarValue>)>,
 }
 
 impl Listing {
@@ -97,6 +99,7 @@ impl Listing {
         self.params.extend(choice.params.iter().cloned());
         self.conditions.extend(choice.condition.iter().cloned());
         self.constants.extend(choice.constant.clone());
+        self.having.extend(choice.having.clone());
     }
 }
 

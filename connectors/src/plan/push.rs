@@ -22,6 +22,15 @@ pub(super) const LIST_MAX: usize = 50;
 /// Most values in one JSON condition.
 const CONDITION_MAX: usize = 100;
 
+/// How many values of its column one request may ask for.
+pub(crate) fn values_per_request(filter: &Filter) -> usize {
+    match &filter.equal {
+        Some(equal) if equal.list != ListStyle::No && !filter.echo => LIST_MAX,
+        None if filter.condition.is_some() => CONDITION_MAX,
+        _ => 1,
+    }
+}
+
 /// A predicate that is handed to the vendor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pushed {
@@ -38,6 +47,8 @@ pub(crate) struct Choice {
     pub(crate) constant: Option<(usize, ScalarValue)>,
     pub(crate) params: Vec<(String, String)>,
     pub(crate) condition: Option<String>,
+    /// The column and the values asked for, where other requests of the scan ask for others of it.
+    pub(crate) having: Option<(String, Vec<ScalarValue>)>,
 }
 
 /// Everything that the filters of an endpoint make of a query's constraints.
@@ -190,7 +201,10 @@ pub(crate) fn push(
 pub(crate) fn key_choice(table: &TableSpec, endpoint: &Endpoint, index: usize, value: &ScalarValue) -> Option<Choice> {
     match endpoint.filters.iter().find(|f| f.column == index).and_then(|f| Some((f, f.equal.as_ref()?))) {
         None => Some(Choice { constant: Some((index, value.clone())), ..Choice::default() }),
-        Some((filter, equal)) => plain_choices(table, filter, equal, std::slice::from_ref(value))?.0.pop(),
+        Some((filter, equal)) => plain_choices(table, filter, equal, std::slice::from_ref(value))?.0.pop().map(|choice| {
+            let having = Some((table.columns[index].name.clone(), vec![value.clone()]));
+            Choice { having, ..choice }
+        }),
     }
 }
 
@@ -286,7 +300,21 @@ fn plain_choices(
             choice.constant = Some((filter.column, value.clone()));
         }
     }
+    if choices.len() > 1 {
+        let per_choice = if choices.len() == words.len() { 1 } else { LIST_MAX };
+        for (choice, words) in choices.iter_mut().zip(words.chunks(per_choice)) {
+            choice.having = Some((table.columns[filter.column].name.clone(), standing_for(filter, words, values)));
+        }
+    }
     Some((choices, param))
+}
+
+/// The values that `words` stand for.
+fn standing_for(filter: &Filter, words: &[String], values: &[ScalarValue]) -> Vec<ScalarValue> {
+    let asked = |value: &&ScalarValue| {
+        mapped(filter, std::slice::from_ref(value)).is_some_and(|word| word.iter().all(|word| words.contains(word)))
+    };
+    values.iter().filter(asked).cloned().collect()
 }
 
 fn condition_choices(
@@ -304,10 +332,14 @@ fn condition_choices(
     if echo && words.len() != values.len() {
         return None;
     }
+    let per_choice = if echo { 1 } else { CONDITION_MAX };
+    let one_of_many = words.len() > per_choice;
     let choices = words
-        .chunks(if echo { 1 } else { CONDITION_MAX })
+        .chunks(per_choice)
         .enumerate()
         .map(|(i, chunk)| Choice {
+            having: one_of_many
+                .then(|| (table.columns[filter.column].name.clone(), standing_for(filter, chunk, values))),
             condition: Some(fill_condition(any_of, column, &chunk.iter().map(String::as_str).collect::<Vec<_>>())),
             constant: values.get(i).filter(|_| echo).map(|value| (filter.column, value.clone())),
             ..Choice::default()

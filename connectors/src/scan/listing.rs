@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
+use arrow::compute::kernels::boolean;
 use async_stream::try_stream;
 use tripline_engine::ScanErrorKind;
 
 use super::Batches;
 use super::job::{Job, Page, Pending, Place};
 use super::rows::{OrderWatch, Ordered, Seen};
+use crate::filter;
 use crate::http::Failure;
 use crate::plan::Listing;
 use crate::spec::Pagination;
@@ -21,6 +23,9 @@ use crate::spec::Pagination;
 /// The batches of one listing, repeated rows left out.
 pub(crate) fn walk(job: Arc<Job>, listing: Listing) -> Batches {
     Box::pin(try_stream! {
+        if !job.has_path(&listing) {
+            return;
+        }
         let mut walk = Walk::new(job, listing);
         while let Some(page) = walk.next().await? {
             if let Some(batch) = walk.take(page)? {
@@ -66,6 +71,11 @@ struct Numbered {
     step: u64,
     /// Rows per page, where the place is a number of rows.
     page_rows: u64,
+    /// Rows in all, where the answer says so.
+    total: Option<u64>,
+    /// Rows before the page that is due, and where its place ends.
+    at: u64,
+    place_end: u64,
 }
 
 impl Walk {
@@ -139,8 +149,9 @@ impl Walk {
 
     /// Judges a page, arranges for what comes after it, and returns its new rows.
     pub(super) fn take(&mut self, page: Page) -> Result<Option<RecordBatch>, Failure> {
-        let mask = self.seen.new_rows(&page.batch);
-        let batch = filter_record_batch(&page.batch, &mask).map_err(|error| {
+        let rows = self.own_rows(&page);
+        let own = boolean::and(&filter::having(&rows, &self.listing.having), &self.seen.new_rows(&rows));
+        let batch = own.and_then(|own| filter_record_batch(&rows, &own)).map_err(|error| {
             Failure::from(self.job.error(ScanErrorKind::Malformed, format!("dropping repeated rows failed: {error}")))
         })?;
         // Repeated rows are out of order by nature, so only new ones are judged.
@@ -163,6 +174,25 @@ impl Walk {
         Ok((batch.num_rows() > 0).then_some(batch))
     }
 
+    /// The rows of a page that belong to its place: where rows are skipped by count, a page that is longer than its place
+    /// repeats the next one, and the rest of a shorter one is asked for before it.
+    fn own_rows(&mut self, page: &Page) -> RecordBatch {
+        let counted_by_row = matches!(self.job.endpoint().pagination, Pagination::Offset { .. });
+        let Some(numbered) = self.numbered.as_mut().filter(|_| counted_by_row) else { return page.batch.clone() };
+        let (left, got) = (numbered.place_end.saturating_sub(numbered.at), page.rows as u64);
+        numbered.at += got.min(left);
+        if numbered.at == numbered.place_end || got == 0 {
+            numbered.at = numbered.place_end;
+            numbered.place_end += numbered.page_rows;
+        } else if numbered.total.is_some_and(|total| numbered.at < total) {
+            let rest = Place::Offset(numbered.at);
+            self.pending.push_front(self.job.spawn(&self.listing, rest, self.pages + 1));
+        }
+        // Where one row of the answer is not one row of the table, repeated ones are told by their key.
+        let whole = page.batch.num_rows() == page.rows;
+        if whole && got > left { page.batch.slice(0, usize::try_from(left).unwrap_or(page.rows)) } else { page.batch.clone() }
+    }
+
     /// Nothing further is wanted.
     fn stop(&mut self) {
         self.done = true;
@@ -178,8 +208,9 @@ impl Walk {
     fn follow(&mut self, page: &Page) -> Result<(), Failure> {
         if let Some(numbered) = &mut self.numbered {
             // A listing that grew meanwhile has more pages than it said first.
-            if let Some(count) = counted(&self.job, page, numbered.page_rows) {
+            if let Some((count, total)) = counted(&self.job, page, numbered.page_rows) {
                 numbered.count = numbered.count.max(count);
+                numbered.total = numbered.total.max(total);
             }
             return Ok(());
         }
@@ -192,27 +223,28 @@ impl Walk {
         let says_no = |text: Option<&str>| text == Some("false");
         let next = match &pagination {
             Pagination::None => None,
-            Pagination::Page { start, link, .. } => {
+            Pagination::Page { start, link, short_ends, .. } => {
                 let page_rows = page.rows.max(1) as u64;
-                if let Some(count) = count(page_rows) {
-                    self.count_pages(count, page_rows);
+                if let Some((count, total)) = count(page_rows) {
+                    self.count_pages(count, page_rows, total);
                     None
                 } else if *link {
                     page.links.next.clone().map(Place::Url)
-                } else if short {
+                } else if page.rows == 0 || (*short_ends && short) {
                     None
                 } else {
+                    // A short page may be one that the server made short: only an empty one is the end.
                     Some(Place::Page(start + self.pages as u64))
                 }
             }
-            Pagination::Offset { more, .. } => {
+            Pagination::Offset { more, short_ends, .. } => {
                 let page_rows = page.rows.max(1) as u64;
-                if let Some(count) = count(page_rows) {
-                    self.count_pages(count, page_rows);
+                if let Some((count, total)) = count(page_rows) {
+                    self.count_pages(count, page_rows, total);
                     None
                 } else {
                     let told = more.as_ref().and_then(|_| meta(0));
-                    let ends = if told.is_some() { says_no(told) || page.rows == 0 } else { short };
+                    let ends = page.rows == 0 || if told.is_some() { says_no(told) } else { *short_ends && short };
                     (!ends).then_some(Place::Offset(self.rows as u64))
                 }
             }
@@ -250,7 +282,7 @@ impl Walk {
     }
 
     /// From now on pages are asked for by number, several at once.
-    fn count_pages(&mut self, count: u64, page_rows: u64) {
+    fn count_pages(&mut self, count: u64, page_rows: u64, total: Option<u64>) {
         let plan = &self.job.plan;
         let horizon = match (plan.limit, plan.target, plan.stop) {
             (None, _, None) => u64::MAX,
@@ -258,7 +290,8 @@ impl Walk {
             (_, Some(target), None) => (target as u64).div_ceil(page_rows),
             _ => 1,
         };
-        self.numbered = Some(Numbered { next: 1, count, horizon, step: 1, page_rows });
+        let (at, place_end) = (page_rows, 2 * page_rows);
+        self.numbered = Some(Numbered { next: 1, count, horizon, step: 1, page_rows, total, at, place_end });
     }
 
     /// Asks for as many numbered pages as may be under way.
@@ -307,22 +340,19 @@ impl Walk {
     }
 }
 
-/// How many pages there are, when the answer says so.
-fn counted(job: &Job, page: &Page, page_rows: u64) -> Option<u64> {
+/// How many pages there are, and how many rows, when the answer says so.
+fn counted(job: &Job, page: &Page, page_rows: u64) -> Option<(u64, Option<u64>)> {
     let meta = |index: usize| page.meta.get(index).and_then(Option::as_deref).and_then(|text| text.parse::<u64>().ok());
     match &job.endpoint().pagination {
-        Pagination::Page { param, start, total_pages, total, link } => {
+        Pagination::Page { param, start, total_pages, total, link, .. } => {
             let pages = total_pages.as_ref().and_then(|_| meta(0));
-            let by_total = || {
-                let index = usize::from(total_pages.is_some());
-                total.as_ref().and_then(|_| meta(index)).map(|rows| rows.div_ceil(page_rows))
-            };
+            let rows = total.as_ref().and_then(|_| meta(usize::from(total_pages.is_some())));
             let by_link = || {
                 page.links.last_page(param).filter(|_| *link).map(|last| last.saturating_add(1).saturating_sub(*start))
             };
-            pages.or_else(by_total).or_else(by_link)
+            Some((pages.or_else(|| rows.map(|rows| rows.div_ceil(page_rows))).or_else(by_link)?, rows))
         }
-        Pagination::Offset { total: Some(_), .. } => meta(0).map(|rows| rows.div_ceil(page_rows)),
+        Pagination::Offset { total: Some(_), .. } => meta(0).map(|rows| (rows.div_ceil(page_rows), Some(rows))),
         _ => None,
     }
 }

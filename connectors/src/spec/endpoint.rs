@@ -87,6 +87,8 @@ pub enum Pagination {
         total: Option<JsonPath>,
         /// Whether the `Link` header names the last and the next page.
         link: bool,
+        /// Whether a page shorter than asked for is the last, where nothing else tells the end.
+        short_ends: bool,
     },
     /// Rows are skipped by count.
     Offset {
@@ -96,6 +98,8 @@ pub enum Pagination {
         total: Option<JsonPath>,
         /// Where the answer says whether there is more.
         more: Option<JsonPath>,
+        /// Whether a page shorter than asked for is the last, where nothing else tells the end.
+        short_ends: bool,
     },
     /// The answer holds an opaque cursor for the next page.
     Cursor {
@@ -461,13 +465,15 @@ fn read_pagination(node: &Node, problems: &mut Problems) -> Option<Pagination> {
             let total_pages = path(&mut fields, "total_pages", problems);
             let total = path(&mut fields, "total", problems);
             let link = fields.flag("link", false, problems);
-            param.map(|param| Pagination::Page { param, start, total_pages, total, link })
+            let short_ends = fields.flag("short_ends", false, problems);
+            param.map(|param| Pagination::Page { param, start, total_pages, total, link, short_ends })
         }
         Kind::Offset => {
             let param = fields.required_text("param", problems);
             let total = path(&mut fields, "total", problems);
             let more = path(&mut fields, "more", problems);
-            param.map(|param| Pagination::Offset { param, total, more })
+            let short_ends = fields.flag("short_ends", false, problems);
+            param.map(|param| Pagination::Offset { param, total, more, short_ends })
         }
         Kind::Cursor => {
             let param = fields.required_text("param", problems);

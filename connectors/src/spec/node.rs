@@ -184,7 +184,12 @@ impl<'de> Deserialize<'de> for RawValue {
 /// Parses `text` into a tree. A repeated key is reported and its last value used, so that the rest is checked too.
 pub(crate) fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
     // The tree keeps repeated keys, to report each of them.
-    let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins, with_snippet: false };
+    // A parameter may be called `n` or `no`: only `true` and `false` are booleans, as in YAML 1.2.
+    let options = serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::LastWins,
+        with_snippet: false,
+        strict_booleans: true,
+    };
     match serde_saphyr::from_str_with_options::<Spanned<RawValue>>(text, options) {
         Ok(root) => {
             let root = Node { at: at(root.referenced), value: root.value.0 };

@@ -180,7 +180,7 @@ const MAPPINGS: &[Mapping] = &[
             ("link", "bool", "page: the Link header names the last page"),
             ("more", "text", "offset, cursor: path that says whether there is more"),
             ("next", "text", "cursor, next_url: path of the next one"),
-            ("short_ends", "bool", "cursor: a page shorter than asked for is the last"),
+            ("short_ends", "bool", "page, offset, cursor: a page shorter than asked for is the last"),
             ("check_results", "bool", "link: only results=\"true\" counts"),
         ],
     ),

@@ -28,7 +28,7 @@ struct Lookup {
 impl Lookup {
     fn new(name: &'static str, keys: i64) -> Self {
         let filter =
-            FilterCapability { column: "key".into(), operator: Operator::Equal, parameter: "key".into(), exact: true };
+            FilterCapability { column: "key".into(), operator: Operator::In, parameter: "key".into(), exact: true };
         Self {
             name,
             keys,
