@@ -165,7 +165,7 @@ impl Reader {
             Err(StoreError::NoDatabase { .. }) => {
                 let folder =
                     tempfile::tempdir().map_err(|error| Failure::file(Path::new("temporary folder"), &error))?;
-                let store = SqliteStore::open(folder.path().join("empty.db"), OpenMode::Serve)?;
+                let store = SqliteStore::open(folder.path().join("empty.db"), OpenMode::Scratch)?;
                 Ok((store, Some(folder)))
             }
             opened => Ok::<_, Failure>((opened?, None)),

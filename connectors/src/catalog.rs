@@ -56,8 +56,7 @@ impl Connectors {
     pub fn load(options: &ConnectorOptions<'_>) -> Self {
         Self::load_with(options, |spec| {
             let timeout = Duration::from_secs(spec.limits.timeout_s as u64);
-            let transport = HttpTransport::new(spec.limits.concurrency, timeout)?;
-            Ok(Arc::new(transport) as Arc<dyn Transport>)
+            Ok(Arc::new(HttpTransport::new(spec.limits.concurrency, timeout)) as Arc<dyn Transport>)
         })
     }
 
@@ -309,7 +308,7 @@ impl Source {
         };
         let target = Target { path, body, ..Target::default() };
         let (url, posted) = (target.url(base), target.posted());
-        let ask = Ask { run: &run, table: TABLE, absent: &[], probing: false, body: posted.as_ref() };
+        let ask = Ask { run: &run, table: TABLE, absent: &[], probing: false, body: posted.as_ref(), held: None };
         let started = tokio::time::Instant::now();
         // The answer may be anything but a web page, which is what wrong addresses answer with 200.
         let read = |body: &bytes::Bytes| match body.trim_ascii_start().first() {

@@ -100,6 +100,7 @@ impl HttpTable {
         let source = self.shared.client.spec();
         let per_listing = match (&endpoint.pagination, plan.page_size, plan.target) {
             (Pagination::None, ..) => "1".to_owned(),
+            (_, Some(size), _) if plan.merged && plan.limit.is_some() => format!("about 1 page of {size}"),
             (_, Some(size), Some(target)) => target.div_ceil(size.max(1)).max(1).to_string(),
             (_, Some(size), None) => format!("1 per page of {size}"),
             (_, None, _) => "1 per page".to_owned(),
@@ -112,6 +113,13 @@ impl HttpTable {
             (_, _, 1) => per_listing,
             (_, _, many) => format!("{per_listing} for each of {many} keys"),
         };
+        if let (true, Some(order)) = (plan.merged, &plan.order) {
+            let column = &self.spec.columns[order.column].name;
+            words.push_str(&format!(", merged by {column}{}", if order.descending { " DESC" } else { "" }));
+            if plan.limit.is_some() {
+                words.push_str(" up to the limit");
+            }
+        }
         let bound_is_sent = plan.order.as_ref().is_some_and(|order| {
             let column = &self.spec.columns[order.column].name;
             plan.pushed.iter().any(|p| p.column == *column && p.operator.starts_with(['>', '<']))

@@ -13,6 +13,7 @@ pub mod constraint;
 pub mod context;
 pub mod contract;
 pub mod copy;
+mod dialect;
 pub mod env;
 pub mod error;
 pub mod extract;

@@ -9,16 +9,18 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, TimeDelta, Utc};
+use datafusion::config::SqlParserOptions;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::{QueryPlanner, SQLOptions, SessionState};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use datafusion::sql::parser::{DFParser, Statement};
+use datafusion::sql::parser::Statement;
 use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::context::QueryContext;
+use crate::dialect;
 use crate::error::EngineError;
 use crate::params::{self, Params};
 use crate::report::{CompletenessReport, ReportBuilder, ScanReport};
@@ -199,7 +201,7 @@ impl Progress {
 /// # Errors
 /// [`EngineError::Query`] with line and column.
 pub fn check_syntax(sql: &str) -> Result<(), EngineError> {
-    DFParser::parse_sql(sql).map(|_| ()).map_err(EngineError::from)
+    dialect::parse(sql, &SqlParserOptions::default()).map(|_| ())
 }
 
 impl Engine {

@@ -12,9 +12,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use datafusion::catalog::Session;
+use datafusion::common::cast::as_boolean_array;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DFSchema, Result, ScalarValue, internal_datafusion_err, internal_err};
 use datafusion::datasource::{TableProvider, TableType};
@@ -26,7 +28,6 @@ use datafusion::physical_expr::{AcrossPartitions, EquivalenceProperties, Physica
 use datafusion::physical_plan::coop::cooperative;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
-use datafusion::physical_plan::filter::batch_filter;
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, Count, ExecutionPlanMetricsSet, Metric, MetricValue, MetricsSet,
 };
@@ -511,9 +512,14 @@ impl Rows {
                 Err(error) => return Err(error.into()),
             };
             let timer = self.metrics.elapsed_compute().timer();
+            // Columns that only the predicate needs are not worth filtering.
+            let output = page.project(&self.output)?;
             let mut kept = match &self.predicate {
-                Some(predicate) => batch_filter(&page, predicate)?,
-                None => page,
+                Some(predicate) => {
+                    let mask = predicate.evaluate(&page)?.into_array(page.num_rows())?;
+                    filter_record_batch(&output, as_boolean_array(&mask)?)?
+                }
+                None => output,
             };
             if let Some(left) = self.left {
                 kept = kept.slice(0, kept.num_rows().min(left));
@@ -523,9 +529,8 @@ impl Rows {
             if kept.num_rows() == 0 {
                 continue;
             }
-            let batch = kept.project(&self.output)?;
-            self.metrics.record_output(batch.num_rows());
-            return Ok(Some((batch, self)));
+            self.metrics.record_output(kept.num_rows());
+            return Ok(Some((kept, self)));
         }
     }
 }

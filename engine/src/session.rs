@@ -19,14 +19,14 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
-use datafusion::sql::parser::{DFParserBuilder, Statement};
-use datafusion::sql::sqlparser::dialect::dialect_from_str;
+use datafusion::sql::parser::Statement;
 use futures::FutureExt;
 
 use crate::catalog;
 use crate::clock::SharedClock;
 use crate::context::QueryContext;
 use crate::contract::RemoteTable;
+use crate::dialect;
 use crate::error::EngineError;
 use crate::functions;
 use crate::rules::physical_rules;
@@ -172,15 +172,7 @@ impl Engine {
 
     /// The statements of a text.
     pub(crate) fn parse(&self, sql: &str) -> Result<VecDeque<Statement>, EngineError> {
-        let options = &self.state.config_options().sql_parser;
-        let dialect = dialect_from_str(options.dialect)
-            .ok_or_else(|| EngineError::Execution(format!("there is no SQL dialect {}", options.dialect)))?;
-        DFParserBuilder::new(sql)
-            .with_dialect(dialect.as_ref())
-            .with_recursion_limit(options.recursion_limit.get())
-            .build()
-            .and_then(|mut parser| parser.parse_statements())
-            .map_err(EngineError::from)
+        dialect::parse(sql, &self.state.config_options().sql_parser)
     }
 
     /// Schema and table names, sorted.

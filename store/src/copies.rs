@@ -29,8 +29,8 @@ use tripline_engine::copy::{CopyChange, CopyError, CopyId, CopyRows, CopyShape, 
 
 use manifest::{Manifest, Segment};
 
-/// Batches that wait between the reading thread and the query.
-const AHEAD: usize = 2;
+/// Files that are read at once.
+const AHEAD: usize = 3;
 /// Neighbouring hours share a file up to so many rows: few files for a sparse table, and little to write anew when a row
 /// comes.
 const FILE_ROWS: u64 = 32_768;
@@ -106,20 +106,19 @@ impl CopyStore for ParquetCopies {
         if !descending {
             files.reverse();
         }
-        let (sender, receiver) = tokio::sync::mpsc::channel(AHEAD);
-        tokio::task::spawn_blocking(move || {
-            for file in files {
-                let rows = segment::rows(file, &shape, span, &projection, descending);
-                let rows = rows.map_err(|error| CopyError { copy: name.clone(), reason: error.to_string() });
-                let failed = rows.is_err();
-                // Nobody listens any more when the query was dropped.
-                if sender.blocking_send(rows).is_err() || failed {
-                    return;
+        // When the query is dropped, the files that are being read are the last.
+        let rows = futures::stream::iter(files).map(move |file| {
+            let (shape, projection, name) = (shape.clone(), projection.clone(), name.clone());
+            let read = move || segment::rows(file, &shape, span, &projection, descending);
+            async move {
+                let failed = |reason: String| CopyError { copy: name, reason };
+                match tokio::task::spawn_blocking(read).await {
+                    Ok(rows) => rows.map_err(|error| failed(error.to_string())),
+                    Err(error) => Err(failed(error.to_string())),
                 }
             }
         });
-        let rows = futures::stream::unfold(receiver, async |mut rows| rows.recv().await.map(|next| (next, rows)));
-        Ok(rows.boxed())
+        Ok(rows.buffered(AHEAD).boxed())
     }
 
     async fn list(&self) -> Result<Vec<(CopyId, CopyState)>, CopyError> {

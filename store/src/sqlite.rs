@@ -60,6 +60,8 @@ pub enum OpenMode {
     Beside,
     /// To read beside a server that may be running (`sql`, `detectors run`, `audit verify`): never changes the file.
     ReadOnly,
+    /// As `Serve`, of a file that is thrown away when its store is closed: nothing is ever waited for to be on disk.
+    Scratch,
 }
 
 /// How a store is opened, in detail.
@@ -138,17 +140,18 @@ impl SqliteStore {
                 migrations::require_current(&connection::open_reader(&path)?, &path)?;
                 (None, None)
             }
-            OpenMode::Serve | OpenMode::Beside => {
+            OpenMode::Serve | OpenMode::Beside | OpenMode::Scratch => {
                 connection::create_private(&path)?;
                 let opening = lock::hold_opening(&path)?;
                 let serve_lock = lock::try_serve(&path)?;
                 let (lock, others) = match (serve_lock, options.mode) {
-                    (lock::TryServe::Held(lock), OpenMode::Serve) => (Some(lock), false),
-                    (lock::TryServe::Held(_), _) => (None, false),
-                    (lock::TryServe::Taken { pid }, OpenMode::Serve) => return Err(StoreError::Locked { path, pid }),
-                    (lock::TryServe::Taken { .. }, _) => (None, true),
+                    (lock::TryServe::Held(_), OpenMode::Beside) => (None, false),
+                    (lock::TryServe::Held(lock), _) => (Some(lock), false),
+                    (lock::TryServe::Taken { .. }, OpenMode::Beside) => (None, true),
+                    (lock::TryServe::Taken { pid }, _) => return Err(StoreError::Locked { path, pid }),
                 };
-                let mut connection = connection::open_writer(&path)?;
+                let durable = options.mode != OpenMode::Scratch;
+                let mut connection = connection::open_writer(&path, durable)?;
                 if others {
                     // A running server must not find another schema under its feet.
                     migrations::require_current(&connection, &path)?;

@@ -1,6 +1,6 @@
 //! What a question costs: requests, counted by the vendor, of a cold process without local copies.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tripline_simulator::LangfuseGeneration;
@@ -117,5 +117,46 @@ async fn an_explained_query_asks_for_nothing() {
     let explained = shop.site.run(&["sql", "EXPLAIN SELECT id FROM langfuse.observations LIMIT 10"]).await;
     assert!(explained.status.success(), "{explained:?}");
     assert!(explained.stdout.contains("observations"), "{explained:?}");
+    assert!(shop.vendors.requests().await.is_empty());
+}
+
+/// What one cycle of a detector that looks back seven days asks the vendor for.
+async fn cycle(shop: &Shop, now: DateTime<Utc>) -> Vec<Request> {
+    shop.vendors.forget().await;
+    let run = shop.site.run(&["detectors", "run", "cost_spike", "--at", &text(now), "--json"]).await;
+    assert!(run.status.success(), "{run:?}");
+    shop.vendors.requests().await
+}
+
+#[tokio::test]
+async fn with_a_local_copy_a_second_detector_cycle_costs_only_the_new_pages() {
+    let shop = shop(LangfuseGeneration::V4).await;
+    let (first, second) = (at(END) - TimeDelta::minutes(15), at(END));
+    // Without a copy each cycle reads a week: ten pages of a thousand rows.
+    cycle(&shop, first).await;
+    let again = cycle(&shop, second).await;
+    assert!(again.len() >= 10, "{again:#?}");
+
+    shop.site.settings(&json!({"sync": {"langfuse.observations": {"window": "9d", "overlap": "10m"}}}));
+    let filling = cycle(&shop, first).await;
+    assert!(filling.len() >= 10, "{filling:#?}");
+    let new = cycle(&shop, second).await;
+    assert!((1..=2).contains(&new.len()), "25 rows are new or in the overlap: {new:#?}");
+    // What was fetched just now is fresh enough for who accepts it.
+    shop.vendors.forget().await;
+    let rows = shop
+        .site
+        .run(&[
+            "sql",
+            "--format",
+            "json",
+            "--now",
+            END,
+            "--freshness",
+            "60s",
+            "SELECT count(*) AS n FROM langfuse.observations WHERE start_time >= now() - INTERVAL '2 hours'",
+        ])
+        .await;
+    assert_eq!(rows.json()[0]["n"], 120, "{rows:?}");
     assert!(shop.vendors.requests().await.is_empty());
 }

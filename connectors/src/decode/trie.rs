@@ -3,6 +3,7 @@
 //! Owns: [`Trie`] and walking a value along it. A wanted part is kept as the vendor's raw text, borrowed from the body;
 //! everything else is skipped without being built. Does not own: what the text means (`value`).
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -39,9 +40,14 @@ pub(super) use scalars_are;
 #[derive(Debug, Default)]
 pub(crate) struct Trie {
     slots: Vec<usize>,
-    /// Sorted by key.
+    /// Sorted by [`by_length`] of the key.
     keys: Vec<(String, Trie)>,
     indexes: Vec<(usize, Trie)>,
+}
+
+/// The order of keys: most that are not wanted are told apart by their length, without looking at what they say.
+fn by_length(a: &str, b: &str) -> Ordering {
+    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }
 
 /// Captured raw JSON texts, by slot.
@@ -92,7 +98,7 @@ impl Trie {
         match segments {
             [] | [Segment::Length, ..] => self,
             [Segment::Key(key), rest @ ..] => {
-                let position = match self.keys.binary_search_by(|(k, _)| k.as_str().cmp(key)) {
+                let position = match self.keys.binary_search_by(|(k, _)| by_length(k, key)) {
                     Ok(position) => position,
                     Err(position) => {
                         self.keys.insert(position, (key.clone(), Self::default()));
@@ -112,12 +118,12 @@ impl Trie {
     }
 
     pub(crate) fn key(&self, key: &str) -> Option<&Self> {
-        self.keys.binary_search_by(|(k, _)| k.as_str().cmp(key)).ok().map(|position| &self.keys[position].1)
+        self.keys.binary_search_by(|(k, _)| by_length(k, key)).ok().map(|position| &self.keys[position].1)
     }
 
     /// Takes out what is wanted below a key.
     pub(crate) fn take_key(&mut self, key: &str) -> Option<Self> {
-        let position = self.keys.binary_search_by(|(k, _)| k.as_str().cmp(key)).ok()?;
+        let position = self.keys.binary_search_by(|(k, _)| by_length(k, key)).ok()?;
         Some(self.keys.remove(position).1)
     }
 

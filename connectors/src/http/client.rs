@@ -20,6 +20,7 @@ use tripline_engine::{Environment, ScanError, ScanErrorKind, ScanRun, ScanStats,
 use url::Url;
 
 use super::access::{Access, Unconfigured, configure, inputs};
+use super::held::Held;
 use super::limiter::{Limiter, TooLate};
 use super::quota::Quota;
 use super::retry::{TRIES, Verdict, backoff, judge};
@@ -43,7 +44,22 @@ pub(crate) struct Ask<'a> {
     pub(crate) probing: bool,
     /// What is posted; without it the request is a GET.
     pub(crate) body: Option<&'a Bytes>,
+    /// Told while the request waits to be tried again.
+    pub(crate) held: Option<&'a Held>,
 }
+
+/// The vendor asked for slower requests.
+#[derive(Debug, Clone, Copy)]
+struct Throttled {
+    /// For how long, if it said.
+    wait: Option<Duration>,
+    /// Whether it meant everybody: its quota is used up, or it is GitHub's secondary limit (403), where who goes on is
+    /// locked out.
+    everybody: bool,
+}
+
+/// A refusal for longer than this is no passing one: it holds the whole source, whatever else the vendor accepts.
+const PASSING: Duration = Duration::from_secs(10);
 
 /// Why there is no answer.
 #[derive(Debug, Clone)]
@@ -301,7 +317,7 @@ impl SourceClient {
             tries += 1;
             let waiting = Instant::now();
             let turn = query.guard(source, ask.table, &asked, self.limiter.turn(query.deadline)).await?;
-            let permit = turn.map_err(|late| self.failed(self.too_late(late, &asked, ask.table)))?;
+            let turn = turn.map_err(|late| self.failed(self.too_late(late, &asked, ask.table)))?;
             if !waiting.elapsed().is_zero() {
                 stats.add_wait(waiting.elapsed());
             }
@@ -318,7 +334,8 @@ impl SourceClient {
                 Some(body) => self.transport.post(sent.clone(), headers, body.clone()),
             };
             let outcome = query.guard(source, ask.table, &asked, exchange).await?;
-            drop(permit);
+            let number = turn.number;
+            drop(turn);
             let (kind, status, detail, throttled) = match outcome {
                 Err(TransportError::Connection(detail)) => (ScanErrorKind::Connection, None, detail, None),
                 Err(TransportError::TimedOut(after)) => {
@@ -356,6 +373,7 @@ impl SourceClient {
                     match self.judge(&answer, &quota) {
                         (Verdict::Accept, _) => match read(&answer.body) {
                             Ok(value) => {
+                                self.limiter.accepted(number);
                                 let now = self.clock.now();
                                 self.note_health(|health| {
                                     health.last_success_at = Some(now);
@@ -396,7 +414,9 @@ impl SourceClient {
                         }
                         (Verdict::Throttled(wait), code) => {
                             let detail = code.unwrap_or_else(|| message(&answer.body, &self.secrets));
-                            (ScanErrorKind::RateLimited, Some(status), clean(&detail, &self.secrets), Some(wait))
+                            let everybody = status == 403 || quota.remaining == Some(0);
+                            let throttled = Throttled { wait, everybody };
+                            (ScanErrorKind::RateLimited, Some(status), clean(&detail, &self.secrets), Some(throttled))
                         }
                     }
                 }
@@ -411,20 +431,24 @@ impl SourceClient {
                 let error = error.hint(self.hint(kind, &format!("{TRIES} tries failed")));
                 return Err(self.failed(error).into());
             }
-            let pause = self.pause_before(tries + 1, throttled.flatten());
+            let pause = self.pause_before(tries + 1, throttled.and_then(|throttled| throttled.wait));
             if Instant::now() + pause >= query.deadline {
                 let why = format!("the next try would be in {pause:.0?}, after the query's deadline");
                 return Err(self.failed(error.hint(self.hint(kind, &why))).into());
             }
             stats.add_retry();
             tracing::debug!(source, table = ask.table, request = %url, ?pause, tries, detail, "trying again");
-            if throttled.is_some() {
-                // Everyone waits, not only this request; the limiter's next turn does the waiting.
-                self.limiter.pause(pause);
-            } else {
-                query.guard(source, ask.table, &asked, tokio::time::sleep(pause)).await?;
-                stats.add_wait(pause);
+            match throttled {
+                // Everyone waits, unless the vendor shows that it refused this request alone. One that was refused twice
+                // stands for all: going on would only use up its tries.
+                Some(throttled) if throttled.everybody || tries > 1 || pause > PASSING => self.limiter.pause(pause),
+                Some(_) => self.limiter.refused(number, pause),
+                None => {}
             }
+            let held = ask.held.map(Held::hold);
+            query.guard(source, ask.table, &asked, tokio::time::sleep(pause)).await?;
+            drop(held);
+            stats.add_wait(pause);
         }
     }
 

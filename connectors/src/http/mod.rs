@@ -8,6 +8,7 @@
 
 mod access;
 mod client;
+mod held;
 mod limiter;
 mod link;
 mod quota;
@@ -19,6 +20,7 @@ mod url;
 
 pub use client::Health;
 pub(crate) use client::{Ask, Failure, SourceClient};
+pub(crate) use held::Held;
 pub(crate) use link::Links;
 pub(crate) use transport::{HttpTransport, Transport};
 #[cfg(test)]

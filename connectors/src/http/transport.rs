@@ -4,6 +4,7 @@
 //! Does not own: when and how often to send (`client`).
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -38,6 +39,9 @@ pub(crate) enum TransportError {
     Redirected(String),
 }
 
+/// Most that is set aside for a body before it comes.
+const EXPECTED_BODY: usize = 4 << 20;
+
 /// Something that can send requests.
 pub(crate) trait Transport: fmt::Debug + Send + Sync {
     /// Sends one GET; dropping the future aborts it.
@@ -50,17 +54,25 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync {
 /// The real thing.
 #[derive(Debug)]
 pub(crate) struct HttpTransport {
-    client: reqwest::Client,
+    /// Made for the first request: reading the system's certificates takes longer than many a command.
+    client: OnceLock<Result<reqwest::Client, String>>,
+    concurrency: usize,
     /// Longest silence: a large body may take long as long as it keeps coming.
     silence: Duration,
 }
 
 impl HttpTransport {
     /// A client with its own pool, sized for `concurrency` requests at once, that gives up after `silence`.
-    ///
-    /// # Errors
-    /// The reason, when TLS cannot be set up.
-    pub(crate) fn new(concurrency: usize, silence: Duration) -> Result<Self, String> {
+    pub(crate) fn new(concurrency: usize, silence: Duration) -> Self {
+        Self { client: OnceLock::new(), concurrency, silence }
+    }
+
+    /// The client; the reason, when TLS cannot be set up.
+    fn client(&self) -> Result<&reqwest::Client, String> {
+        self.client.get_or_init(|| Self::build(self.concurrency)).as_ref().map_err(Clone::clone)
+    }
+
+    fn build(concurrency: usize) -> Result<reqwest::Client, String> {
         // The first caller wins; a provider that is already installed is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let redirects = reqwest::redirect::Policy::custom(|attempt| {
@@ -74,7 +86,7 @@ impl HttpTransport {
                 attempt.follow()
             }
         });
-        let client = reqwest::Client::builder()
+        reqwest::Client::builder()
             .user_agent(concat!("tripline/", env!("CARGO_PKG_VERSION")))
             .pool_max_idle_per_host(concurrency)
             .connect_timeout(CONNECT_TIMEOUT)
@@ -83,8 +95,7 @@ impl HttpTransport {
             .referer(false)
             .redirect(redirects)
             .build()
-            .map_err(|error| describe(&error))?;
-        Ok(Self { client, silence })
+            .map_err(|error| describe(&error))
     }
 }
 
@@ -134,18 +145,25 @@ fn refused(error: &reqwest::Error) -> Option<&'static str> {
 
 impl Transport for HttpTransport {
     fn get(&self, url: Url, headers: HeaderMap) -> BoxFuture<'static, Result<RawAnswer, TransportError>> {
-        self.send(self.client.get(url).headers(headers))
+        self.send(self.client().map(|client| client.get(url).headers(headers)))
     }
 
     fn post(&self, url: Url, headers: HeaderMap, body: Bytes) -> BoxFuture<'static, Result<RawAnswer, TransportError>> {
-        self.send(self.client.post(url).headers(headers).header(CONTENT_TYPE, "application/json").body(body))
+        let posted = |client: &reqwest::Client| {
+            client.post(url).headers(headers).header(CONTENT_TYPE, "application/json").body(body)
+        };
+        self.send(self.client().map(posted))
     }
 }
 
 impl HttpTransport {
-    fn send(&self, request: reqwest::RequestBuilder) -> BoxFuture<'static, Result<RawAnswer, TransportError>> {
+    fn send(
+        &self,
+        request: Result<reqwest::RequestBuilder, String>,
+    ) -> BoxFuture<'static, Result<RawAnswer, TransportError>> {
         let silence = self.silence;
         Box::pin(async move {
+            let request = request.map_err(TransportError::Connection)?;
             let quiet = |_| TransportError::TimedOut(silence);
             let sent = tokio::time::timeout(silence, request.send()).await.map_err(quiet)?;
             let mut response = sent.map_err(|error| match refused(&error) {
@@ -154,7 +172,9 @@ impl HttpTransport {
             })?;
             let status = response.status();
             let headers = response.headers().clone();
-            let mut body = BytesMut::new();
+            // What the vendor says is only where to begin.
+            let expected = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+            let mut body = BytesMut::with_capacity(expected.min(EXPECTED_BODY));
             loop {
                 let chunk = tokio::time::timeout(silence, response.chunk()).await.map_err(quiet)?;
                 let Some(chunk) = chunk.map_err(|error| TransportError::Connection(describe(&error)))? else { break };

@@ -23,7 +23,7 @@ pub(crate) use push::{Choice, Pushed, key_choice, text, time_text, values_per_re
 
 use crate::decode::Constants;
 use crate::spec::{
-    BodyTemplate, Endpoint, JsonPath, Origin, Pagination, Parent, Slot, SourceSpec, TableSpec, VendorOrder,
+    BodyTemplate, ColumnKind, Endpoint, JsonPath, Origin, Pagination, Parent, Slot, SourceSpec, TableSpec, VendorOrder,
 };
 
 /// What a scan of one endpoint will do.
@@ -49,6 +49,8 @@ pub(crate) struct Plan {
     pub(crate) limit: Option<usize>,
     /// The order rows come in within one listing.
     pub(crate) order: Option<VendorOrder>,
+    /// Several listings are merged by `order`, because the query wants that order.
+    pub(crate) merged: bool,
     /// No row at or past this point of the order is wanted.
     pub(crate) stop: Option<TimeBound>,
     /// Columns to decode, ascending.
@@ -175,7 +177,7 @@ pub(crate) fn missing_keys(source: &SourceSpec, table: &TableSpec, constraints: 
 
 fn example_value(table: &TableSpec, index: usize) -> &'static str {
     match table.columns[index].kind {
-        crate::spec::ColumnKind::Int => "1",
+        ColumnKind::Int => "1",
         _ => "'…'",
     }
 }
@@ -199,9 +201,6 @@ pub(crate) fn shape(source: &SourceSpec, table: &TableSpec, constraints: &Constr
         plan.listings() <= 1 && plan.parent.is_none_or(|p| p.pinned.len() == 1)
     });
     let mut shape = ScanShape { missing, ..ScanShape::default() };
-    if !single {
-        return shape;
-    }
     let key = |order: &VendorOrder| SortKey {
         column: table.columns[order.column].name.clone(),
         descending: order.descending,
@@ -209,7 +208,8 @@ pub(crate) fn shape(source: &SourceSpec, table: &TableSpec, constraints: &Constr
     // An order is promised only if every generation keeps it.
     if let Some((first, rest)) = table.endpoints.split_first() {
         let natural = first.order.as_ref().map(key);
-        if rest.iter().all(|e| e.order.as_ref().map(key) == natural) {
+        // Several listings come in no order unless they are merged, which costs a look at each of them.
+        if single && rest.iter().all(|e| e.order.as_ref().map(key) == natural) {
             shape.order = natural;
         }
         let can = |endpoint: &Endpoint, wanted: &SortKey| {
@@ -219,11 +219,18 @@ pub(crate) fn shape(source: &SourceSpec, table: &TableSpec, constraints: &Constr
             .sorts
             .iter()
             .chain(&first.order)
+            .filter(|order| single || merges_by(table, order.column))
             .map(key)
             .filter(|wanted| rest.iter().all(|endpoint| can(endpoint, wanted)))
             .collect();
     }
     shape
+}
+
+/// Whether listings ordered by `column` can be merged: its values compare here as they do at the vendor's. Text does not:
+/// vendors differ in case and language.
+fn merges_by(table: &TableSpec, column: usize) -> bool {
+    matches!(table.columns[column].kind, ColumnKind::Timestamp | ColumnKind::Int)
 }
 
 /// Plans a scan of `endpoint`. Keys that the table requires must be pinned ([`missing_keys`] is empty).
@@ -236,17 +243,15 @@ pub(crate) fn plan(source: &SourceSpec, table: &TableSpec, endpoint: &Endpoint, 
     let supplied = parent.as_ref().and(table.parent.as_ref()).map(|p| p.key.0);
     let pushed = push::push(table, endpoint, constraints, &ranges, |index| keys.contains(&index), supplied);
 
-    let order = request
-        .sort
-        .as_ref()
-        .and_then(|sort| {
-            let named = |order: &&VendorOrder| {
-                table.columns[order.column].name == sort.column && order.descending == sort.descending
-            };
-            endpoint.sorts.iter().chain(&endpoint.order).find(named)
-        })
-        .or(endpoint.order.as_ref())
-        .cloned();
+    let asked = request.sort.as_ref().and_then(|sort| {
+        let named = |order: &&VendorOrder| {
+            table.columns[order.column].name == sort.column && order.descending == sort.descending
+        };
+        endpoint.sorts.iter().chain(&endpoint.order).find(named)
+    });
+    let order = asked.or(endpoint.order.as_ref()).cloned();
+    let listings = pushed.choices.iter().fold(1, |product: usize, choices| product.saturating_mul(choices.len()));
+    let merged = asked.is_some_and(|order| merges_by(table, order.column)) && (parent.is_some() || listings > 1);
     let stop = order.as_ref().and_then(|order| {
         let range = ranges.get(order.column)?;
         if order.descending { range.lower } else { range.upper }
@@ -303,6 +308,7 @@ pub(crate) fn plan(source: &SourceSpec, table: &TableSpec, endpoint: &Endpoint, 
         target,
         limit: request.limit,
         order,
+        merged,
         stop,
         columns,
         filtered,

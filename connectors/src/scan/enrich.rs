@@ -119,7 +119,8 @@ async fn detail_of(job: &Job, decoder: &Decoder, batch: &RecordBatch, row: usize
         }
     }
     let url = Target { path, ..Target::default() }.url(job.shared.client.base(&job.table.name)?);
-    let ask = Ask { run: &job.run, table: &job.table.name, absent: &[404, 410], probing: false, body: None };
+    let ask =
+        Ask { run: &job.run, table: &job.table.name, absent: &[404, 410], probing: false, body: None, held: None };
     let answer = job.shared.client.get(&url, ask, |body| decoder.decode(body, &Constants::new())).await;
     match answer {
         Ok(answer) => Ok(answer.value.batch),

@@ -1,7 +1,7 @@
 //! Walking all listings of a scan, several at once.
 //!
 //! Owns: which listings there are — combinations of pinned keys, and keys that a parent table supplies — and how many
-//! are walked at a time. Does not own: a listing's pages (`listing`).
+//! are walked at a time. Does not own: a listing's pages (`listing`), their order across listings (`merge`).
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use futures::stream::{BoxStream, SelectAll};
 use futures::{StreamExt, stream};
 
 use super::job::Job;
-use super::{Batches, listing, run_scan, split};
+use super::{Batches, listing, merge, run_scan, split};
 use crate::filter;
 use crate::http::Failure;
 use crate::plan::{Listing, ParentPlan, key_choice};
@@ -27,7 +27,7 @@ pub(crate) fn walk_all(job: Arc<Job>) -> Batches {
         let listing = job.plan.listing(0);
         return split::walk(job, listing);
     }
-    Box::pin(walk_many(job))
+    if job.plan.merged { merge::merge(job) } else { Box::pin(walk_many(job)) }
 }
 
 /// What a walk among many reports.
@@ -76,21 +76,26 @@ fn walk_many(job: Arc<Job>) -> impl futures::Stream<Item = Result<RecordBatch, F
                 Step::Event(None) => running = 0,
             }
         }
-        for (code, count) in left_out {
-            job.run.stats.note(format!("{count} listed by the parent were left out: {code}"));
-        }
+        job.note_left_out(left_out);
     }
 }
 
 impl Job {
+    /// Tells the report how many keys the vendor refused to list, by its reason.
+    pub(super) fn note_left_out(&self, left_out: BTreeMap<String, usize>) {
+        for (code, count) in left_out {
+            self.run.stats.note(format!("{count} listed by the parent were left out: {code}"));
+        }
+    }
+
     /// Whether the query itself names the key that the parent would supply.
-    fn names_key(&self) -> bool {
+    pub(super) fn names_key(&self) -> bool {
         self.plan.parent.as_ref().is_none_or(|parent| !parent.pinned.is_empty())
     }
 }
 
 /// All listings of a scan.
-fn listings(job: &Arc<Job>) -> BoxStream<'static, Result<Listing, Failure>> {
+pub(super) fn listings(job: &Arc<Job>) -> BoxStream<'static, Result<Listing, Failure>> {
     let job = Arc::clone(job);
     if job.plan.parent.is_none() {
         return Box::pin(stream! {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arrow::array::RecordBatch;
+use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 use tripline_engine::{Bound, Predicate, ScanError, ScanErrorKind, ScanRequest, ScanRun, SortKey};
 use url::Url;
 
 use super::{Batches, Shared, enrich, fan_out};
 use crate::decode::{Decoded, Decoder};
-use crate::http::{Ask, Failure, Links, NotAPathPart, SafeUrl, Target, path_part};
+use crate::http::{Ask, Failure, Held, Links, NotAPathPart, SafeUrl, Target, path_part};
 use crate::plan::{self, Listing, Plan};
 use crate::spec::{Endpoint, Pagination, Part, Slot, TableSpec, Template};
 
@@ -29,6 +30,8 @@ pub(crate) struct Job {
     answered: AtomicBool,
     /// The page size is divided by this: pages turned out too large.
     divisor: AtomicUsize,
+    /// Pages that are on their way.
+    pub(crate) held: Arc<Held>,
     /// Whether the rows are the query's own, not those of a table that another one needs.
     own: bool,
 }
@@ -81,6 +84,7 @@ impl Job {
             alternatives,
             answered: AtomicBool::new(false),
             divisor: AtomicUsize::new(1),
+            held: Arc::default(),
             own,
         })
     }
@@ -284,6 +288,7 @@ impl Job {
             absent: if undecided { &self.endpoint().absent } else { &[] },
             probing: undecided,
             body: body.as_ref(),
+            held: Some(&self.held),
         };
         let read = |body: &bytes::Bytes| self.decoder.decode(body, &listing.constants);
         let answer = self.shared.client.get(&url, ask, read).await.map_err(|failure| match failure {
@@ -304,12 +309,22 @@ impl Job {
     /// Starts fetching a page now; dropping the handle aborts it.
     pub(crate) fn spawn(self: &Arc<Self>, listing: &Arc<Listing>, place: Place, number: usize) -> Pending {
         let (job, listing) = (Arc::clone(self), Arc::clone(listing));
-        AbortOnDropHandle::new(tokio::spawn(async move { job.fetch(&listing, &place, number).await }))
+        let under_way = Held::start(&self.held);
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let page = job.fetch(&listing, &place, number).await;
+            drop(under_way);
+            page
+        }))
     }
 
     /// Waits for a page that was started.
     pub(crate) async fn join(&self, pending: Pending) -> Result<Page, Failure> {
-        match pending.await {
+        self.joined(pending.await)
+    }
+
+    /// What became of a page that was started.
+    pub(crate) fn joined(&self, outcome: Result<Result<Page, Failure>, JoinError>) -> Result<Page, Failure> {
+        match outcome {
             Ok(page) => page,
             Err(error) => {
                 Err(self.error(ScanErrorKind::Malformed, format!("reading a page broke off: {error}")).into())

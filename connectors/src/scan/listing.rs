@@ -20,13 +20,19 @@ use crate::http::Failure;
 use crate::plan::Listing;
 use crate::spec::Pagination;
 
+/// How many times as many pages as requests at once are fetched beside ones that wait to be tried again.
+const BESIDE: usize = 8;
+
 /// The batches of one listing, repeated rows left out.
 pub(crate) fn walk(job: Arc<Job>, listing: Listing) -> Batches {
     Box::pin(try_stream! {
         if !job.has_path(&listing) {
             return;
         }
+        // Where listings are merged, how much of each is wanted shows only on the way.
+        let one_by_one = job.plan.merged;
         let mut walk = Walk::new(job, listing);
+        walk.one_by_one(one_by_one);
         while let Some(page) = walk.next().await? {
             if let Some(batch) = walk.take(page)? {
                 yield batch;
@@ -131,7 +137,7 @@ impl Walk {
         let page = match (self.pending.pop_front(), self.next.take()) {
             (Some(pending), next) => {
                 self.next = next;
-                self.job.join(pending).await?
+                self.arrival(pending).await?
             }
             (None, Some(place)) => {
                 let pending = self.job.spawn(&self.listing, place, self.pages + 1);
@@ -145,6 +151,21 @@ impl Walk {
         self.pages += 1;
         self.rows += page.rows;
         Ok(Some(page))
+    }
+
+    /// Waits for the page that is due. While pages wait to be tried again, later ones of those that are surely needed are
+    /// fetched beside them: so waits overlap, instead of following each other.
+    async fn arrival(&mut self, mut pending: Pending) -> Result<Page, Failure> {
+        let job = Arc::clone(&self.job);
+        loop {
+            let moved = job.held.moved();
+            self.ask_beside();
+            tokio::select! {
+                biased;
+                outcome = &mut pending => return job.joined(outcome),
+                () = moved => {}
+            }
+        }
     }
 
     /// Judges a page, arranges for what comes after it, and returns its new rows.
@@ -285,9 +306,9 @@ impl Walk {
     fn count_pages(&mut self, count: u64, page_rows: u64, total: Option<u64>) {
         let plan = &self.job.plan;
         let horizon = match (plan.limit, plan.target, plan.stop) {
-            (None, _, None) => u64::MAX,
+            (None, _, None) if self.ahead => u64::MAX,
             // All rows count: so many pages are surely needed.
-            (_, Some(target), None) => (target as u64).div_ceil(page_rows),
+            (_, Some(target), None) if self.ahead => (target as u64).div_ceil(page_rows),
             _ => 1,
         };
         let (at, place_end) = (page_rows, 2 * page_rows);
@@ -298,25 +319,48 @@ impl Walk {
     fn reach_for_numbered(&mut self) {
         let concurrency = self.job.concurrency();
         let ahead = self.order.as_ref().and_then(OrderWatch::pages_left);
-        let cap_pages = self.cap().map(|cap| cap.div_ceil(self.numbered.as_ref().map_or(1, |n| n.page_rows as usize)));
+        let end = self.numbered_end();
         let Some(numbered) = &mut self.numbered else { return };
-        let end = numbered.count.min(cap_pages.map_or(u64::MAX, |pages| pages as u64));
         if self.pending.is_empty() && numbered.next >= numbered.horizon && numbered.next < end {
             // What was fetched was not enough: reach a little further each time, but not past the likely end.
             let likely = ahead.map_or(u64::MAX, |pages| pages.max(1) as u64);
             numbered.horizon = numbered.next + numbered.step.min(likely);
             numbered.step = (numbered.step * 2).min(concurrency as u64);
         }
-        while self.pending.len() < concurrency && numbered.next < numbered.horizon.min(end) {
-            let place = match &self.job.endpoint().pagination {
-                Pagination::Offset { .. } => Place::Offset(numbered.next * numbered.page_rows),
-                Pagination::Page { start, .. } => Place::Page(start + numbered.next),
-                _ => break,
-            };
-            numbered.next += 1;
-            let number = usize::try_from(numbered.next).unwrap_or(usize::MAX);
-            self.pending.push_back(self.job.spawn(&self.listing, place, number));
-        }
+        while self.pending.len() < concurrency && self.ask_numbered(end) {}
+    }
+
+    /// Asks for numbered pages instead of those that wait to be tried again.
+    fn ask_beside(&mut self) {
+        let concurrency = self.job.concurrency();
+        let end = self.numbered_end();
+        while self.job.held.any()
+            && self.job.held.moving() < concurrency
+            && self.pending.len() < BESIDE * concurrency
+            && self.ask_numbered(end)
+        {}
+    }
+
+    /// The numbered page that is not to be asked for any more.
+    fn numbered_end(&self) -> u64 {
+        let Some(numbered) = &self.numbered else { return 0 };
+        let cap_pages =
+            self.cap().map(|cap| cap.div_ceil(usize::try_from(numbered.page_rows).unwrap_or(usize::MAX).max(1)));
+        numbered.count.min(cap_pages.map_or(u64::MAX, |pages| pages as u64))
+    }
+
+    /// Asks for the next numbered page before `end` and the horizon, if there is one.
+    fn ask_numbered(&mut self, end: u64) -> bool {
+        let Some(numbered) = self.numbered.as_mut().filter(|n| n.next < n.horizon.min(end)) else { return false };
+        let place = match &self.job.endpoint().pagination {
+            Pagination::Offset { .. } => Place::Offset(numbered.next * numbered.page_rows),
+            Pagination::Page { start, .. } => Place::Page(start + numbered.next),
+            _ => return false,
+        };
+        numbered.next += 1;
+        let number = usize::try_from(numbered.next).unwrap_or(usize::MAX);
+        self.pending.push_back(self.job.spawn(&self.listing, place, number));
+        true
     }
 
     /// The vendor's own end, where it applies to this listing.

@@ -10,6 +10,7 @@ mod enrich;
 mod fan_out;
 mod job;
 mod listing;
+mod merge;
 mod rows;
 mod split;
 

@@ -8,6 +8,7 @@ mod hostile;
 mod json;
 mod keys;
 mod langfuse;
+mod merge;
 mod numbers;
 mod pages;
 mod paging;

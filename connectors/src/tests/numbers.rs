@@ -241,8 +241,9 @@ async fn throttling_every_tenth_request_one_503_and_one_dropped_connection_lose_
     assert!(found.iter().enumerate().all(|(i, row)| row["id"] == i as i64 && row["n"] == 1));
     let scan = &result.report.scans[0];
     assert_eq!((scan.requests, scan.pages), (100 + scan.retries, 100));
-    let throttled = scan.retries as u32 - 2;
-    assert!(started.elapsed() < Duration::from_millis(1100) * throttled + LATENCY * 40, "{:?}", started.elapsed());
+    // Eleven or more waits of a second each.
+    assert!(scan.retries >= 13, "{}", scan.retries);
+    assert!(started.elapsed() < Duration::from_millis(4500), "{:?}", started.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -177,3 +177,23 @@ async fn an_error_with_status_200_is_an_error_of_the_right_kind() {
     let error = world.connectors.source("slack").unwrap().test().await.unwrap_err();
     assert!(error.hint.unwrap().contains("check SLACK_TOKEN or SLACK_BOT_TOKEN"));
 }
+
+#[tokio::test]
+async fn the_newest_messages_of_all_channels_cost_one_page_of_each_channel() {
+    for (condition, expected) in [("", 5), ("WHERE ts >= '2026-11-20T11:45:00Z'", 4)] {
+        let world = World::bundled(slack());
+        let sql = format!("SELECT channel_name, ts FROM slack.messages {condition} ORDER BY ts DESC LIMIT 5");
+        let result = world.sql(&sql).await.unwrap();
+        let times: Vec<i64> = result
+            .batches
+            .iter()
+            .flat_map(|b| b.column_by_name("ts").unwrap().as_primitive::<TimestampMicrosecondType>().values().to_vec())
+            .collect();
+        let newest = [0, 0, 600, 600, 1200].map(|ago| (NOON - ago) * 1_000_000);
+        assert_eq!(times, newest[..expected]);
+        assert_eq!(world.toy.count(), 1 + 2 + 1, "channels; a page of two channels; one refusal");
+        let asked = world.toy.log().into_iter().filter(|asked| asked.path.ends_with("history"));
+        assert!(asked.into_iter().all(|asked| asked.param("limit") == Some("5")));
+        assert!(result.report.complete, "{:?}", result.report);
+    }
+}

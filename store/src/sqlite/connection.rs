@@ -89,14 +89,20 @@ pub(super) fn open_private(path: &Path) -> Result<std::fs::File> {
     Ok(file)
 }
 
-/// The one connection that writes.
-pub(super) fn open_writer(path: &Path) -> Result<Connection> {
+/// The one connection that writes. A file that is thrown away needs not be `durable`.
+pub(super) fn open_writer(path: &Path, durable: bool) -> Result<Connection> {
     let open = || -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
+        if !durable {
+            // Before the journal changes, which is a write of its own.
+            connection.pragma_update(None, "synchronous", "OFF")?;
+        }
         connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
+        if durable {
+            connection.pragma_update(None, "synchronous", "FULL")?;
+        }
         connection.pragma_update(None, "foreign_keys", true)?;
         // Makes INSERT OR REPLACE fire the delete triggers, so that it cannot replace an event either.
         connection.pragma_update(None, "recursive_triggers", true)?;
