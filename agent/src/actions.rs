@@ -29,8 +29,8 @@ pub use destinations::{DestinationCheck, Destinations, Repository};
 pub(crate) use github::marker;
 pub(crate) use kinds::exact;
 pub use kinds::{
-    ActionType, KillLoop, OpenIssue, PostDigest, PostMessage, RecordOnly, Remediation, Respond, Response, SetIssueState,
-    SignalWebhook, ThreadReply, UpdateMessage,
+    ActionType, KillLoop, OpenIssue, PostDigest, PostMessage, RecordOnly, Remediation, Respond, Response,
+    SetIssueState, SignalWebhook, ThreadReply, UpdateMessage,
 };
 pub(crate) use notices::message_key;
 

@@ -229,7 +229,9 @@ impl Digester {
         }
         let week = Window { start: digest.week_start, end: digest.week_end };
         let health = match &parts.health {
-            Some(health) => health.section(&ctx.scope, week).await.unwrap_or_else(|why| Some(show::unknown_health(&why))),
+            Some(health) => {
+                health.section(&ctx.scope, week).await.unwrap_or_else(|why| Some(show::unknown_health(&why)))
+            }
             None => None,
         };
         let governance = &ctx.settings.get().governance;
@@ -293,11 +295,12 @@ impl Digester {
             }
             return Err(DigestError::Query {
                 origin: spec.header.origin.clone(),
-                message: format!("${missing} is not bound; a digest binds $week_start, $week_end, $week_before, $owner, $repo"),
+                message: format!(
+                    "${missing} is not bound; a digest binds $week_start, $week_end, $week_before, $owner, $repo"
+                ),
             });
         }
-        let options =
-            QueryOptions { params, now: Some(now), max_requests: MAX_REQUESTS, ..QueryOptions::default() };
+        let options = QueryOptions { params, now: Some(now), max_requests: MAX_REQUESTS, ..QueryOptions::default() };
         let result = match ctx.engine.collect(&spec.header.sql, options).await {
             Ok(result) => result,
             Err(error) => {

@@ -413,7 +413,9 @@ impl Jobs {
 
     async fn digest(&self, end: DateTime<Utc>, dry_run: bool) -> Result<Made, JobError> {
         let digester = self.digester.as_ref().ok_or_else(|| {
-            JobError::Digest("nothing makes digests here. Hint: run it from the server, or `tripline digest`".to_owned())
+            JobError::Digest(
+                "nothing makes digests here. Hint: run it from the server, or `tripline digest`".to_owned(),
+            )
         })?;
         Ok(digester.make(end, dry_run).await?)
     }

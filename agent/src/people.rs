@@ -55,11 +55,7 @@ impl People {
     pub fn of(incident: &Incident, evidence: &[Evidence]) -> Self {
         let first = incident.suspects.as_array().and_then(|suspects| suspects.first());
         let author = first.and_then(|suspect| suspect.get("author")?.as_str()).filter(|name| !name.trim().is_empty());
-        Self {
-            watch: watch(evidence),
-            author: author.map(str::to_owned),
-            not_configured: not_configured(evidence),
-        }
+        Self { watch: watch(evidence), author: author.map(str::to_owned), not_configured: not_configured(evidence) }
     }
 }
 

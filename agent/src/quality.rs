@@ -180,7 +180,8 @@ impl Tally {
     }
 
     fn shorten(&mut self) {
-        self.failures.sort_by(|a, b| b.start_time.cmp(&a.start_time).then_with(|| a.observation_id.cmp(&b.observation_id)));
+        self.failures
+            .sort_by(|a, b| b.start_time.cmp(&a.start_time).then_with(|| a.observation_id.cmp(&b.observation_id)));
         self.failures.truncate(NAMED_FAILURES);
     }
 
@@ -220,13 +221,13 @@ impl Inspector {
         let kept = self.kept(Some(feature)).await?.remove(feature);
         let mut params = bounds(window);
         params.insert("feature".to_owned(), Param::Text(feature.to_owned()));
-        let options =
-            QueryOptions { params, now: Some(now), max_rows: Some(NEWEST), ..QueryOptions::default() };
+        let options = QueryOptions { params, now: Some(now), max_rows: Some(NEWEST), ..QueryOptions::default() };
         let result = self.ctx.engine.collect(OUTPUTS_OF, options).await.map_err(failed)?;
         if let Some(gap) = gaps_of(&result).into_iter().next() {
             return Err(QualityError::Unknown { source_name: gap.source, reason: gap.reason });
         }
-        let rows = json_rows(&result.schema, &result.batches).map_err(|error| QualityError::Query(error.to_string()))?;
+        let rows =
+            json_rows(&result.schema, &result.batches).map_err(|error| QualityError::Query(error.to_string()))?;
         let mut tally = Tally::default();
         for row in &rows {
             tally.take(row, kept.as_ref());
@@ -312,10 +313,7 @@ impl Inspector {
 }
 
 fn bounds(window: Window) -> Params {
-    Params::from([
-        ("from".to_owned(), Param::Timestamp(window.start)),
-        ("to".to_owned(), Param::Timestamp(window.end)),
-    ])
+    Params::from([("from".to_owned(), Param::Timestamp(window.start)), ("to".to_owned(), Param::Timestamp(window.end))])
 }
 
 fn failed(error: EngineError) -> QualityError {

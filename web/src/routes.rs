@@ -150,7 +150,12 @@ fn endpoints() -> Vec<Endpoint> {
             access: ADMINISTER,
             handler: patch(api::settings::change),
         },
-        Endpoint { method: Method::PUT, path: "/api/v1/settings", access: ADMINISTER, handler: put(api::settings::change) },
+        Endpoint {
+            method: Method::PUT,
+            path: "/api/v1/settings",
+            access: ADMINISTER,
+            handler: put(api::settings::change),
+        },
         post_("/api/v1/sql", READ, post(api::sql::run)),
     ]
 }

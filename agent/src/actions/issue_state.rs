@@ -116,7 +116,9 @@ async fn find_comment(target: &Target<'_>, key: &str) -> Look {
             Ok(answer) => answer,
             Err(Sent::NotNow { why, .. } | Sent::Unclear { why, .. }) => return Look::NotNow(why),
             Err(Sent::Never(why)) => return Look::CannotTell(why),
-            Err(Sent::Done(_) | Sent::Requested(_)) => return Look::CannotTell("GitHub's answer was not understood".to_owned()),
+            Err(Sent::Done(_) | Sent::Requested(_)) => {
+                return Look::CannotTell("GitHub's answer was not understood".to_owned());
+            }
         };
         let Some(Value::Array(comments)) = answer.json() else {
             return Look::CannotTell("GitHub does not list the issue's comments".to_owned());

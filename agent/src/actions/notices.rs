@@ -7,8 +7,8 @@
 
 use tokio::sync::watch;
 use tripline_store::{
-    Action, ActionFilter, ActionId, ActionKind, ActionStatus, Approval, ApprovalStatus, Incident, IncidentId, NewAction,
-    PageRequest, Scope, Store, StoreError,
+    Action, ActionFilter, ActionId, ActionKind, ActionStatus, Approval, ApprovalStatus, Incident, IncidentId,
+    NewAction, PageRequest, Scope, Store, StoreError,
 };
 
 use chrono::{DateTime, Utc};
@@ -230,7 +230,8 @@ impl Notices {
         self.enqueue(scope, new, &payload, now).await
     }
 
-    /// Closes the issue that was opened for an incident, or opens it again; once per key. Left out when none was opened.
+    /// Closes the issue that was opened for an incident, or opens it again; once per opening of the incident. Left out when
+    /// none was opened. Returns whether this is new.
     ///
     /// # Errors
     /// Of the store.
@@ -248,14 +249,17 @@ impl Notices {
             ..ActionFilter::default()
         };
         let opened = self.store.actions.list(scope, &filter, &PageRequest::first(20)).await?.items;
-        let opened = opened.into_iter().find(|action| {
-            matches!(action.status, ActionStatus::Done | ActionStatus::Pending | ActionStatus::Sending)
-        });
+        let opened = opened
+            .into_iter()
+            .find(|action| matches!(action.status, ActionStatus::Done | ActionStatus::Pending | ActionStatus::Sending));
         let Some((opened, repository)) = opened.and_then(|action| Some((action.clone(), action.target?))) else {
             return Ok(false);
         };
         let verb = if open { "reopen" } else { "close" };
         let key = format!("incident:{}:{verb}_issue:{}", incident.id, incident.reopened_count);
+        if self.store.actions.get_by_key(scope, &key).await?.is_some() {
+            return Ok(false);
+        }
         let new = Notification {
             action_type: ActionType::GithubIssueState,
             key: key.clone(),

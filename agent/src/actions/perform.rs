@@ -15,8 +15,8 @@ use tripline_store::{
 };
 
 use super::kinds::{
-    ActionType, KillLoop, OpenIssue, PostDigest, PostMessage, RecordOnly, Remediation, Respond, Response, SetIssueState,
-    SignalWebhook, ThreadReply, UpdateMessage, read,
+    ActionType, KillLoop, OpenIssue, PostDigest, PostMessage, RecordOnly, Remediation, Respond, Response,
+    SetIssueState, SignalWebhook, ThreadReply, UpdateMessage, read,
 };
 use super::outbox::Inner;
 use super::outcome::{Look, Sent};

@@ -69,8 +69,11 @@ pub fn message(digest: &Digest, health: Option<&Content>, public_base: Option<&s
         blocks.push(json!({"type": "section", "text": plain(&text.join("\n"))}));
     }
     if !digest.gaps.is_empty() {
-        let unknown: Vec<String> =
-            digest.gaps.iter().map(|gap| format!("unknown: {} — {}", one_line(&gap.source), cut(&one_line(&gap.reason), 200))).collect();
+        let unknown: Vec<String> = digest
+            .gaps
+            .iter()
+            .map(|gap| format!("unknown: {} — {}", one_line(&gap.source), cut(&one_line(&gap.reason), 200)))
+            .collect();
         blocks.push(json!({"type": "section", "text": plain(&unknown.join("\n"))}));
     }
     let mut footer = vec![format!("narrated by {}", slack_inline(&digest.narrator, 100))];

@@ -105,7 +105,11 @@ fn broke(asked: &[Asked], facts: &Facts) -> Vec<String> {
             ));
             if let Some(row) = scoped(asked, "digest_errors", "issue").first() {
                 let events = number(row, "events").unwrap_or_default();
-                bullets.push(format!("Most often: \"{}\", {}.", quoted(text(row, "title")), counted(events, "time", "times")));
+                bullets.push(format!(
+                    "Most often: \"{}\", {}.",
+                    quoted(text(row, "title")),
+                    counted(events, "time", "times")
+                ));
             }
         }
         _ => bullets.extend(unknown(asked, "digest_errors", "Errors")),
@@ -114,10 +118,19 @@ fn broke(asked: &[Asked], facts: &Facts) -> Vec<String> {
         Some(0.0) => bullets.push("No incident was opened.".to_owned()),
         Some(opened) => {
             let cost = facts.number("incidents_cost_usd").unwrap_or_default();
-            bullets.push(format!("{}, which cost {}.", counted(opened, "incident was opened", "incidents were opened"), usd_text(cost)));
+            bullets.push(format!(
+                "{}, which cost {}.",
+                counted(opened, "incident was opened", "incidents were opened"),
+                usd_text(cost)
+            ));
             let opened = scoped(asked, "digest_incidents", "incident");
             if let Some(row) = opened.iter().find(|row| number(row, "opened") == Some(1.0)) {
-                bullets.push(format!("The worst: {} of {} ({}).", text(row, "type").replace('_', " "), quoted(text(row, "entity")), text(row, "severity")));
+                bullets.push(format!(
+                    "The worst: {} of {} ({}).",
+                    text(row, "type").replace('_', " "),
+                    quoted(text(row, "entity")),
+                    text(row, "severity")
+                ));
             }
         }
         None => bullets.extend(unknown(asked, "digest_incidents", "Incidents")),
@@ -139,7 +152,9 @@ fn watch(asked: &[Asked], facts: &Facts) -> Vec<String> {
             let grown = features
                 .iter()
                 .filter(|row| number(row, "change_usd").is_some_and(|change| change > 0.0))
-                .max_by(|a, b| number(a, "change_usd").unwrap_or_default().total_cmp(&number(b, "change_usd").unwrap_or_default()));
+                .max_by(|a, b| {
+                    number(a, "change_usd").unwrap_or_default().total_cmp(&number(b, "change_usd").unwrap_or_default())
+                });
             if let Some(row) = grown {
                 bullets.push(format!(
                     "{} cost {}, {} more than in the week before.",

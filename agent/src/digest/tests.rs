@@ -82,7 +82,10 @@ async fn it_tells_of_a_whole_week_of_merges_errors_and_cost() {
     let digest = &made.digest;
     assert_eq!((digest.id.as_str(), digest.week_start), ("weekly-2026-11-02", monday() - day(7)));
     assert_eq!(value(digest, "merged"), json!(7));
-    assert_eq!((value(digest, "issues"), value(digest, "new_issues"), value(digest, "error_events")), (json!(1), json!(0), json!(7)));
+    assert_eq!(
+        (value(digest, "issues"), value(digest, "new_issues"), value(digest, "error_events")),
+        (json!(1), json!(0), json!(7))
+    );
     assert_eq!((value(digest, "cost_usd"), value(digest, "generations")), (json!(19.0), json!(8)));
     assert_eq!((value(digest, "previous_cost_usd"), value(digest, "cost_change_usd")), (json!(6.0), json!(13.0)));
     assert_eq!(digest.cost_usd, Some(19.0));
@@ -107,11 +110,16 @@ async fn every_figure_is_a_field_of_the_query_that_is_kept_with_it() {
     assert!(figures.len() >= 13);
     for (name, figure) in figures {
         let query = queries.iter().find(|query| query["name"] == figure["query"]).unwrap();
-        let params: Params = query["params"].as_object().unwrap().iter().map(|(k, v)| {
-            let text = v.as_str().unwrap();
-            let param = text.parse().map_or_else(|_| Param::Text(text.to_owned()), Param::Timestamp);
-            (k.clone(), param)
-        }).collect();
+        let params: Params = query["params"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(k, v)| {
+                let text = v.as_str().unwrap();
+                let param = text.parse().map_or_else(|_| Param::Text(text.to_owned()), Param::Timestamp);
+                (k.clone(), param)
+            })
+            .collect();
         let options = QueryOptions { params, now: Some(monday()), ..QueryOptions::default() };
         let again = scene.ctx.engine.collect(query["sql"].as_str().unwrap(), options).await.unwrap();
         let rows = json_rows(&again.schema, &again.batches).unwrap();
@@ -190,10 +198,11 @@ async fn the_health_of_agents_is_the_second_section_of_the_same_post() {
         }
     }
     let scene = world().scene(monday() + minutes(1));
-    let DigesterParts { ctx, queries, repository, narrator, notices, has_slack, .. } = match Arc::try_unwrap(digester(&scene, true).parts) {
-        Ok(parts) => parts,
-        Err(_) => panic!("one owner"),
-    };
+    let DigesterParts { ctx, queries, repository, narrator, notices, has_slack, .. } =
+        match Arc::try_unwrap(digester(&scene, true).parts) {
+            Ok(parts) => parts,
+            Err(_) => panic!("one owner"),
+        };
     let parts = DigesterParts { ctx, queries, repository, narrator, notices, has_slack, health: Some(Arc::new(Fine)) };
     Digester::new(parts).make(monday(), false).await.unwrap();
     let post = posts(&scene).await;

@@ -308,7 +308,13 @@ impl Inner {
     ) -> Result<(), GovernError> {
         let (parts, now) = (&self.parts, self.parts.clock.now());
         let correct = verdict == messages::Verdict::Right;
-        let new = NewFeedback { incident_id: incident_id.clone(), correct, given_by: by, via: FeedbackVia::Slack, comment: None };
+        let new = NewFeedback {
+            incident_id: incident_id.clone(),
+            correct,
+            given_by: by,
+            via: FeedbackVia::Slack,
+            comment: None,
+        };
         match parts.store.feedback.give(&parts.scope, new, now).await {
             Ok(kept) => {
                 let cause = format!("feedback:{}:{}", kept.feedback.given_by, kept.given_at.timestamp_micros());

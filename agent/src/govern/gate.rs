@@ -376,7 +376,8 @@ impl Governor for Gate {
             && notices.issue_state(scope, incident, false, &ended.markdown(), now).await?
         {
             let subject = ("incident", incident.id.as_str());
-            self.put_on_record(scope, subject, "policy.issue_closed", &json!({"rule": "governance.close_issues"}), now).await?;
+            self.put_on_record(scope, subject, "policy.issue_closed", &json!({"rule": "governance.close_issues"}), now)
+                .await?;
         }
         notices.update(scope, &incident.id, &cause, now).await
     }

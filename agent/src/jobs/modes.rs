@@ -65,7 +65,8 @@ pub(super) async fn patrol(jobs: &Jobs, tick: DateTime<Utc>) -> Result<Ended, Jo
     let mut judged = Vec::new();
     for (detector, window) in drift_windows(jobs, tick)? {
         let judgement = jobs.detectors.judge(&detector, window, Persist::Baselines).await?;
-        let response = jobs.responder.respond(&judgement).await.map_err(|error| JobError::Quality(error.to_string()))?;
+        let response =
+            jobs.responder.respond(&judgement).await.map_err(|error| JobError::Quality(error.to_string()))?;
         let one = ended(&judgement, &response);
         judged.push(json!({"detector": detector.name, "window_end": window.end, "outcome": one.detail}));
         if one.status != JobStatus::Ok {
@@ -86,10 +87,7 @@ pub(super) async fn patrol(jobs: &Jobs, tick: DateTime<Utc>) -> Result<Ended, Jo
 
 /// The detectors of drift with the window of their latest tick: the same window that they judge by themselves, so that a
 /// clean one is counted once.
-fn drift_windows(
-    jobs: &Jobs,
-    tick: DateTime<Utc>,
-) -> Result<Vec<(std::sync::Arc<DetectorSpec>, Window)>, JobError> {
+fn drift_windows(jobs: &Jobs, tick: DateTime<Utc>) -> Result<Vec<(std::sync::Arc<DetectorSpec>, Window)>, JobError> {
     let mut windows = Vec::new();
     for spec in jobs.specs() {
         if let Work::Detect(detector) = &spec.work

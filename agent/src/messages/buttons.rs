@@ -75,7 +75,11 @@ impl Pressed {
         let button = Button::ALL.into_iter().find(|button| button.action_id() == action_id)?;
         let (id, hash) = value.rsplit_once(':')?;
         let is_hash = hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        (is_id(id) && is_hash).then(|| Self { button, approval_id: ApprovalId::new(id), payload_sha256: hash.to_owned() })
+        (is_id(id) && is_hash).then(|| Self {
+            button,
+            approval_id: ApprovalId::new(id),
+            payload_sha256: hash.to_owned(),
+        })
     }
 }
 
@@ -130,8 +134,13 @@ mod tests {
 
     #[test]
     fn a_verdict_reads_back_and_anything_else_is_none() {
-        assert_eq!(Verdict::read("tripline_incident_wrong", "0199-aa"), Some((Verdict::Wrong, IncidentId::new("0199-aa"))));
-        for (id, value) in [("tripline_incident_wrong", ""), ("tripline_incident_wrong", "a b"), ("tripline_approve", "a")] {
+        assert_eq!(
+            Verdict::read("tripline_incident_wrong", "0199-aa"),
+            Some((Verdict::Wrong, IncidentId::new("0199-aa")))
+        );
+        for (id, value) in
+            [("tripline_incident_wrong", ""), ("tripline_incident_wrong", "a b"), ("tripline_approve", "a")]
+        {
             assert_eq!(Verdict::read(id, value), None);
         }
     }

@@ -40,7 +40,8 @@ impl Ended {
             (days, 0, _) => format!("{days} d"),
             (days, hours, _) => format!("{days} d {hours} h"),
         };
-        let cost = self.cost_usd.map_or_else(|| "its cost is not known".to_owned(), |usd| format!("it cost {}", dollars(usd)));
+        let cost =
+            self.cost_usd.map_or_else(|| "its cost is not known".to_owned(), |usd| format!("it cost {}", dollars(usd)));
         let windows = if self.windows == 1 { "1 window".to_owned() } else { format!("{} windows", self.windows) };
         format!("complete windows passed without it. It was seen over {lasted}, in {windows}; {cost}.")
     }

@@ -231,7 +231,11 @@ fn people(people: &People, blocks: &mut Vec<Value>) {
                 .filter(|one| one.level == first)
                 .take(MAX_ON_CALL)
                 .map(|one| match &one.policy {
-                    Some(policy) => format!("{} ({})", super::text::cut(&one_line(&one.name), 80), super::text::cut(&one_line(policy), 80)),
+                    Some(policy) => format!(
+                        "{} ({})",
+                        super::text::cut(&one_line(&one.name), 80),
+                        super::text::cut(&one_line(policy), 80)
+                    ),
                     None => super::text::cut(&one_line(&one.name), 80),
                 })
                 .collect();
@@ -239,7 +243,10 @@ fn people(people: &People, blocks: &mut Vec<Value>) {
         }
     }
     if !people.not_configured.is_empty() {
-        lines.push(format!("Not asked, not configured: {}", people.not_configured.iter().map(|name| one_line(name)).collect::<Vec<_>>().join(", ")));
+        lines.push(format!(
+            "Not asked, not configured: {}",
+            people.not_configured.iter().map(|name| one_line(name)).collect::<Vec<_>>().join(", ")
+        ));
     }
     if !lines.is_empty() {
         blocks.push(section(plain(&lines.join("\n"), SECTION)));

@@ -217,7 +217,8 @@ fn decisions_and_outcomes_take_the_place_of_the_buttons() {
     .map(|(approval, action)| {
         let content = render(&incident, &[approval], &[action]);
         let blocks = content.blocks.clone().unwrap();
-        let blocks: Vec<Value> = blocks.as_array().unwrap().iter().filter(|block| is_decision(block)).cloned().collect();
+        let blocks: Vec<Value> =
+            blocks.as_array().unwrap().iter().filter(|block| is_decision(block)).cloned().collect();
         let blocks: Vec<Value> = blocks.iter().rev().take(3).rev().cloned().collect();
         assert!(!blocks.iter().any(|block| block["type"] == "actions"));
         json!({"text": content.text, "last_blocks": blocks})

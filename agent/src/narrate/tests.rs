@@ -455,14 +455,16 @@ async fn a_model_is_told_once_what_is_wrong_and_its_mended_text_is_used() {
 #[tokio::test]
 async fn the_report_is_exactly_what_was_sent_without_personal_data() {
     let mut findings = findings();
-    findings.evidence[0].rows =
-        json!([{"id": "4711", "title": "jane@example.com paid with 4111 1111 1111 1111, call +49 30 901820", "ghp_0123456789abcdef": 1}]);
+    findings.evidence[0].rows = json!([{"id": "4711", "title": "jane@example.com paid with 4111 1111 1111 1111, call +49 30 901820", "ghp_0123456789abcdef": 1}]);
     let toy = Toy { answers: Arc::new(Mutex::new(vec![(200, answer().to_string())])), ..Toy::default() };
     let narrator = toy_narrator(&toy, None).await;
     let anomaly = cascade();
     let told = narrator.narrate(Story { anomaly: &anomaly, findings: &findings }).await;
     let report = told.report.unwrap();
-    assert_eq!((report.outcome, report.provider.as_str(), report.host.as_str()), (NarrationOutcome::Accepted, "groq", "127.0.0.1"));
+    assert_eq!(
+        (report.outcome, report.provider.as_str(), report.host.as_str()),
+        (NarrationOutcome::Accepted, "groq", "127.0.0.1")
+    );
     let sent: Value = serde_json::from_str(&report.sent).unwrap();
     assert_eq!(sent, toy.seen.lock().unwrap()[0].1["messages"]);
     for personal in ["jane@", "4111 1111", "901820", "ghp_"] {

@@ -70,12 +70,7 @@ pub struct Claim {
 pub fn verified(content: &str, exhibits: &Exhibits) -> Result<NarrativeParts, String> {
     let mut parts = proven(content, exhibits, form(NarrationKind::Incident))?.into_iter().map(|(_, text)| text);
     let mut next = || parts.next().unwrap_or_default();
-    Ok(NarrativeParts {
-        what_happened: next(),
-        likely_cause: next(),
-        impact: next(),
-        recommended_action: next(),
-    })
+    Ok(NarrativeParts { what_happened: next(), likely_cause: next(), impact: next(), recommended_action: next() })
 }
 
 /// Reads an answer of any form and checks it; its parts in the order of the form.
@@ -143,7 +138,12 @@ pub fn check_as(answer: &Answer, exhibits: &Exhibits, form: &Form) -> Result<(),
 /// Nothing that links, mentions or calls off.
 fn check_words(part: &Part) -> Result<(), String> {
     let text = part.text.to_lowercase();
-    if text.contains("://") || text.contains("www.") || text.contains('<') || text.contains("@channel") || text.contains("@here") {
+    if text.contains("://")
+        || text.contains("www.")
+        || text.contains('<')
+        || text.contains("@channel")
+        || text.contains("@here")
+    {
         return Err("it holds an address, a mention or markup".to_owned());
     }
     match CALLED_OFF.iter().find(|phrase| text.contains(**phrase)) {

@@ -154,7 +154,10 @@ mod tests {
         let messages =
             [Message { role: "system", content: "rules".into() }, Message { role: "user", content: "data".into() }];
         let anthropic = Protocol::Anthropic.body("m", 10, &messages);
-        assert_eq!((&anthropic["system"], &anthropic["messages"]), (&json!("rules"), &json!([{"role": "user", "content": "data"}])));
+        assert_eq!(
+            (&anthropic["system"], &anthropic["messages"]),
+            (&json!("rules"), &json!([{"role": "user", "content": "data"}]))
+        );
         assert_eq!(Protocol::OpenAi.body("m", 10, &messages)["messages"][0]["role"], "system");
     }
 
@@ -164,7 +167,8 @@ mod tests {
             "usage": {"input_tokens": 7, "output_tokens": 3}});
         let read = Protocol::Anthropic.read(&body).unwrap();
         assert_eq!((read.text.as_str(), read.prompt_tokens, read.completion_tokens), ("{}", 7, 3));
-        let body = json!({"choices": [{"message": {"content": "{}"}}], "usage": {"prompt_tokens": 7, "completion_tokens": 3}});
+        let body =
+            json!({"choices": [{"message": {"content": "{}"}}], "usage": {"prompt_tokens": 7, "completion_tokens": 3}});
         assert_eq!(Protocol::OpenAi.read(&body).unwrap(), read);
         assert!(Protocol::Anthropic.read(&json!({"content": []})).is_err());
     }

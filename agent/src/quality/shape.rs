@@ -68,8 +68,12 @@ impl Shape {
         }
         let Value::Object(fields) = &value else { return Ok(()) };
         let is_there = |key: &str| fields.get(key).is_some_and(|value| !value.is_null());
-        let missing: Vec<String> =
-            self.keys.iter().filter(|(name, key)| key.required && !is_there(name)).map(|(name, _)| named(name)).collect();
+        let missing: Vec<String> = self
+            .keys
+            .iter()
+            .filter(|(name, key)| key.required && !is_there(name))
+            .map(|(name, _)| named(name))
+            .collect();
         let other_types: Vec<String> = fields
             .iter()
             .filter(|(_, value)| !value.is_null())

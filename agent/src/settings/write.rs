@@ -202,7 +202,8 @@ mod tests {
         home.write("settings.json", r#"{"pr_risk_threshold": 60, "governance": {"approvers": ["U1"]}}"#);
         let handle = handle(&home, Environment::default());
         let changed = change(&handle, json!({"cost_spike_multiplier": 3.5, "narrator": {"max_tokens": 500}})).unwrap();
-        let told: Vec<_> = changed.changes.iter().map(|c| (c.key.as_str(), c.before.clone(), c.after.clone())).collect();
+        let told: Vec<_> =
+            changed.changes.iter().map(|c| (c.key.as_str(), c.before.clone(), c.after.clone())).collect();
         assert_eq!(
             told,
             [("cost_spike_multiplier", json!(2.5), json!(3.5)), ("narrator.max_tokens", json!(1000), json!(500))]

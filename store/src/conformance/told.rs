@@ -117,7 +117,15 @@ pub async fn another_project_is_told_nothing(store: Store) {
     tell(&store, &first.id).await;
     let other = other_scope(&store).await;
     assert!(store.digests.list(&other, &PageRequest::first(9)).await.unwrap().items.is_empty());
-    assert!(store.narrations.list(&other, &NarrationFilter::default(), &PageRequest::first(9)).await.unwrap().items.is_empty());
+    assert!(
+        store
+            .narrations
+            .list(&other, &NarrationFilter::default(), &PageRequest::first(9))
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
     assert_eq!(store.narrations.used_since(&other, start()).await.unwrap(), ModelUse::default());
     assert!(store.feedback.list(&other, &first.id).await.unwrap().is_empty());
     assert!(store.feedback.precision(&other).await.unwrap().is_empty());

@@ -1,8 +1,8 @@
 //! The bundle of all aggregates, so that a caller holds one value and a test can swap one part.
 
 use super::{
-    Actions, Anomalies, ApiKeys, Approvals, AuditLog, CostBaselines, Digests, EvidenceSets, IncidentFeedback, Incidents,
-    JobRuns, Kills, Narrations, Projects, ReplayGuard, RunReports, Runs, SchemaSnapshots,
+    Actions, Anomalies, ApiKeys, Approvals, AuditLog, CostBaselines, Digests, EvidenceSets, IncidentFeedback,
+    Incidents, JobRuns, Kills, Narrations, Projects, ReplayGuard, RunReports, Runs, SchemaSnapshots,
 };
 use crate::ingest::EventLog;
 use std::fmt;

@@ -2,10 +2,10 @@
 
 use super::SqliteStore;
 use super::connection::DbResult;
+use super::incident;
 use super::values::{RowExt, all, micros, one, run};
 use super::writer::Tx;
-use super::incident;
-use crate::model::{IncidentPrecision, Feedback, IncidentFeedback, IncidentId, NewFeedback, Scope};
+use crate::model::{Feedback, IncidentFeedback, IncidentId, IncidentPrecision, NewFeedback, Scope};
 use crate::{Result, StoreError};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -47,15 +47,7 @@ fn give(tx: &mut Tx<'_>, scope: &Scope, new: NewFeedback, now: DateTime<Utc>) ->
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT (project_id, incident_id, given_by) DO UPDATE SET
              correct = excluded.correct, comment = excluded.comment, via = excluded.via, given_at = excluded.given_at",
-        params![
-            scope.project_id(),
-            new.incident_id,
-            new.given_by,
-            new.correct,
-            new.comment,
-            new.via,
-            micros(now)
-        ],
+        params![scope.project_id(), new.incident_id, new.given_by, new.correct, new.comment, new.via, micros(now)],
     )?;
     let detail = json!({"correct": new.correct, "via": new.via, "comment": new.comment});
     tx.audit(scope, now, &new.given_by, "incident.feedback", ("incident", new.incident_id.as_str()), &detail)?;

@@ -4,9 +4,7 @@ use super::SqliteStore;
 use super::listing::Filter;
 use super::values::{RowExt, micros, run, to_json, whole_micros};
 use crate::Result;
-use crate::model::{
-    ModelUse, Narration, NarrationFilter, Narrations, NewNarration, Page, PageRequest, Scope,
-};
+use crate::model::{ModelUse, Narration, NarrationFilter, Narrations, NewNarration, Page, PageRequest, Scope};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use rusqlite::{Row, params};
@@ -73,10 +71,13 @@ impl Narrations for SqliteStore {
     async fn list(&self, scope: &Scope, filter: &NarrationFilter, page: &PageRequest) -> Result<Page<Narration>> {
         let (scope, filter, page) = (scope.clone(), filter.clone(), page.clone());
         self.read("listing narrations", move |connection| {
-            Filter::scoped(&scope)
-                .equal("kind", filter.kind)
-                .equal("subject_id", filter.subject_id)
-                .page(connection, "narrations", "told_at", &page, read_narration)
+            Filter::scoped(&scope).equal("kind", filter.kind).equal("subject_id", filter.subject_id).page(
+                connection,
+                "narrations",
+                "told_at",
+                &page,
+                read_narration,
+            )
         })
         .await
     }

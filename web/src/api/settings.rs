@@ -71,9 +71,8 @@ pub(crate) async fn change(
 
 fn refused(error: ChangeError) -> ApiError {
     match error {
-        ChangeError::Refused(error) => {
-            ApiError::unprocessable(error.to_string()).hint("docs/settings.md has every key with its range; nothing was changed")
-        }
+        ChangeError::Refused(error) => ApiError::unprocessable(error.to_string())
+            .hint("docs/settings.md has every key with its range; nothing was changed"),
         ChangeError::NoFile => ApiError::new(StatusCode::CONFLICT, "not_kept", error.to_string()),
         ChangeError::File { .. } => {
             tracing::error!(%error, "the settings could not be written");
