@@ -146,7 +146,7 @@ pub(crate) fn engine(
 /// What commands that only read work with.
 pub(crate) struct Reader {
     pub(crate) context: AgentContext,
-    pub(crate) queries: QueryLibrary,
+    home: Home,
     /// Stands in for the state of a home that has none yet; removed at the end.
     _empty: Option<tempfile::TempDir>,
 }
@@ -177,7 +177,12 @@ impl Reader {
         let engine = Arc::new(engine(&connectors, &copies, &store, &scope, &clock)?);
         let context =
             AgentContext { engine, store: store.store(), scope, clock, settings: SettingsHandle::new(settings) };
-        Ok(Self { context, queries: home.queries()?, _empty: empty })
+        Ok(Self { context, home: home.clone(), _empty: empty })
+    }
+
+    /// The bundled queries and the user's. Read when they are needed: most questions need none of them.
+    pub(crate) fn queries(&self) -> Result<QueryLibrary, Failure> {
+        self.home.queries()
     }
 
     /// A query from a file, or a bundled one by name, with these values and else the defaults of its header.
@@ -188,7 +193,7 @@ impl Reader {
     ) -> Result<(String, Params), Failure> {
         let bundled = path.components().count() == 1 && !path.exists();
         let template = match path.to_str().filter(|_| bundled) {
-            Some(name) => (*self.queries.find(name.trim_end_matches(".sql"))?).clone(),
+            Some(name) => (*self.queries()?.find(name.trim_end_matches(".sql"))?).clone(),
             None => QueryLibrary::read_file(path)?,
         };
         let params = template.bind(given, &self.context.settings.get())?;

@@ -44,7 +44,7 @@ fn list(home: &Home, as_json: bool) -> Result<(), Failure> {
 }
 
 async fn judge(reader: &Reader, name: &str, at: chrono::DateTime<chrono::Utc>, as_json: bool) -> Result<(), Failure> {
-    let judgement = run_once(&reader.context, &reader.queries, name, at, Persist::Nothing).await?;
+    let judgement = run_once(&reader.context, &reader.queries()?, name, at, Persist::Nothing).await?;
     // An empty list would read as "clean" to a program that sees only this.
     let says_nothing = judgement.findings.is_empty() && !judgement.is_complete();
     if as_json && !says_nothing {

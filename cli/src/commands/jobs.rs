@@ -37,7 +37,7 @@ async fn list(home: &Home, as_json: bool) -> Result<(), Failure> {
     let now = reader.context.clock.now();
     let mut rows = Vec::new();
     let mut json = Vec::new();
-    for job in tripline_agent::jobs::list(&reader.queries.current(), &settings, now) {
+    for job in tripline_agent::jobs::list(&reader.queries()?.current(), &settings, now) {
         let filter = JobRunFilter { job: Some(job.name.clone()), ..JobRunFilter::default() };
         let last = store.jobs.list(&scope, &filter, &PageRequest::first(1)).await?.items.into_iter().next();
         let watermark = store.jobs.watermark(&scope, &job.name).await?;
