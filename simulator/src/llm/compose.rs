@@ -101,8 +101,13 @@ pub(crate) fn compose(system: &str, user: &str, behaviour: Behaviour) -> String 
     let bullets = system.contains("bullets");
     let tables = evidence.get("evidence").and_then(Value::as_object).cloned().unwrap_or_default();
     let culprit = evidence.get("culprit").and_then(Value::as_str).map(str::to_owned);
-    let unknown: Vec<&str> =
-        evidence.get("unknown_sources").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let unknown: Vec<&str> = evidence
+        .get("unknown_sources")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     let mut figures = figures(&tables).into_iter();
     let has_culprit = system.contains("\"culprit\"");
     let mut answer = Map::new();
@@ -260,7 +265,11 @@ struct Figure {
 
 impl Figure {
     fn put(self, part: &mut Part) {
-        if part.text.ends_with("- ") { part.text.push_str(&self.sentence) } else { part.say(&self.sentence) }
+        if part.text.ends_with("- ") {
+            part.text.push_str(&self.sentence)
+        } else {
+            part.say(&self.sentence)
+        }
         part.claims.push(self.claim);
     }
 }
@@ -304,7 +313,8 @@ fn figure(table: &str, row: usize, field: &str, value: &Value) -> Option<Figure>
 mod tests {
     use super::*;
 
-    const SYSTEM: &str = "Answer with {\"what_happened\": PART, \"likely_cause\": PART, \"culprit\": SHA or null} PART is {}";
+    const SYSTEM: &str =
+        "Answer with {\"what_happened\": PART, \"likely_cause\": PART, \"culprit\": SHA or null} PART is {}";
 
     fn user() -> String {
         let evidence = json!({"culprit": "9f3c2ab1d0e4f5a6b7c8d9e0f1a2b3c4d5e6f708", "unknown_sources": ["slack"],
@@ -321,8 +331,12 @@ mod tests {
     fn an_honest_text_claims_its_figures_in_their_order() {
         let answer = composed(Behaviour::Honest);
         assert_eq!(answer["what_happened"]["text"], "The cost is $8.20. The errors is 60. Unknown: slack.");
-        let claims: Vec<&str> =
-            answer["what_happened"]["claims"].as_array().unwrap().iter().map(|c| c["value"].as_str().unwrap()).collect();
+        let claims: Vec<&str> = answer["what_happened"]["claims"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|c| c["value"].as_str().unwrap())
+            .collect();
         assert_eq!(claims, ["$8.20", "60"]);
         assert_eq!(answer["likely_cause"]["text"], "Commit 9f3c2ab1 is the first suspect.");
     }
