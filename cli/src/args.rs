@@ -55,6 +55,9 @@ pub(crate) enum Command {
     /// Manage API keys.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Manage projects: each customer's rows are a project of their own.
+    #[command(subcommand)]
+    Projects(ProjectsCommand),
     /// The audit log.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -474,6 +477,9 @@ pub(crate) enum KeysCommand {
         /// read, ingest, operate or admin. Repeatable; default: read.
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<tripline_store::KeyScope>,
+        /// Id of the project whose rows it sees and makes. Default: the installation's own.
+        #[arg(long, value_name = "PROJECT")]
+        project: Option<String>,
     },
     /// All keys, without secrets.
     List,
@@ -526,5 +532,8 @@ fn param(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
+mod projects;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use projects::ProjectsCommand;

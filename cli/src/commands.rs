@@ -9,6 +9,7 @@ pub(crate) mod doctor;
 pub(crate) mod ingest;
 pub(crate) mod jobs;
 pub(crate) mod keys;
+pub(crate) mod projects;
 pub(crate) mod seed;
 pub(crate) mod serve;
 pub(crate) mod session;

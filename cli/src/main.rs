@@ -64,6 +64,7 @@ async fn run(command: Command, environment: Environment) -> Result<(), Failure> 
         Command::Sync(args) => commands::sync::run(args, home()?).await,
         Command::Sources(command) => commands::sources::run(command, &home()?).await,
         Command::Keys(command) => commands::keys::run(command, &home()?).await,
+        Command::Projects(command) => commands::projects::run(command, &home()?).await,
         Command::Audit(command) => commands::audit::run(command, &home()?).await,
         Command::Session(command) => commands::session::run(command, &home()?).await,
         Command::Serve(args) => commands::serve::run(args, &home()?).await,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use secrecy::ExposeSecret;
-use tripline_store::{ApiKeyId, KeyScope, NewApiKey};
+use tripline_store::{ApiKeyId, KeyScope, NewApiKey, ProjectId, StoreError};
 
 use crate::app::{Home, clock};
 use crate::args::KeysCommand;
@@ -14,13 +14,18 @@ pub(crate) async fn run(command: KeysCommand, home: &Home) -> Result<(), Failure
     let store = home.open_store(tripline_store::OpenMode::Beside).await?.store();
     let now = clock(None).now();
     match command {
-        KeysCommand::Create { name, person, scopes } => {
+        KeysCommand::Create { name, person, scopes, project } => {
             let mut scopes: BTreeSet<KeyScope> = scopes.into_iter().collect();
             if scopes.is_empty() {
                 scopes.insert(KeyScope::Read);
             }
             let person = person.unwrap_or_else(|| name.clone());
-            let created = store.keys.create(NewApiKey { name, person, scopes, project: None }, now).await?;
+            let new = NewApiKey { name, person, scopes, project: project.map(ProjectId::new) };
+            let created = store.keys.create(new, now).await.map_err(|error| match error {
+                StoreError::NotFound { .. } => Failure::from(error)
+                    .hint("`tripline projects list` shows what there is; `tripline projects create ID` makes one"),
+                other => other.into(),
+            })?;
             terminal::error_line(&format!(
                 "key {} created; this is the only time its secret is shown:",
                 created.key.id
@@ -32,9 +37,10 @@ pub(crate) async fn run(command: KeysCommand, home: &Home) -> Result<(), Failure
                 let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
                 let state = if key.revoked_at.is_some() { "revoked" } else { "active" };
                 let used = key.last_used_at.map_or_else(|| "never".to_owned(), |at| at.to_rfc3339());
-                vec![key.id.to_string(), key.name, key.person, scopes.join(","), key.prefix, state.to_owned(), used]
+                let (id, project) = (key.id.to_string(), key.project_id.to_string());
+                vec![id, key.name, project, key.person, scopes.join(","), key.prefix, state.to_owned(), used]
             });
-            let header = ["id", "name", "person", "scopes", "starts with", "state", "last used"];
+            let header = ["id", "name", "project", "person", "scopes", "starts with", "state", "last used"];
             terminal::line(&terminal::table(&header, rows.collect()));
         }
         KeysCommand::Revoke { id } => {
