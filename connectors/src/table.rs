@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use datafusion::scalar::ScalarValue;
 use tripline_engine::{
     Capabilities, Constraints, FilterCapability, Operator, PageStream, RemoteTable, RequestPlan, RequiredKey,
     ScanRequest, ScanRun, ScanShape, SortKey,
@@ -87,6 +88,17 @@ impl RemoteTable for HttpTable {
             .map(|p| format!("{}{} {} → {}", if p.exact { "" } else { "~" }, p.column, p.operator, p.parameter))
             .collect();
         RequestPlan { request: example(&self.spec, endpoint, &plan), requests: self.requests(endpoint, &plan), pushed }
+    }
+
+    fn can_have(&self, column: &str, value: &ScalarValue) -> bool {
+        // What no path can name is in no listing.
+        let in_path = |endpoint: &Endpoint| {
+            endpoint.path.slots().any(|slot| {
+                matches!(slot, Slot::Column(index) if self.spec.columns[*index].name == column)
+            })
+        };
+        let named = plan::text(value).is_none_or(|text| crate::http::path_part(&text).is_ok());
+        named || !self.spec.endpoints.iter().all(in_path)
     }
 
     fn scan(self: Arc<Self>, request: ScanRequest, run: ScanRun) -> PageStream {

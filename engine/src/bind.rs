@@ -34,7 +34,7 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt};
 
 use crate::constraint::ColumnConstraint;
-use crate::contract::Operator;
+use crate::contract::{Operator, RemoteTable};
 use crate::plans::{OnceExec, downcast, memory, origin, replace_scan};
 use crate::scan::RemoteScanExec;
 
@@ -141,12 +141,18 @@ fn try_bind(join: &HashJoinExec, required: bool) -> Bound {
             continue;
         }
         let inner = replace_scan(Arc::clone(join.left()), scan.id(), &|_| Ok(Arc::new(bound.clone())))?;
+        let asked = Asked {
+            scan: scan.id(),
+            table: Arc::clone(scan.table()),
+            keys,
+            most: (!required).then_some(most),
+        };
         let template = join
             .builder()
             .with_partition_mode(PartitionMode::CollectLeft)
             .with_new_children(vec![inner, Arc::clone(join.right())])?
             .build()?;
-        return Ok(Some(Arc::new(BindJoinExec::new(Arc::new(template), scan.id(), keys, (!required).then_some(most)))));
+        return Ok(Some(Arc::new(BindJoinExec::new(Arc::new(template), asked))));
     }
     Ok(None)
 }
@@ -197,34 +203,41 @@ struct KeyBinding {
     column: String,
 }
 
+/// What is asked for keys.
+#[derive(Debug, Clone)]
+struct Asked {
+    scan: usize,
+    table: Arc<dyn RemoteTable>,
+    keys: Vec<KeyBinding>,
+    /// The most keys it is worth to ask for where the scan need not bind; `None` where it must.
+    most: Option<usize>,
+}
+
 /// See the module's documentation. Children: the inner side (fetched by key), then the outer side.
 #[derive(Debug, Clone)]
 pub struct BindJoinExec {
     /// The join as DataFusion would run it: left = inner, right = outer.
     template: Arc<HashJoinExec>,
-    scan: usize,
-    keys: Vec<KeyBinding>,
-    /// The most keys it is worth to ask for where the scan need not bind; `None` where it must.
-    most: Option<usize>,
+    asked: Asked,
     fetch: Option<usize>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl BindJoinExec {
-    fn new(template: Arc<HashJoinExec>, scan: usize, keys: Vec<KeyBinding>, most: Option<usize>) -> Self {
+    fn new(template: Arc<HashJoinExec>, asked: Asked) -> Self {
         let properties = PlanProperties::clone(template.properties())
             .with_partitioning(Partitioning::UnknownPartitioning(1))
             .with_scheduling_type(SchedulingType::Cooperative);
         let metrics = ExecutionPlanMetricsSet::new();
-        Self { template, scan, keys, most, fetch: None, properties: Arc::new(properties), metrics }
+        Self { template, asked, fetch: None, properties: Arc::new(properties), metrics }
     }
 
     /// The inner rows of these keys. Keys of several columns are grouped by all but the one with the most values, so
     /// that nothing outside the wanted combinations is asked for and the lists are as long as they can be.
     async fn fetch_keys(&self, keys: Vec<Key>, context: &Arc<TaskContext>) -> Result<Vec<RecordBatch>> {
         let values_of = |column: usize| keys.iter().filter_map(|key| key.get(column)).collect::<HashSet<_>>().len();
-        let Some(listed) = (0..self.keys.len()).max_by_key(|column| values_of(*column)) else { return Ok(Vec::new()) };
+        let Some(listed) = (0..self.asked.keys.len()).max_by_key(|column| values_of(*column)) else { return Ok(Vec::new()) };
         let mut groups: Vec<(Key, Vec<ScalarValue>)> = Vec::new();
         let mut position: HashMap<Key, usize> = HashMap::new();
         for mut key in keys {
@@ -240,7 +253,7 @@ impl BindJoinExec {
         let fetches = groups.into_iter().map(|(rest, values)| {
             let mut pins: Vec<Vec<ScalarValue>> = rest.into_iter().map(|value| vec![value]).collect();
             pins.insert(listed, values);
-            let columns = self.keys.iter().map(|binding| binding.column.clone());
+            let columns = self.asked.keys.iter().map(|binding| binding.column.clone());
             self.fetch_group(columns.zip(pins).collect(), Arc::clone(context))
         });
         let batches: Vec<Vec<RecordBatch>> = futures::stream::iter(fetches).buffered(8).try_collect().await?;
@@ -252,7 +265,7 @@ impl BindJoinExec {
         pins: Vec<(String, Vec<ScalarValue>)>,
         context: Arc<TaskContext>,
     ) -> Result<Vec<RecordBatch>> {
-        let inner = replace_scan(Arc::clone(self.template.left()), self.scan, &|scan| {
+        let inner = replace_scan(Arc::clone(self.template.left()), self.asked.scan, &|scan| {
             Ok(match scan.for_keys(&pins)? {
                 Some(scan) => Arc::new(scan),
                 None => Arc::new(EmptyExec::new(scan.schema())),
@@ -265,14 +278,14 @@ impl BindJoinExec {
 impl DisplayAs for BindJoinExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let on: Vec<String> = self.template.on().iter().map(|(l, r)| format!("{l} = {r}")).collect();
-        let keys: Vec<&str> = self.keys.iter().map(|key| key.column.as_str()).collect();
+        let keys: Vec<&str> = self.asked.keys.iter().map(|key| key.column.as_str()).collect();
         write!(
             f,
             "BindJoinExec: join_type={}, on=[{}], keys=[{}], {}",
             self.template.join_type(),
             on.join(", "),
             keys.join(", "),
-            self.most.map_or_else(|| "required".to_owned(), |most| format!("up to {most} keys"))
+            self.asked.most.map_or_else(|| "required".to_owned(), |most| format!("up to {most} keys"))
         )?;
         if let Some(fetch) = self.fetch {
             write!(f, ", fetch={fetch}")?;
@@ -315,7 +328,7 @@ impl ExecutionPlan for BindJoinExec {
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let template = Arc::new(self.template.builder().with_new_children(children)?.build()?);
-        let mut replaced = Self::new(template, self.scan, self.keys.clone(), self.most);
+        let mut replaced = Self::new(template, self.asked.clone());
         replaced.fetch = self.fetch;
         Ok(Arc::new(replaced))
     }
@@ -326,7 +339,7 @@ impl ExecutionPlan for BindJoinExec {
     }
 
     fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
-        let mut limited = Self::new(Arc::clone(&self.template), self.scan, self.keys.clone(), self.most);
+        let mut limited = Self::new(Arc::clone(&self.template), self.asked.clone());
         limited.fetch = limit;
         Some(Arc::new(limited))
     }
@@ -346,7 +359,7 @@ impl ExecutionPlan for BindJoinExec {
         let running = Running {
             outer: Some(self.template.right().execute(0, Arc::clone(&context))?),
             reservation: MemoryConsumer::new("BindJoinExec").register(context.memory_pool()),
-            chunk_keys: match (self.most, self.fetch) {
+            chunk_keys: match (self.asked.most, self.fetch) {
                 (Some(most), _) => most + 1,
                 (None, Some(rows)) => rows.clamp(1, CHUNK_KEYS),
                 (None, None) => CHUNK_KEYS,
@@ -407,7 +420,7 @@ impl Running {
                 return Ok(None);
             }
             self.current = self.start_chunk().await?;
-            if self.join.most.is_none() {
+            if self.join.asked.most.is_none() {
                 self.chunk_keys = (self.chunk_keys * 2).min(CHUNK_KEYS);
             }
         }
@@ -419,7 +432,7 @@ impl Running {
         if chunk.is_empty() {
             return Ok(None);
         }
-        if self.join.most.is_some_and(|most| keys.len() > most)
+        if self.join.asked.most.is_some_and(|most| keys.len() > most)
             && let Some(rest) = self.outer.take()
         {
             return self.plain_join(chunk, rest).map(Some);
@@ -460,11 +473,18 @@ impl Running {
         Ok((chunk, keys))
     }
 
-    /// Appends the keys of `batch` that were not fetched yet. A NULL key matches nothing and is not fetched.
+    /// A NULL key matches nothing, nor does one that no row of the table can have.
+    fn may_match(&self, key: &Key) -> bool {
+        let table = &self.join.asked.table;
+        key.iter().zip(&self.join.asked.keys).all(|(value, at)| !value.is_null() && table.can_have(&at.column, value))
+    }
+
+    /// Appends the keys of `batch` that were not fetched yet, and that may match.
     fn new_keys(&mut self, batch: &RecordBatch, keys: &mut Vec<Key>) -> Result<()> {
         let on = self.join.template.on();
         let columns = self
             .join
+            .asked
             .keys
             .iter()
             .map(|key| {
@@ -475,7 +495,7 @@ impl Running {
             .collect::<Result<Vec<_>>>()?;
         for row in 0..batch.num_rows() {
             let key = columns.iter().map(|c| ScalarValue::try_from_array(c, row)).collect::<Result<Key>>()?;
-            if !key.iter().any(ScalarValue::is_null) && self.seen.insert(key.clone()) {
+            if self.may_match(&key) && self.seen.insert(key.clone()) {
                 keys.push(key);
             }
         }
@@ -488,7 +508,7 @@ impl Running {
         chunk: Vec<RecordBatch>,
         rest: SendableRecordBatchStream,
     ) -> Result<SendableRecordBatchStream> {
-        let inner = replace_scan(Arc::clone(self.join.template.left()), self.join.scan, &|scan| {
+        let inner = replace_scan(Arc::clone(self.join.template.left()), self.join.asked.scan, &|scan| {
             Ok(Arc::new(scan.bound_to(Vec::new())?))
         })?;
         let schema = self.join.template.right().schema();

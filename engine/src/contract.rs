@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::scalar::ScalarValue;
 use futures::stream::BoxStream;
 
 use crate::constraint::Constraints;
@@ -199,6 +200,10 @@ pub trait RemoteTable: fmt::Debug + Send + Sync {
     fn shape(&self, constraints: &Constraints) -> ScanShape;
     /// What a scan would send. Sends nothing.
     fn describe(&self, request: &ScanRequest) -> RequestPlan;
+    /// Whether any row can have `value` in `column`; keys that none can have are not asked for by a join.
+    fn can_have(&self, _column: &str, _value: &ScalarValue) -> bool {
+        true
+    }
     /// The rows: batches of the projected columns (in `request.projection` order) that may contain rows the
     /// constraints exclude, but lack none they include and repeat none. Nothing is sent before the first poll, and nothing after
     /// the stream is dropped or `run.query` is cancelled.

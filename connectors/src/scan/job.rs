@@ -169,7 +169,13 @@ impl Job {
                 Part::Slot(slot) => self.slot(slot, listing)?,
             };
             if in_path {
-                out.push_str(&self.path_part(&value)?);
+                out.push_str(&self.path_part(&value).map_err(|error| match part {
+                    Part::Slot(Slot::Column(index)) => {
+                        let column = &self.table.columns[*index].name;
+                        error.hint(format!("leave it out with AND {column} <> '{}'", value.replace('\'', "''")))
+                    }
+                    _ => error,
+                })?);
             } else {
                 out.push_str(&value);
             }
@@ -197,20 +203,6 @@ impl Job {
         path_part(value).map_err(|NotAPathPart(value)| {
             self.error(ScanErrorKind::BadRequest, format!("the key `{value}` cannot be part of a path"))
         })
-    }
-
-    /// Whether a path can name what `listing` is of. No row has a key that no path can name; the report says which it was.
-    pub(crate) fn has_path(&self, listing: &Listing) -> bool {
-        let columns = self.endpoint().path.slots().filter_map(|slot| match slot {
-            Slot::Column(index) => Some(*index),
-            Slot::Input(_) | Slot::Now(_) => None,
-        });
-        let unnamed = columns.filter_map(|index| Some((index, plan::text(listing.constants.get(&index)?)?)));
-        let mut unnamed = unnamed.filter(|(_, key)| path_part(key).is_err());
-        let Some((index, key)) = unnamed.next() else { return true };
-        let column = &self.table.columns[index].name;
-        self.run.stats.note(format!("{column} = '{key}' cannot be part of a path: no row can have it"));
-        false
     }
 
     /// What a request for a page of `listing` is, before it is a URL.

@@ -26,9 +26,6 @@ const BESIDE: usize = 8;
 /// The batches of one listing, repeated rows left out.
 pub(crate) fn walk(job: Arc<Job>, listing: Listing) -> Batches {
     Box::pin(try_stream! {
-        if !job.has_path(&listing) {
-            return;
-        }
         // Where listings are merged, how much of each is wanted shows only on the way.
         let one_by_one = job.plan.merged;
         let mut walk = Walk::new(job, listing);
@@ -209,9 +206,9 @@ impl Walk {
             let rest = Place::Offset(numbered.at);
             self.pending.push_front(self.job.spawn(&self.listing, rest, self.pages + 1));
         }
-        // Where one row of the answer is not one row of the table, repeated ones are told by their key.
-        let whole = page.batch.num_rows() == page.rows;
-        if whole && got > left { page.batch.slice(0, usize::try_from(left).unwrap_or(page.rows)) } else { page.batch.clone() }
+        // Repeated rows are told by their key, where there is one.
+        let keyless = self.job.table.primary_key.is_empty() && page.batch.num_rows() == page.rows;
+        if keyless && got > left { page.batch.slice(0, usize::try_from(left).unwrap_or(page.rows)) } else { page.batch.clone() }
     }
 
     /// Nothing further is wanted.

@@ -120,13 +120,33 @@ const PAGINGS: &[(&str, Paging)] = &[
         },
     ),
     (
-        "page, nothing counted",
+        "page, a short one is the last",
+        Paging {
+            endpoint: "        path: /things
+        pagination: { type: page, param: page, short_ends: true }
+        page_size: { param: limit, max: 10 }",
+            requests: 3,
+            answer: |asked| Reply::Json(part((number(asked, "page") - 1) * PAGE).into()),
+        },
+    ),
+    (
+        "page, an empty one is the end",
         Paging {
             endpoint: "        path: /things
         pagination: { type: page, param: page }
         page_size: { param: limit, max: 10 }",
-            requests: 3,
+            requests: 4,
             answer: |asked| Reply::Json(part((number(asked, "page") - 1) * PAGE).into()),
+        },
+    ),
+    (
+        "offset, an empty page is the end, whatever size the server makes them",
+        Paging {
+            endpoint: "        path: /things
+        pagination: { type: offset, param: skip }
+        page_size: { param: limit, max: 20 }",
+            requests: 4,
+            answer: |asked| Reply::Json(part(asked.number("skip").unwrap_or(0)).into()),
         },
     ),
     (
@@ -138,6 +158,21 @@ const PAGINGS: &[(&str, Paging)] = &[
         page_size: { param: limit, max: 10 }",
             requests: 3,
             answer: |asked| Reply::Json(json!({"total": ROWS, "items": part(asked.number("skip").unwrap_or(0))})),
+        },
+    ),
+    (
+        "offset, rows counted, a page in the middle comes back short",
+        Paging {
+            endpoint: "        path: /things
+        rows: items
+        pagination: { type: offset, param: skip, total: total }
+        page_size: { param: limit, max: 10 }",
+            requests: 4,
+            answer: |asked| {
+                let place = asked.number("skip").unwrap_or(0);
+                let rows: Vec<Value> = part(place).into_iter().take(if place == PAGE { 6 } else { PAGE }).collect();
+                Reply::Json(json!({"total": ROWS, "items": rows}))
+            },
         },
     ),
     (
@@ -282,6 +317,17 @@ async fn every_way_to_page_can_be_declared_and_reads_all_rows() {
         assert_eq!(ids(&rows), (0..ROWS as u64).collect::<Vec<_>>(), "{name}");
         assert_eq!(own.toy.count(), paging.requests, "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_vendor_that_ignores_a_key_gives_each_row_once() {
+    const FANNED: &str = "        path: /things
+        pagination: { type: none }
+        filters: { id: { equal: n, fan_out: true } }";
+    let own = Own::new(Toy::new(|_| Reply::Json(part(0).into())), &spec(NO_AUTH, FANNED), &[]).await;
+    let rows = own.sql("SELECT id FROM mine.things WHERE id IN (2, 4, 7)").await.unwrap();
+    assert_eq!((ids(&rows), own.toy.count()), (vec![2, 4, 7], 3));
+    assert_eq!(own.toy.log()[0].number("n"), Some(2), "`n` is a parameter's name, not a boolean");
 }
 
 #[tokio::test]

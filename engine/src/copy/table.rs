@@ -428,6 +428,9 @@ impl RemoteTable for CopiedTable {
         }
         plan
     }
+    fn can_have(&self, column: &str, value: &ScalarValue) -> bool {
+        self.inner.can_have(column, value)
+    }
     fn scan(self: Arc<Self>, request: ScanRequest, run: ScanRun) -> PageStream {
         let answer = async move {
             match Arc::clone(&self).from_copy(&request, &run).await? {
