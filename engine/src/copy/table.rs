@@ -384,7 +384,9 @@ impl CopiedTable {
             self.bound(&mut constraints, covered);
             covered
         } else {
-            TimeSpan::since(DateTime::<Utc>::MIN_UTC)
+            // What is newer is read again anyway.
+            constraints.add(&self.time, Predicate::Upper(Bound { value: micros(since), inclusive: false }));
+            TimeSpan { from: DateTime::<Utc>::MIN_UTC, until: since }
         };
         let rows = self.rows(constraints, span, run).await?;
         let change = CopyChange { rows, replaces: None, covered, refreshed_at: state.refreshed_at };
