@@ -152,9 +152,12 @@ pub(crate) struct SqlArgs {
     /// A value for $k in the query. Repeatable.
     #[arg(long = "param", value_name = "K=V", value_parser = param)]
     pub(crate) params: Vec<(String, String)>,
-    /// table, json, ndjson or csv; default: table on a terminal, else ndjson.
+    /// table, json, ndjson, csv or parquet; default: table on a terminal, else ndjson.
     #[arg(long)]
     pub(crate) format: Option<OutputFormat>,
+    /// Write the rows to this file, which is there only once they all are.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
     /// Form of the completeness report on standard error.
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub(crate) report: ReportFormat,

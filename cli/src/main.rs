@@ -4,6 +4,7 @@ mod app;
 mod args;
 mod commands;
 mod copies;
+mod destination;
 mod events;
 mod failure;
 mod server;

@@ -6,7 +6,7 @@
 //! ask for itself, so it may share the answer. Clocks cannot say that (two events may have one reading).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -48,6 +48,7 @@ pub struct QueryContext {
     pub report: Arc<ReportBuilder>,
     /// How old an answer from a local copy may be.
     pub freshness: TimeDelta,
+    unordered: AtomicBool,
     requests_left: AtomicU64,
 }
 
@@ -70,6 +71,7 @@ impl QueryContext {
             cancel: CancellationToken::new(),
             report: Arc::new(ReportBuilder::default()),
             freshness,
+            unordered: AtomicBool::new(false),
             requests_left: AtomicU64::new(max_requests),
         }
     }
@@ -79,6 +81,17 @@ impl QueryContext {
     pub fn allowing_gaps(mut self, partial: bool) -> Self {
         self.partial = partial;
         self
+    }
+
+    /// Says that no order of any rows can change the answer.
+    pub fn set_unordered(&self) {
+        self.unordered.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the answer may depend on the order in which rows come; unless it is known, it may.
+    #[must_use]
+    pub fn order_matters(&self) -> bool {
+        !self.unordered.load(Ordering::Relaxed)
     }
 
     /// Takes one request out of the budget of this query.

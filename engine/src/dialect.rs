@@ -10,7 +10,9 @@ use std::collections::VecDeque;
 
 use datafusion::config::SqlParserOptions;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::ast::Expr;
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence, dialect_from_str};
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
@@ -66,6 +68,20 @@ impl Dialect for TriplineDialect {
             Token::StringConcat => Some(Ok(OTHER_OPERATORS)),
             _ => GenericDialect.get_next_precedence(parser),
         }
+    }
+
+    /// The parser itself would read the right side of `IS [NOT] DISTINCT FROM` up to the end of the condition, `AND` and
+    /// `OR` included.
+    fn parse_infix(&self, parser: &mut Parser, expr: &Expr, precedence: u8) -> Option<Result<Expr, ParserError>> {
+        let is_distinct = if parser.parse_keywords(&[Keyword::IS, Keyword::DISTINCT, Keyword::FROM]) {
+            Expr::IsDistinctFrom
+        } else if parser.parse_keywords(&[Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM]) {
+            Expr::IsNotDistinctFrom
+        } else {
+            return None;
+        };
+        let right = parser.parse_subexpr(precedence);
+        Some(right.map(|right| is_distinct(Box::new(expr.clone()), Box::new(right))))
     }
 
     fn is_delimited_identifier_start(&self, ch: char) -> bool {

@@ -3,9 +3,11 @@
 //! - `json_kind(text)`: what a text is as JSON: `object`, `array`, `string`, `number`, `boolean`, `null`; `text` when it
 //!   is not JSON at all and not blank, `blank` when it is empty or white space. NULL for NULL. The whole text is
 //!   parsed: a JSON document cut in half is `text`.
+//! - `json_get`, `->` and `#>` give JSON text (`json_text`).
 //! - `date_trunc` is DataFusion's, and many times as fast in UTC.
 
 mod date_trunc;
+pub(crate) mod json_text;
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Result surfaces: rows as JSON, NDJSON, CSV or an aligned table.
+//! Result surfaces: rows as JSON, NDJSON, CSV, Parquet or an aligned table.
 //!
 //! JSON keeps every column of every row (NULL is `null`, never absent), timestamps are RFC 3339 in UTC, and large
 //! results are written batch by batch.
@@ -10,7 +10,14 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::util::display::FormatOptions;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
 use serde_json::{Map, Value};
+
+use crate::report::CompletenessReport;
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +30,8 @@ pub enum OutputFormat {
     Ndjson,
     /// RFC 4180 with a header line.
     Csv,
+    /// One Parquet file, compressed with Zstandard. Its footer says under `tripline.complete` whether the rows are all.
+    Parquet,
 }
 
 impl FromStr for OutputFormat {
@@ -34,27 +43,43 @@ impl FromStr for OutputFormat {
             "json" => Ok(Self::Json),
             "ndjson" => Ok(Self::Ndjson),
             "csv" => Ok(Self::Csv),
-            other => Err(format!("unknown format '{other}': use table, json, ndjson or csv")),
+            "parquet" => Ok(Self::Parquet),
+            other => Err(format!("unknown format '{other}': use table, json, ndjson, csv or parquet")),
         }
     }
 }
 
+/// Encoded bytes of a row group that are held before it is written.
+const ROW_GROUP_BYTES: usize = 16 << 20;
+/// Rows of a row group.
+const ROW_GROUP_ROWS: usize = 128 << 10;
 const TIMESTAMP: &str = "%Y-%m-%dT%H:%M:%S%.fZ";
 
 /// Writes batches in one format to one place.
-pub struct RowWriter<W: Write> {
+pub struct RowWriter<W: Write + Send> {
     schema: SchemaRef,
     inner: Inner<W>,
 }
 
-enum Inner<W: Write> {
-    Table { out: W, batches: Vec<RecordBatch> },
+enum Inner<W: Write + Send> {
+    Table {
+        out: W,
+        batches: Vec<RecordBatch>,
+    },
     Json(arrow::json::Writer<W, arrow::json::writer::JsonArray>, bool),
     Ndjson(arrow::json::Writer<W, arrow::json::writer::LineDelimited>),
-    Csv { writer: Box<arrow::csv::Writer<W>>, wrote: bool },
+    Csv {
+        writer: Box<arrow::csv::Writer<W>>,
+        wrote: bool,
+    },
+    /// Opened with the first rows, since a schema may have no form in Parquet.
+    Parquet {
+        out: Option<W>,
+        writer: Option<Box<ArrowWriter<W>>>,
+    },
 }
 
-impl<W: Write> RowWriter<W> {
+impl<W: Write + Send> RowWriter<W> {
     /// A writer of rows with `schema`.
     pub fn new(out: W, format: OutputFormat, schema: SchemaRef) -> Self {
         let json = || {
@@ -77,6 +102,7 @@ impl<W: Write> RowWriter<W> {
                 ),
                 wrote: false,
             },
+            OutputFormat::Parquet => Inner::Parquet { out: Some(out), writer: None },
         };
         Self { schema, inner }
     }
@@ -97,8 +123,39 @@ impl<W: Write> RowWriter<W> {
                 *wrote = true;
                 writer.write(batch)?;
             }
+            Inner::Parquet { out, writer } => {
+                let writer = opened(out, writer, &self.schema)?;
+                writer.write(batch).map_err(of_parquet)?;
+                if writer.in_progress_size() > ROW_GROUP_BYTES {
+                    writer.flush().map_err(of_parquet)?;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Ends the output as [`RowWriter::finish`] does, and says within it what `report` says of missing rows, where the
+    /// format has a place for that: a table below its rows, Parquet in its footer.
+    ///
+    /// # Errors
+    /// As [`RowWriter::write`].
+    pub fn finish_with(mut self, report: &CompletenessReport) -> Result<(), ArrowError> {
+        if let Inner::Parquet { out, writer } = &mut self.inner {
+            let writer = opened(out, writer, &self.schema)?;
+            let entry = |key: &str, value: String| KeyValue::new(format!("tripline.{key}"), value);
+            writer.append_key_value_metadata(entry("complete", report.complete.to_string()));
+            for warning in &report.warnings {
+                writer.append_key_value_metadata(entry("warning", warning.clone()));
+            }
+        }
+        if let Inner::Table { .. } = &self.inner
+            && !report.complete
+        {
+            let Inner::Table { mut out, batches } = self.inner else { return Ok(()) };
+            write_table(&mut out, batches, self.schema)?;
+            return write_lines(&mut out, &report.warnings);
+        }
+        self.finish()
     }
 
     /// Ends the output; an empty result is an empty array, an empty table with its header, or nothing.
@@ -107,15 +164,7 @@ impl<W: Write> RowWriter<W> {
     /// As [`RowWriter::write`].
     pub fn finish(self) -> Result<(), ArrowError> {
         match self.inner {
-            Inner::Table { mut out, batches } => {
-                let options = FormatOptions::default()
-                    .with_null("")
-                    .with_timestamp_format(Some(TIMESTAMP))
-                    .with_timestamp_tz_format(Some(TIMESTAMP));
-                let batches = if batches.is_empty() { vec![RecordBatch::new_empty(self.schema)] } else { batches };
-                let text = arrow::util::pretty::pretty_format_batches_with_options(&batches, &options)?;
-                writeln!(out, "{text}").map_err(|e| ArrowError::IoError(e.to_string(), e))?;
-            }
+            Inner::Table { mut out, batches } => write_table(&mut out, batches, self.schema)?,
             Inner::Json(mut writer, wrote) => {
                 if !wrote {
                     writer.write(&RecordBatch::new_empty(self.schema))?;
@@ -130,9 +179,57 @@ impl<W: Write> RowWriter<W> {
                     writer.write(&RecordBatch::new_empty(self.schema))?;
                 }
             }
+            Inner::Parquet { mut out, mut writer } => {
+                opened(&mut out, &mut writer, &self.schema)?;
+                if let Some(writer) = writer {
+                    let mut out = writer.into_inner().map_err(of_parquet)?;
+                    out.flush().map_err(|e| ArrowError::IoError(e.to_string(), e))?;
+                }
+            }
         }
         Ok(())
     }
+}
+
+fn write_table(out: &mut impl Write, batches: Vec<RecordBatch>, schema: SchemaRef) -> Result<(), ArrowError> {
+    let options = FormatOptions::default()
+        .with_null("")
+        .with_timestamp_format(Some(TIMESTAMP))
+        .with_timestamp_tz_format(Some(TIMESTAMP));
+    let batches = if batches.is_empty() { vec![RecordBatch::new_empty(schema)] } else { batches };
+    let text = arrow::util::pretty::pretty_format_batches_with_options(&batches, &options)?;
+    writeln!(out, "{text}").map_err(|e| ArrowError::IoError(e.to_string(), e))
+}
+
+fn write_lines(out: &mut impl Write, warnings: &[String]) -> Result<(), ArrowError> {
+    let mut text = "INCOMPLETE\n".to_owned();
+    for warning in warnings {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
+    out.write_all(text.as_bytes()).map_err(|e| ArrowError::IoError(e.to_string(), e))
+}
+
+/// The writer of a Parquet file, which is opened on first use.
+fn opened<'w, W: Write + Send>(
+    out: &mut Option<W>,
+    writer: &'w mut Option<Box<ArrowWriter<W>>>,
+    schema: &SchemaRef,
+) -> Result<&'w mut ArrowWriter<W>, ArrowError> {
+    if let Some(out) = out.take() {
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .set_created_by(concat!("tripline ", env!("CARGO_PKG_VERSION")).to_owned())
+            .build();
+        let opened = ArrowWriter::try_new(out, SchemaRef::clone(schema), Some(properties)).map_err(of_parquet)?;
+        *writer = Some(Box::new(opened));
+    }
+    let closed = || ArrowError::ParquetError("the file could not be opened".to_owned());
+    writer.as_deref_mut().ok_or_else(closed)
+}
+
+fn of_parquet(error: ParquetError) -> ArrowError {
+    ArrowError::from(error)
 }
 
 /// Rows as JSON objects.

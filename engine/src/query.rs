@@ -9,12 +9,14 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, TimeDelta, Utc};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::config::SqlParserOptions;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::{QueryPlanner, SQLOptions, SessionState};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast;
 use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -196,6 +198,49 @@ impl Progress {
     }
 }
 
+/// Whether the answer may depend on the order of rows: all that sorts, cuts, groups, joins or looks at neighbours may make
+/// use of the order a source promises.
+fn order_matters(plan: &LogicalPlan) -> bool {
+    let indifferent = match plan {
+        LogicalPlan::Projection(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::TableScan(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Union(_)
+        | LogicalPlan::EmptyRelation(_)
+        | LogicalPlan::Values(_) => true,
+        LogicalPlan::Aggregate(aggregate) => {
+            let ordered = |expr: &Expr| {
+                expr.exists(|e| Ok(matches!(e, Expr::AggregateFunction(f) if !f.params.order_by.is_empty())))
+            };
+            aggregate.group_expr.is_empty() && !aggregate.aggr_expr.iter().any(|expr| ordered(expr).unwrap_or(true))
+        }
+        _ => false,
+    };
+    let subquery =
+        |expr: &Expr| expr.exists(|e| Ok(matches!(e, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_))));
+    !indifferent
+        || plan.expressions().iter().any(|expr| subquery(expr).unwrap_or(true))
+        || plan.inputs().into_iter().any(order_matters)
+}
+
+/// The word of a statement that writes rows. What its rows and columns are need not be understood to refuse it.
+fn writes(statement: &Statement) -> Option<&'static str> {
+    match statement {
+        Statement::Statement(statement) => match statement.as_ref() {
+            ast::Statement::Insert(_) => Some("INSERT"),
+            ast::Statement::Update(_) => Some("UPDATE"),
+            ast::Statement::Delete(_) => Some("DELETE"),
+            ast::Statement::Merge(_) => Some("MERGE"),
+            ast::Statement::Truncate(_) => Some("TRUNCATE"),
+            _ => None,
+        },
+        Statement::CopyTo(_) => Some("COPY"),
+        Statement::Explain(explain) => writes(&explain.statement),
+        _ => None,
+    }
+}
+
 /// Whether a text is SQL, without looking at any table.
 ///
 /// # Errors
@@ -251,6 +296,9 @@ impl Engine {
         let state = self.state_for(&query, &options.input)?;
         let logical = self.plan(&state, statement).await?;
         let logical = params::bind(logical, &options.params)?;
+        if !order_matters(&logical) {
+            query.set_unordered();
+        }
         let state = self.sized_for(state, &logical);
         let physical = self.physical(&state, &logical).await?;
         let schema = physical.schema();
@@ -276,6 +324,9 @@ impl Engine {
     }
 
     async fn plan(&self, state: &SessionState, mut statement: Statement) -> Result<LogicalPlan, EngineError> {
+        if let Some(word) = writes(&statement) {
+            return Err(EngineError::ReadOnly(format!("{word} changes something")));
+        }
         leave_out_per_row(&mut statement, self.per_row());
         let plan = state.statement_to_plan(statement).await.map_err(|e| self.explain_names(e.into()))?;
         SQLOptions::new()

@@ -39,8 +39,9 @@ impl ScanStats {
     pub fn add_request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
-    /// Counts a request that only found out which API generation the vendor serves; its answer is cached.
-    pub fn add_probe(&self) {
+    /// A request that was counted only found out which API generation the vendor serves; its answer is cached.
+    pub fn request_was_probe(&self) {
+        self.requests.fetch_sub(1, Ordering::Relaxed);
         self.probes.fetch_add(1, Ordering::Relaxed);
     }
     /// Counts a decoded page of `rows` rows.
@@ -177,6 +178,12 @@ pub struct CompletenessReport {
     pub warnings: Vec<String>,
 }
 
+/// What is missing from a scan; an error of the scan names its table already.
+fn named(scan: &ScanReport, gap: &str) -> String {
+    let name = format!("{}.{}: ", scan.source, scan.table);
+    if gap.starts_with(&name) { gap.to_owned() } else { format!("{name}{gap}") }
+}
+
 /// Collects the scans of one query.
 #[derive(Debug, Default)]
 pub struct ReportBuilder {
@@ -202,7 +209,7 @@ impl ReportBuilder {
     pub fn finish(&self, rows: u64, truncated: bool, elapsed: Duration) -> CompletenessReport {
         let scans = self.scans();
         let mut warnings: Vec<String> =
-            scans.iter().filter_map(|s| s.gap.as_ref().map(|gap| format!("{}.{}: {gap}", s.source, s.table))).collect();
+            scans.iter().filter_map(|scan| scan.gap.as_deref().map(|gap| named(scan, gap))).collect();
         if truncated {
             warnings.push(format!("the row limit of the caller was reached: only the first {rows} rows are shown"));
         }

@@ -150,13 +150,13 @@ impl Engine {
         }
 
         let runtime = Arc::new(RuntimeEnvBuilder::new().build().map_err(EngineError::from)?);
-        let mut state = SessionStateBuilder::new()
+        let state = SessionStateBuilder::new()
             .with_config(config(options.memory_per_query))
             .with_runtime_env(Arc::clone(&runtime))
             .with_default_features()
             .with_physical_optimizer_rules(physical_rules())
             .build();
-        datafusion_functions_json::register_all(&mut state).map_err(EngineError::from)?;
+        let mut state = functions::json_text::register(state).map_err(EngineError::from)?;
         for function in functions::all() {
             state.register_udf(function).map_err(EngineError::from)?;
         }

@@ -18,6 +18,7 @@ pub(crate) mod slack;
 pub(crate) mod sources;
 pub(crate) mod sql;
 pub(crate) mod stream;
+pub(crate) mod together;
 
 use serde::Serialize;
 use tripline_store::{Page, PageRequest};

@@ -89,6 +89,7 @@ struct Inner {
     parts: WebParts,
     metrics: Metrics,
     queries: Arc<Semaphore>,
+    running: crate::api::together::Together,
     streams: Arc<Semaphore>,
     health: tokio::sync::Mutex<crate::api::health::LastProbe>,
     door: crate::ingest::Door,
@@ -105,10 +106,11 @@ impl WebState {
     #[must_use]
     pub fn new(parts: WebParts) -> Self {
         let queries = Arc::new(Semaphore::new(parts.options.max_queries));
+        let running = crate::api::together::Together::default();
         let streams = Arc::new(Semaphore::new(parts.options.max_streams));
         let health = tokio::sync::Mutex::default();
         let door = crate::ingest::Door::default();
-        Self { inner: Arc::new(Inner { parts, metrics: Metrics::default(), queries, streams, health, door }) }
+        Self { inner: Arc::new(Inner { parts, metrics: Metrics::default(), queries, running, streams, health, door }) }
     }
 
     pub(crate) fn parts(&self) -> &WebParts {
@@ -137,6 +139,11 @@ impl WebState {
 
     pub(crate) fn queries(&self) -> &Arc<Semaphore> {
         &self.inner.queries
+    }
+
+    /// Queries that identical ones may join.
+    pub(crate) fn running(&self) -> &crate::api::together::Together {
+        &self.inner.running
     }
 
     pub(crate) fn streams(&self) -> &Arc<Semaphore> {

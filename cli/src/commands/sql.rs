@@ -10,9 +10,11 @@ use tripline_engine::{CompletenessReport, OutputFormat, Param, Params, Progress,
 
 use crate::app::{Home, Reader};
 use crate::args::{ReportFormat, SqlArgs};
+use crate::destination::Destination;
 use crate::failure::Failure;
 
 pub(crate) async fn run(args: SqlArgs, home: Home) -> Result<(), Failure> {
+    let format = format(&args)?;
     let app = Reader::open(&home, args.now).await?;
     let (sql, params) = query_text(&args, &app)?;
     let options = QueryOptions {
@@ -25,10 +27,8 @@ pub(crate) async fn run(args: SqlArgs, home: Home) -> Result<(), Failure> {
     };
     let mut rows = app.context.engine.query(&sql, options).await?;
 
-    let out = std::io::stdout();
-    let on_terminal = out.is_terminal();
-    let format = args.format.unwrap_or(if on_terminal { OutputFormat::Table } else { OutputFormat::Ndjson });
-    let mut writer = RowWriter::new(std::io::BufWriter::new(out.lock()), format, rows.schema());
+    let mut out = Destination::open(args.output.as_deref())?;
+    let mut writer = RowWriter::new(&mut out, format, rows.schema());
     let meter = std::io::stderr().is_terminal().then(|| Meter::start(rows.progress()));
     let mut failed = None;
     loop {
@@ -51,12 +51,23 @@ pub(crate) async fn run(args: SqlArgs, home: Home) -> Result<(), Failure> {
         print_report(&report, args.report, true);
         return Err(error.into());
     }
-    writer.finish()?;
+    writer.finish_with(&report)?;
+    out.keep()?;
     print_report(&report, args.report, false);
-    if report.complete || (args.partial && !report.truncated) {
-        Ok(())
-    } else {
-        Err(Failure::incomplete(&report.warnings))
+    if report.complete { Ok(()) } else { Err(Failure::incomplete(&report.warnings)) }
+}
+
+/// How the rows are written.
+fn format(args: &SqlArgs) -> Result<OutputFormat, Failure> {
+    let on_terminal = args.output.is_none() && std::io::stdout().is_terminal();
+    match args.format {
+        Some(OutputFormat::Parquet) if on_terminal => Err(Failure::usage(
+            "Parquet is not for a terminal",
+            "tripline sql --format parquet --output rows.parquet \"SELECT * FROM tripline.tables\"",
+        )),
+        Some(format) => Ok(format),
+        None if on_terminal => Ok(OutputFormat::Table),
+        None => Ok(OutputFormat::Ndjson),
     }
 }
 

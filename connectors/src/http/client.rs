@@ -322,7 +322,7 @@ impl SourceClient {
                 stats.add_wait(waiting.elapsed());
             }
             query.spend_request(source, ask.table)?;
-            let mut counted = Counted { stats, done: false };
+            let counted = Counted::new(stats);
             let started = Instant::now();
             let mut headers = access.headers.clone();
             if let Some(asking) = &mut asking {
@@ -421,7 +421,6 @@ impl SourceClient {
                     }
                 }
             };
-            drop(counted);
 
             let mut error = self.error(ask.table, kind, &asked, &detail);
             if let Some(status) = status {
@@ -462,6 +461,7 @@ impl SourceClient {
             }
             let known = found.code.as_ref().is_some_and(|code| rules.knows(code));
             if found.is_error && (answer.status.is_success() || known) {
+                let coded = found.code.is_some();
                 let code = found.code.unwrap_or_else(|| "no reason given".to_owned());
                 let verdict = if rules.throttled.contains(&code) {
                     Verdict::Throttled(quota.wait())
@@ -474,7 +474,7 @@ impl SourceClient {
                 } else {
                     Verdict::Fail(ScanErrorKind::BadRequest)
                 };
-                let words = found.message.map(|message| format!("{code}: {message}"));
+                let words = found.message.map(|message| if coded { format!("{code}: {message}") } else { message });
                 return (verdict, Some(clean(&words.unwrap_or(code), &self.secrets)));
             }
         }
@@ -629,23 +629,19 @@ impl BodyFindings {
     }
 }
 
-/// Counts one request when it is over, however it ends, as what it turned out to be.
+/// One request, counted from when it is sent: one that a query no longer waits for was sent as well.
 struct Counted<'a> {
     stats: &'a ScanStats,
-    done: bool,
 }
 
-impl Counted<'_> {
-    fn as_probe(&mut self) {
-        self.done = true;
-        self.stats.add_probe();
+impl<'a> Counted<'a> {
+    fn new(stats: &'a ScanStats) -> Self {
+        stats.add_request();
+        Self { stats }
     }
-}
 
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        if !self.done {
-            self.stats.add_request();
-        }
+    /// It turned out to be a probe.
+    fn as_probe(&self) {
+        self.stats.request_was_probe();
     }
 }

@@ -180,9 +180,12 @@ impl Walk {
                 self.order = None;
                 let column =
                     self.job.plan.order.as_ref().map_or("", |o| self.job.table.columns[o.column].name.as_str());
-                self.job.run.stats.set_gap(format!(
-                    "rows did not come in the promised order ({column}); ORDER BY … LIMIT may have missed some"
-                ));
+                let broken = format!("rows did not come in the promised order ({column})");
+                if self.limited() || self.job.run.query.order_matters() {
+                    self.job.run.stats.set_gap(format!("{broken}; ORDER BY … LIMIT may have missed some"));
+                } else {
+                    self.job.run.stats.note(format!("{broken}; all were read"));
+                }
             }
             _ => {}
         }

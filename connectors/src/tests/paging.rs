@@ -126,6 +126,17 @@ async fn a_vendor_out_of_order_is_told_on_and_read_to_its_end() {
     let (rows, report) = world.run("toy.ordered", ask).await.unwrap();
     assert_eq!(rows.num_rows(), 200);
     assert!(report.gap.unwrap().contains("promised order (at)"));
+    // Where no order matters, what was read to its end is whole.
+    for (sql, whole) in [
+        ("SELECT count(*) AS n, sum(id) AS ids FROM toy.ordered", true),
+        ("SELECT id FROM toy.ordered WHERE id >= 0", true),
+        ("SELECT id FROM toy.ordered ORDER BY at DESC LIMIT 5", false),
+        ("SELECT at, count(*) AS n FROM toy.ordered GROUP BY at", false),
+        ("SELECT array_agg(id ORDER BY at DESC) AS ids FROM toy.ordered", false),
+    ] {
+        let result = world.engine().collect(sql, tripline_engine::QueryOptions::default()).await.unwrap();
+        assert_eq!(result.report.complete, whole, "{sql}: {:?}", result.report.warnings);
+    }
 }
 
 #[tokio::test(start_paused = true)]

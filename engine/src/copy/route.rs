@@ -15,6 +15,9 @@ pub(super) struct Wanted {
     pub freshness: TimeDelta,
     /// Whether it may need only a few of the rows.
     pub limited: bool,
+    /// When this process last brought the copy up to date. Readings of one clock are needed to say that a copy is as new as
+    /// the query: another process may have had a clock that stood still or was set back since.
+    pub refreshed: Option<DateTime<Utc>>,
 }
 
 /// How the copy is kept.
@@ -56,7 +59,11 @@ pub(super) fn route(state: &CopyState, kept: Kept, wanted: Wanted) -> Route {
         None => Missing { newer: Some(wanted.span.from), older: None },
         Some(covered) => {
             let settled = covered.until - kept.overlap;
-            let recent = state.refreshed_at.is_some_and(|at| wanted.now - at <= wanted.freshness);
+            let recent = state.refreshed_at.is_some_and(|at| {
+                let age = wanted.now - at;
+                let known = wanted.freshness > TimeDelta::zero() || wanted.refreshed == Some(at);
+                known && (TimeDelta::zero()..=wanted.freshness).contains(&age)
+            });
             let fresh = recent || (until <= settled && !kept.changes);
             let older =
                 (wanted.span.from < covered.from).then_some(TimeSpan { from: wanted.span.from, until: covered.from });
@@ -89,7 +96,7 @@ mod tests {
 
     fn wanted(from: i64, until: i64, now: i64) -> Wanted {
         let span = TimeSpan { from: at(from), until: at(until) };
-        Wanted { span, now: at(now), freshness: TimeDelta::zero(), limited: false }
+        Wanted { span, now: at(now), freshness: TimeDelta::zero(), limited: false, refreshed: None }
     }
 
     fn covering(from: i64, until: i64) -> CopyState {
@@ -124,6 +131,24 @@ mod tests {
         assert_eq!(route(&covering(0, 24), KEPT, stale), Route::Copy(Missing { newer: None, older: None }));
         let impatient = Wanted { freshness: TimeDelta::minutes(59), ..wanted(1, 25, 25) };
         assert!(matches!(route(&covering(0, 24), KEPT, impatient), Route::Copy(Missing { newer: Some(_), .. })));
+    }
+
+    #[test]
+    fn an_age_that_only_a_clock_says_is_none_when_no_age_is_accepted() {
+        let missing = Route::Copy(Missing { newer: Some(at(24) - KEPT.overlap), older: None });
+        // The same reading as when it was refreshed: by another process, with the clock held.
+        assert_eq!(route(&covering(0, 24), KEPT, wanted(1, 25, 24)), missing);
+        // A clock that was set back.
+        let changes = Kept { changes: true, ..KEPT };
+        assert!(matches!(
+            route(&covering(0, 24), changes, wanted(1, 25, 23)),
+            Route::Copy(Missing { newer: Some(_), older: None })
+        ));
+        let set_back = Wanted { freshness: TimeDelta::minutes(10), ..wanted(1, 25, 23) };
+        assert!(matches!(route(&covering(0, 24), changes, set_back), Route::Copy(Missing { newer: Some(_), .. })));
+        // The same reading, and it was this process.
+        let same = Wanted { refreshed: Some(at(24)), ..wanted(1, 25, 24) };
+        assert_eq!(route(&covering(0, 24), KEPT, same), Route::Copy(Missing { newer: None, older: None }));
     }
 
     #[test]

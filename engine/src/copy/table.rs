@@ -4,7 +4,8 @@
 //! on demand. Must hold: what is fetched enters the copy in slices of whole ranges, newest first, so that a fetch that
 //! breaks off keeps what it had; one fetch of a copy at a time.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::filter_record_batch;
@@ -51,6 +52,8 @@ pub struct CopiedTable {
     time: String,
     /// Name of a column by which the source can be asked for what changed.
     changed: Option<String>,
+    /// When this process last brought each copy up to date, by the clock of the query that did.
+    refreshed: Mutex<BTreeMap<CopyId, DateTime<Utc>>>,
 }
 
 impl CopiedTable {
@@ -88,7 +91,8 @@ impl CopiedTable {
             .find(|f| f.column == "updated_at" && f.operator == Operator::GreaterEqual && f.column != time)
             .map(|f| f.column.clone());
         let shape = CopyShape { schema: kept_schema, time: time_position, key };
-        Ok(Arc::new(Self { store, policy, account, kept, shape, time, changed, inner }))
+        let refreshed = Mutex::default();
+        Ok(Arc::new(Self { store, policy, account, kept, shape, time, changed, inner, refreshed }))
     }
 
     /// Copies of this table among all of the store's, with the values they are pinned to.
@@ -191,14 +195,14 @@ impl CopiedTable {
             Ok(asked) => asked,
             Err(reason) => return self.decline(run, reason),
         };
-        let wanted =
-            Wanted { span, now: run.query.now, freshness: run.query.freshness, limited: request.limit.is_some() };
+        let (now, freshness, limited) = (run.query.now, run.query.freshness, request.limit.is_some());
+        let wanted = || Wanted { span, now, freshness, limited, refreshed: self.refreshed(&id) };
         let kept = Kept { window: self.policy.window, overlap: self.policy.overlap, changes: self.changed.is_some() };
         let state = match self.store.state(&id, &self.shape).await {
             Ok(state) => state,
             Err(error) => return self.decline(run, &error.to_string()),
         };
-        let state = match route(&state, kept, wanted) {
+        let state = match route(&state, kept, wanted()) {
             Route::Source(reason) => return self.decline(run, reason),
             Route::Copy(Missing { newer: None, older: None }) => state,
             Route::Copy(_) => {
@@ -210,10 +214,16 @@ impl CopiedTable {
                 };
                 // Somebody else may have fetched it meanwhile.
                 let state = self.store.state(&id, &self.shape).await.map_err(|error| self.broken(&error))?;
-                let state = match route(&state, kept, wanted) {
+                let state = match route(&state, kept, wanted()) {
                     Route::Source(reason) => return self.decline(run, reason),
                     Route::Copy(Missing { newer: None, older: None }) => state,
-                    Route::Copy(missing) => self.fetch(&id, state, missing, run).await?,
+                    Route::Copy(missing) => {
+                        let before = state.covered;
+                        match self.fetch(&id, state, missing, run).await {
+                            Ok(state) => state,
+                            Err(error) => self.as_it_is(&id, span, before, error, run).await?,
+                        }
+                    }
                 };
                 drop(guard);
                 state
@@ -228,6 +238,36 @@ impl CopiedTable {
         let rows = self.store.read(&id, &self.shape, span, projection, descending).await;
         let rows = rows.map_err(|error| self.broken(&error))?;
         Ok(Some(rows.map_err(move |error| self.broken(&error)).boxed()))
+    }
+
+    /// When this process last brought the copy `id` up to date.
+    fn refreshed(&self, id: &CopyId) -> Option<DateTime<Utc>> {
+        self.refreshed.lock().unwrap_or_else(PoisonError::into_inner).get(id).copied()
+    }
+
+    /// The copy as it is, for a caller who takes an answer with stated gaps when the source fails with `error`. What it
+    /// covered `before` says whether it has anything of `span`.
+    async fn as_it_is(
+        &self,
+        id: &CopyId,
+        span: TimeSpan,
+        before: Option<TimeSpan>,
+        error: ScanError,
+        run: &ScanRun,
+    ) -> Result<CopyState, ScanError> {
+        let useful = before.is_some_and(|covered| covered.from < span.until && span.from < covered.until);
+        if !run.query.partial || !useful || error.kind == ScanErrorKind::Cancelled {
+            return Err(error);
+        }
+        let state = self.store.state(id, &self.shape).await.map_err(|error| self.broken(&error))?;
+        // What was there may have been thrown away for a new beginning.
+        let Some(covered) = state.covered else { return Err(error) };
+        let as_of = state.refreshed_at.unwrap_or(covered.until);
+        run.stats.set_gap(format!(
+            "{error}. The rows are those of the local copy as of {}, which has {covered}",
+            as_of.format("%F %T UTC")
+        ));
+        Ok(state)
     }
 
     fn decline(&self, run: &ScanRun, reason: &str) -> Result<Option<PageStream>, ScanError> {
@@ -249,7 +289,7 @@ impl CopiedTable {
             state = match state.covered.filter(|covered| covered.from <= from && from <= covered.until) {
                 Some(covered) => {
                     if let Some(changed) = &self.changed {
-                        self.take_changes(id, changed, TimeSpan { from: covered.from, until: from }, from, run).await?;
+                        self.take_changes(id, changed, from, run).await?;
                     }
                     let oldest = now - self.policy.window;
                     let covered = TimeSpan { from: covered.from.max(oldest), until: now.max(covered.until) };
@@ -320,24 +360,35 @@ impl CopiedTable {
         let count = rows.iter().map(RecordBatch::num_rows).sum();
         let change = CopyChange { rows, replaces: Some(span), covered, refreshed_at };
         let state = self.store.apply(id, &self.shape, change).await.map_err(|error| self.broken(&error))?;
+        if let Some(at) = refreshed_at {
+            self.refreshed.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), at);
+        }
         Ok((state, count))
     }
 
-    /// Takes in rows of `span` that changed since shortly before `since`.
+    /// Takes in rows that changed since shortly before `since`. They may be of any time: one whose time moved out of what
+    /// the copy covers must leave it.
     async fn take_changes(
         &self,
         id: &CopyId,
         changed: &str,
-        span: TimeSpan,
         since: DateTime<Utc>,
         run: &ScanRun,
     ) -> Result<(), ScanError> {
         let mut constraints = self.pins(id)?;
         constraints.add(changed, Predicate::Lower(Bound { value: micros(since), inclusive: true }));
-        self.bound(&mut constraints, span);
-        let rows = self.rows(constraints, span, run).await?;
         let state = self.store.state(id, &self.shape).await.map_err(|error| self.broken(&error))?;
         let Some(covered) = state.covered else { return Ok(()) };
+        let required = &self.inner.capabilities().required;
+        let span = if required.iter().any(|key| key.any_of.iter().flatten().any(|column| *column == self.time)) {
+            self.bound(&mut constraints, covered);
+            covered
+        } else {
+            // What is newer is read again anyway.
+            constraints.add(&self.time, Predicate::Upper(Bound { value: micros(since), inclusive: false }));
+            TimeSpan { from: DateTime::<Utc>::MIN_UTC, until: since }
+        };
+        let rows = self.rows(constraints, span, run).await?;
         let change = CopyChange { rows, replaces: None, covered, refreshed_at: state.refreshed_at };
         self.store.apply(id, &self.shape, change).await.map(|_| ()).map_err(|error| self.broken(&error))
     }

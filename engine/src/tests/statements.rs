@@ -182,6 +182,73 @@ async fn every_format_writes_nulls_and_empty_results() {
 }
 
 #[tokio::test]
+async fn parquet_holds_the_rows_and_says_in_its_footer_whether_they_are_all() {
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    let engine = engine(&[Arc::new(Toy::new("t", 1))]);
+    let write = async |sql: &str, max_rows, finished: bool| {
+        let options = QueryOptions { max_rows, ..QueryOptions::default() };
+        let result = engine.collect(sql, options).await.unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut writer = RowWriter::new(file.reopen().unwrap(), OutputFormat::Parquet, result.schema.clone());
+        for batch in &result.batches {
+            writer.write(batch).unwrap();
+        }
+        if finished {
+            writer.finish_with(&result.report).unwrap();
+        }
+        file
+    };
+    let read = |file: &tempfile::NamedTempFile| {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file.reopen().unwrap())?;
+        let said = reader.metadata().file_metadata().key_value_metadata().cloned().unwrap_or_default();
+        let said: Vec<(String, String)> = said
+            .into_iter()
+            .filter(|entry| entry.key.starts_with("tripline."))
+            .map(|entry| (entry.key, entry.value.unwrap_or_default()))
+            .collect();
+        let rows: usize = reader.build()?.map(|batch| batch.unwrap().num_rows()).sum();
+        Ok::<_, parquet::errors::ParquetError>((rows, said))
+    };
+    let one = "SELECT id, at, NULL AS none, j->'a' AS a FROM toy.t, (VALUES ('{\"a\":[1]}')) v(j) ORDER BY id LIMIT 1";
+    let whole = vec![("tripline.complete".to_owned(), "true".to_owned())];
+    assert_eq!(read(&write(one, None, true).await).unwrap(), (1, whole.clone()));
+    assert_eq!(read(&write("SELECT id FROM toy.t WHERE id < 0", None, true).await).unwrap(), (0, whole));
+    let (rows, said) = read(&write("SELECT id FROM toy.t", Some(3), true).await).unwrap();
+    assert_eq!((rows, said[0].1.as_str()), (3, "false"));
+    assert!(said[1].1.contains("first 3 rows"), "{said:?}");
+    assert!(read(&write("SELECT id FROM toy.t", None, false).await).is_err(), "without its end it is no file");
+}
+
+#[tokio::test]
+async fn a_table_says_below_its_rows_what_is_missing() {
+    let engine = engine(&[Arc::new(Toy::new("t", 1))]);
+    let options = QueryOptions { max_rows: Some(3), ..QueryOptions::default() };
+    let result = engine.collect("SELECT id FROM toy.t", options).await.unwrap();
+    let mut out = Vec::new();
+    let mut writer = RowWriter::new(&mut out, OutputFormat::Table, result.schema.clone());
+    for batch in &result.batches {
+        writer.write(batch).unwrap();
+    }
+    writer.finish_with(&result.report).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    let below = text.split_once("INCOMPLETE\n").unwrap().1;
+    assert!(below.starts_with("warning: ") && below.contains("first 3 rows"), "{text}");
+}
+
+#[tokio::test]
+async fn a_statement_that_writes_is_refused_before_its_rows_are_looked_at() {
+    for sql in [
+        "INSERT INTO toy.t VALUES (1)",
+        "EXPLAIN INSERT INTO toy.t VALUES (1)",
+        "UPDATE toy.nothing SET x = 1",
+        "DELETE FROM toy.nothing",
+    ] {
+        let error = ask(sql, &[]).await.unwrap_err();
+        assert!(error.to_string().contains("read-only"), "{sql}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn a_query_can_bring_tables_of_its_own_that_no_other_query_sees() {
     let engine = engine(&[Arc::new(Toy::new("t", 2))]);
     let keys = arrow::array::Int64Array::from(vec![3, 5]);

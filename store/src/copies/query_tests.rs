@@ -147,7 +147,7 @@ struct House {
     table: Arc<CopiedTable>,
     engine: Engine,
     clock: Arc<ManualClock>,
-    _folder: tempfile::TempDir,
+    _folder: Arc<tempfile::TempDir>,
 }
 
 impl House {
@@ -181,7 +181,15 @@ impl House {
             patience: Mutex::new(usize::MAX),
             capabilities,
         });
-        let folder = tempfile::tempdir().unwrap();
+        Self::over(listing, Arc::new(tempfile::tempdir().unwrap()))
+    }
+
+    /// The same, as another process finds it.
+    fn reopened(&self) -> Self {
+        Self::over(Arc::clone(&self.listing), Arc::clone(&self._folder))
+    }
+
+    fn over(listing: Arc<Listing>, folder: Arc<tempfile::TempDir>) -> Self {
         let store = ParquetCopies::new(folder.path().join("copies"));
         let policy = CopyPolicy { window: TimeDelta::days(7), overlap: TimeDelta::minutes(30), time: None };
         let inner = Arc::clone(&listing) as Arc<dyn RemoteTable>;
@@ -286,6 +294,55 @@ async fn an_accepted_age_costs_nothing_even_while_the_source_is_down() {
     assert_eq!(result.report.requests, 0);
     let notes = &result.report.scans[0].notes;
     assert!(notes.iter().any(|note| note.contains("local copy as of 2026-11-21 00:00:00 UTC")), "{notes:?}");
+}
+
+#[tokio::test]
+async fn a_copy_that_another_process_refreshed_is_not_taken_for_new_because_a_clock_says_so() {
+    let house = House::new(true);
+    house.costs(DAY).await;
+    {
+        let mut rows = house.listing.rows.lock().unwrap();
+        rows[20].state = "closed";
+        rows[20].updated_at = hours(24);
+    }
+    // The clock stands still, or was set back; a new process sees the copy that the first one left.
+    for now in [hours(24), hours(24) - TimeDelta::minutes(5)] {
+        let later = house.reopened();
+        later.clock.set(now);
+        let (answer, scans) = later.costs(&format!("{DAY} AND state = 'closed'")).await;
+        assert_eq!(answer, r#"[{"n":1}]"#);
+        assert!(!scans.is_empty(), "the source was asked");
+    }
+}
+
+#[tokio::test]
+async fn a_partial_answer_is_the_copys_while_the_source_is_down_and_says_as_of_when() {
+    let house = House::new(false);
+    house.costs(DAY).await;
+    house.clock.set(hours(24) + TimeDelta::minutes(10));
+    *house.listing.patience.lock().unwrap() = 0;
+    let partial = QueryOptions { partial: true, ..QueryOptions::default() };
+    let result = house.engine.collect(DAY, partial.clone()).await.unwrap();
+    let rows = json_rows(&result.schema, &result.batches).unwrap();
+    assert_eq!(rows[0]["n"], 138);
+    assert!(!result.report.complete);
+    let warning = &result.report.warnings[0];
+    assert!(warning.contains("down") && warning.contains("as of 2026-11-21 00:00:00 UTC"), "{warning}");
+    assert_eq!(warning.matches("toy.rows").count(), 1, "{warning}");
+    assert!(house.ask(DAY, Duration::ZERO).await.unwrap_err().contains("down"), "only who accepts gaps");
+}
+
+#[tokio::test]
+async fn a_row_whose_time_moved_out_of_the_copy_leaves_it() {
+    let house = House::new(true);
+    assert_eq!(house.costs(DAY).await.0, r#"[{"n":138}]"#);
+    {
+        let mut rows = house.listing.rows.lock().unwrap();
+        rows[20].at = start() - TimeDelta::hours(1);
+        rows[20].updated_at = hours(24) + TimeDelta::minutes(1);
+    }
+    house.clock.set(hours(24) + TimeDelta::minutes(15));
+    assert_eq!(house.costs(DAY).await.0, r#"[{"n":137}]"#);
 }
 
 #[tokio::test]

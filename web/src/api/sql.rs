@@ -4,13 +4,16 @@
 //! the request); a failed source is an error, never fewer rows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tripline_engine::{
@@ -18,6 +21,7 @@ use tripline_engine::{
     parse_duration,
 };
 
+use super::together::Answered;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::JsonBody;
@@ -29,6 +33,8 @@ const DEFAULT_TIMEOUT_MS: u64 = 30_000;
 const MAX_TIMEOUT_MS: u64 = 60_000;
 /// What a query may ask for.
 pub(crate) const LONGEST_QUERY: Duration = Duration::from_millis(MAX_TIMEOUT_MS);
+/// What the engine may take beyond a query's deadline to say what was waited for, or to end a partial answer.
+const AFTER_DEADLINE: Duration = Duration::from_secs(6);
 const MAX_SQL: usize = 100_000;
 /// What the rows may take in memory.
 const MAX_BYTES: usize = 64 << 20;
@@ -51,12 +57,12 @@ pub(crate) struct SqlRequest {
     partial: bool,
     /// How old rows from local copies may be, such as `60s`; default `0s`.
     freshness: Option<String>,
-    /// `json` (default), `ndjson` or `csv`.
+    /// `json` (default), `ndjson`, `csv` or `parquet`.
     #[serde(default)]
     format: Format,
 }
 
-/// The form of the answer. The other two have what the report says in headers.
+/// The form of the answer. All but the first have what the report says in headers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Format {
@@ -64,6 +70,7 @@ enum Format {
     Json,
     Ndjson,
     Csv,
+    Parquet,
 }
 
 /// A column of an answer.
@@ -89,6 +96,23 @@ pub(crate) async fn run(
     JsonBody(request): JsonBody<SqlRequest>,
 ) -> Result<Response, ApiError> {
     let options = options(&request)?;
+    let key = format!("{:?} {:?}", caller.scope, (&request.sql, &options));
+    let timeout = options.timeout;
+    let full = state.queries().available_permits() == 0;
+    let format = request.format;
+    let running = state.running().join(key, full, || alone(state.clone(), caller, request.sql, options).boxed());
+    // Who joins a query waits for it no longer than for one of their own.
+    let longest = state.options().query_patience + timeout + AFTER_DEADLINE;
+    let answered = match tokio::time::timeout(longest, running).await {
+        Ok(answered) => answered,
+        Err(_) => Err(EngineError::Deadline(timeout).into()),
+    };
+    state.metrics().queried(answered.as_ref().map_or_else(|error| error.code, |_| "ok"));
+    write(&*answered?, format)
+}
+
+/// Runs a query, for all who ask for it.
+async fn alone(state: WebState, caller: Caller, sql: String, options: QueryOptions) -> Answered {
     let place = state.queries().clone().acquire_owned();
     let Ok(Ok(_place)) = tokio::time::timeout(state.options().query_patience, place).await else {
         return Err(ApiError::new(
@@ -98,11 +122,9 @@ pub(crate) async fn run(
         )
         .retry_after(2));
     };
-    let answered = collect(&state, &caller, &request.sql, options).await;
-    state.metrics().queried(answered.as_ref().map_or_else(|error| error.code, |_| "ok"));
-    let result = answered?;
+    let result = collect(&state, &caller, &sql, options).await?;
     state.metrics().scanned(&result.report);
-    write(result, request.format)
+    Ok(Arc::new(result))
 }
 
 fn options(request: &SqlRequest) -> Result<QueryOptions, ApiError> {
@@ -154,7 +176,7 @@ async fn collect(state: &WebState, caller: &Caller, sql: &str, options: QueryOpt
     Ok(QueryResult { schema: stream.schema(), report: stream.report(), batches })
 }
 
-fn write(result: QueryResult, format: Format) -> Result<Response, ApiError> {
+fn write(result: &QueryResult, format: Format) -> Result<Response, ApiError> {
     let failed = |error: arrow::error::ArrowError| {
         ApiError::unprocessable("the rows cannot be written in this format").detail(error.to_string())
     };
@@ -165,17 +187,18 @@ fn write(result: QueryResult, format: Format) -> Result<Response, ApiError> {
                 .map(|field| Column { name: field.name().clone(), data_type: field.data_type().to_string() })
                 .collect();
             let rows = json_rows(&result.schema, &result.batches).map_err(failed)?;
-            return Ok(Json(SqlAnswer { columns, rows, report: result.report }).into_response());
+            return Ok(Json(SqlAnswer { columns, rows, report: result.report.clone() }).into_response());
         }
         Format::Ndjson => (OutputFormat::Ndjson, "application/x-ndjson"),
         Format::Csv => (OutputFormat::Csv, "text/csv; charset=utf-8"),
+        Format::Parquet => (OutputFormat::Parquet, "application/vnd.apache.parquet"),
     };
     let mut bytes = Vec::new();
-    let mut writer = RowWriter::new(&mut bytes, format, result.schema);
+    let mut writer = RowWriter::new(&mut bytes, format, SchemaRef::clone(&result.schema));
     for batch in &result.batches {
         writer.write(batch).map_err(failed)?;
     }
-    writer.finish().map_err(failed)?;
+    writer.finish_with(&result.report).map_err(failed)?;
     let mut response = ([(header::CONTENT_TYPE, content_type)], bytes).into_response();
     let headers = response.headers_mut();
     let report = &result.report;

@@ -210,3 +210,38 @@ async fn more_queries_than_there_are_places_wait_and_are_then_told_to_come_back(
     until(&readers, 0).await;
     assert_eq!(sql(&site, json!({"sql": "SELECT 1"})).await.0, 200);
 }
+
+#[tokio::test]
+async fn identical_queries_at_the_same_time_are_one_and_none_is_refused() {
+    let options = WebOptions { max_queries: 2, query_patience: Duration::from_millis(20), ..WebOptions::default() };
+    let (site, readers) = with_endless(options).await;
+    let body = json!({ "sql": ENDLESS, "timeout_ms": 3000 });
+    let ask = |body: &Value| {
+        let asked = site.request("read", Method::POST, "/api/v1/sql").json(body).send();
+        tokio::spawn(async move { asked.await.unwrap().status().as_u16() })
+    };
+    let asked: Vec<_> = (0..10).map(|_| ask(&body)).collect();
+    until(&readers, 1).await;
+    // Another question takes the second place; then nobody new finds one.
+    let other = ask(&json!({ "sql": "SELECT min(n) AS n FROM test.endless", "timeout_ms": 3000 }));
+    until(&readers, 2).await;
+    let late = ask(&body);
+    let another = sql(&site, json!({"sql": "SELECT 1"})).await.0;
+    assert_eq!(another, 429, "the places are taken");
+    for one in asked.into_iter().chain([late, other]) {
+        // The query ends at its deadline for all of them.
+        assert_eq!(one.await.unwrap(), 504);
+    }
+    until(&readers, 0).await;
+}
+
+#[tokio::test]
+async fn parquet_comes_with_its_headers() {
+    let site = Site::new().await;
+    let body = json!({"sql": "SELECT * FROM generate_series(1, 3)", "format": "parquet", "max_rows": 2});
+    let response = site.request("read", Method::POST, "/api/v1/sql").json(&body).send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "application/vnd.apache.parquet");
+    assert_eq!(response.headers()["x-tripline-complete"], "false");
+    let bytes = response.bytes().await.unwrap();
+    assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"), "{} bytes", bytes.len());
+}
