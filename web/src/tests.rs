@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod limits;
+mod openapi;
 mod otlp;
 mod runs;
 mod sessions;
