@@ -27,7 +27,9 @@ fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed={}", built.display());
     println!("cargo:rerun-if-changed=build.rs");
     let app = built.join("app");
-    let mut code = String::from("/// Name, content type, text, and the same compressed with gzip.\npub(super) static FILES: &[File] = &[\n");
+    let mut code = String::from(
+        "/// Name, content type, text, and the same compressed with gzip.\npub(super) static FILES: &[File] = &[\n",
+    );
     if app.join("index.html").is_file() {
         for folder in [app.clone(), app.join("assets")] {
             list(&folder, &mut code)?;
@@ -38,7 +40,8 @@ fn main() -> io::Result<()> {
 }
 
 fn list(folder: &Path, code: &mut String) -> io::Result<()> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
     paths.sort();
     for path in paths {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };

@@ -9,3 +9,4 @@ mod runs;
 mod sessions;
 pub(crate) mod site;
 mod sql;
+mod told;

@@ -38,7 +38,7 @@ impl Api {
             }
             block.push_str(line);
             block.push(' ');
-            if line.ends_with('}') {
+            if line == "}" || line.ends_with(" }") {
                 shapes.push(shape(&block, &shapes).map_err(at)?);
                 block.clear();
             }
