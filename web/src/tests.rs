@@ -10,3 +10,4 @@ mod sessions;
 pub(crate) mod site;
 mod sql;
 mod told;
+mod workbench;

@@ -3,14 +3,19 @@
 //! Must hold: rows, bytes and time are limited; the query stops when the client goes away (its stream is dropped with
 //! the request); a failed source is an error, never fewer rows.
 
+mod streamed;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use parquet::arrow::ArrowWriter;
+use parquet::errors::ParquetError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tripline_engine::{
@@ -25,6 +30,8 @@ use crate::state::WebState;
 
 const DEFAULT_ROWS: usize = 1_000;
 const MAX_ROWS: usize = 10_000;
+/// A stream holds no more than a batch at a time.
+const MAX_STREAMED_ROWS: usize = 100_000;
 const DEFAULT_TIMEOUT_MS: u64 = 30_000;
 const MAX_TIMEOUT_MS: u64 = 60_000;
 /// What a query may ask for.
@@ -51,12 +58,12 @@ pub(crate) struct SqlRequest {
     partial: bool,
     /// How old rows from local copies may be, such as `60s`; default `0s`.
     freshness: Option<String>,
-    /// `json` (default), `ndjson` or `csv`.
+    /// `json` (default), `ndjson`, `csv`, `parquet` or `stream`.
     #[serde(default)]
     format: Format,
 }
 
-/// The form of the answer. The other two have what the report says in headers.
+/// The form of the answer. The files have what the report says in headers, the stream at its end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Format {
@@ -64,6 +71,8 @@ enum Format {
     Json,
     Ndjson,
     Csv,
+    Parquet,
+    Stream,
 }
 
 /// A column of an answer.
@@ -90,7 +99,7 @@ pub(crate) async fn run(
 ) -> Result<Response, ApiError> {
     let options = options(&request)?;
     let place = state.queries().clone().acquire_owned();
-    let Ok(Ok(_place)) = tokio::time::timeout(state.options().query_patience, place).await else {
+    let Ok(Ok(place)) = tokio::time::timeout(state.options().query_patience, place).await else {
         return Err(ApiError::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too_many_queries",
@@ -98,6 +107,10 @@ pub(crate) async fn run(
         )
         .retry_after(2));
     };
+    if request.format == Format::Stream {
+        return streamed::answer(state, &caller, &request.sql, options, place).await;
+    }
+    let _place = place;
     let answered = collect(&state, &caller, &request.sql, options).await;
     state.metrics().queried(answered.as_ref().map_or_else(|error| error.code, |_| "ok"));
     let result = answered?;
@@ -110,8 +123,9 @@ fn options(request: &SqlRequest) -> Result<QueryOptions, ApiError> {
         return Err(ApiError::unprocessable(format!("sql: at most {MAX_SQL} bytes")));
     }
     let max_rows = request.max_rows.unwrap_or(DEFAULT_ROWS);
-    if !(1..=MAX_ROWS).contains(&max_rows) {
-        return Err(ApiError::unprocessable(format!("max_rows must be between 1 and {MAX_ROWS}")));
+    let most = if request.format == Format::Stream { MAX_STREAMED_ROWS } else { MAX_ROWS };
+    if !(1..=most).contains(&max_rows) {
+        return Err(ApiError::unprocessable(format!("max_rows must be between 1 and {most}")));
     }
     let timeout_ms = request.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS);
     if !(1..=MAX_TIMEOUT_MS).contains(&timeout_ms) {
@@ -154,28 +168,36 @@ async fn collect(state: &WebState, caller: &Caller, sql: &str, options: QueryOpt
     Ok(QueryResult { schema: stream.schema(), report: stream.report(), batches })
 }
 
+fn columns(schema: &SchemaRef) -> Vec<Column> {
+    let column = |field: &FieldRef| Column { name: field.name().clone(), data_type: field.data_type().to_string() };
+    schema.fields().iter().map(column).collect()
+}
+
 fn write(result: QueryResult, format: Format) -> Result<Response, ApiError> {
     let failed = |error: arrow::error::ArrowError| {
         ApiError::unprocessable("the rows cannot be written in this format").detail(error.to_string())
     };
     let (format, content_type) = match format {
         Format::Json => {
-            let fields = result.schema.fields().iter();
-            let columns = fields
-                .map(|field| Column { name: field.name().clone(), data_type: field.data_type().to_string() })
-                .collect();
+            let columns = columns(&result.schema);
             let rows = json_rows(&result.schema, &result.batches).map_err(failed)?;
             return Ok(Json(SqlAnswer { columns, rows, report: result.report }).into_response());
         }
-        Format::Ndjson => (OutputFormat::Ndjson, "application/x-ndjson"),
-        Format::Csv => (OutputFormat::Csv, "text/csv; charset=utf-8"),
+        // The stream was answered before.
+        Format::Ndjson | Format::Stream => (Some(OutputFormat::Ndjson), "application/x-ndjson"),
+        Format::Csv => (Some(OutputFormat::Csv), "text/csv; charset=utf-8"),
+        Format::Parquet => (None, "application/vnd.apache.parquet"),
     };
     let mut bytes = Vec::new();
-    let mut writer = RowWriter::new(&mut bytes, format, result.schema);
-    for batch in &result.batches {
-        writer.write(batch).map_err(failed)?;
+    if let Some(format) = format {
+        let mut writer = RowWriter::new(&mut bytes, format, result.schema);
+        for batch in &result.batches {
+            writer.write(batch).map_err(failed)?;
+        }
+        writer.finish().map_err(failed)?;
+    } else {
+        parquet_file(&result, &mut bytes).map_err(|error| failed(error.into()))?;
     }
-    writer.finish().map_err(failed)?;
     let mut response = ([(header::CONTENT_TYPE, content_type)], bytes).into_response();
     let headers = response.headers_mut();
     let report = &result.report;
@@ -196,6 +218,15 @@ fn write(result: QueryResult, format: Format) -> Result<Response, ApiError> {
         }
     }
     Ok(response)
+}
+
+/// The rows as a Parquet file.
+fn parquet_file(result: &QueryResult, bytes: &mut Vec<u8>) -> Result<(), ParquetError> {
+    let mut writer = ArrowWriter::try_new(bytes, result.schema.clone(), None)?;
+    for batch in &result.batches {
+        writer.write(batch)?;
+    }
+    writer.close().map(drop)
 }
 
 /// Longest warning that goes into a header.

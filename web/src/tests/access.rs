@@ -22,6 +22,9 @@ fn body(route: &RouteInfo) -> Option<Value> {
         "/v1/deploy" => Some(json!({"agent_id": "a", "version": "1"})),
         "/v1/runs/{id}/control" => Some(json!({"state": "stopped"})),
         "/api/v1/actions/{id}/settle" => Some(json!({"status": "done"})),
+        "/api/v1/detectors/dry-run" => Some(json!({"name": "mine", "text": "SELECT 1"})),
+        "/api/v1/detectors/{name}" => Some(json!({"text": "SELECT 1"})),
+        "/api/v1/queries/{name}" => Some(json!({"sql": "SELECT 1"})),
         "/api/v1/session" => Some(json!({"secret": "tl_nobody"})),
         "/v1/signals/{id}/record-copy" => Some(json!({"fix_content": "x"})),
         "/v1/signals/{id}/feedback" => Some(json!({"correct": true})),
@@ -89,6 +92,10 @@ async fn every_endpoint_answers_exactly_the_keys_it_is_for() {
                 "/api/v1/jobs",
                 "/api/v1/jobs/{name}/run",
                 "/api/v1/quality/scan",
+                "/api/v1/detectors/dry-run",
+                "/api/v1/detectors/{name}",
+                "/api/v1/queries",
+                "/api/v1/queries/{name}",
                 "/api/v1/quality/feature/{name}/validation",
             ];
             if name == "other" && installation_only.contains(&route.path) {

@@ -116,6 +116,7 @@ async fn answers_look_as_the_description_says() {
         ("/api/v1/quality/drift", "/api/v1/quality/drift".to_owned()),
         ("/api/v1/quality/precision", "/api/v1/quality/precision".to_owned()),
         ("/api/v1/digest/history", "/api/v1/digest/history".to_owned()),
+        ("/api/v1/queries", "/api/v1/queries".to_owned()),
         ("/api/v1/audit", "/api/v1/audit".to_owned()),
         ("/api/v1/audit/verify", "/api/v1/audit/verify".to_owned()),
         ("/api/v1/settings", "/api/v1/settings".to_owned()),

@@ -1,5 +1,5 @@
 import { useQueryClient } from "@tanstack/react-query";
-import { lazy, Suspense, useEffect } from "react";
+import { Suspense, useEffect } from "react";
 import { Navigate, Route, Routes, useLocation } from "react-router";
 import { useSession } from "./api/hooks";
 import { useLiveStream } from "./api/live";
@@ -9,18 +9,7 @@ import { Failure, Loading } from "./components/states";
 import { setServerTime } from "./lib/format";
 import { Dashboard } from "./pages/dashboard";
 import { SignIn } from "./pages/sign-in";
-
-// Each page is loaded when it is opened; only the dashboard comes with the first document.
-const page = (load: () => Promise<{ default: React.ComponentType }>) => lazy(load);
-const pages: [string, React.ComponentType][] = [
-  ["/incidents", page(() => import("./pages/incidents"))],
-  ["/incidents/:id", page(() => import("./pages/incident"))],
-  ["/approvals", page(() => import("./pages/approvals"))],
-  ["/approvals/:id", page(() => import("./pages/approval"))],
-  ["/jobs", page(() => import("./pages/jobs"))],
-  ["/jobs/:id", page(() => import("./pages/jobs"))],
-  ["/audit", page(() => import("./pages/audit"))],
-];
+import { pages } from "./pages";
 
 /** Messages in Slack that were sent before there were addresses per page. */
 const linked = () => /^#incident=([A-Za-z0-9-]{1,64})$/.exec(window.location.hash)?.[1];
@@ -55,7 +44,7 @@ export function App() {
       <Suspense fallback={<Loading />}>
         <Routes>
           <Route path="/" element={incident ? <Navigate to={`/incidents/${encodeURIComponent(incident)}`} replace /> : <Dashboard />} />
-          {pages.map(([path, Page]) => <Route key={path} path={path} element={<Page />} />)}
+          {pages.map(({ path, View }) => <Route key={path} path={path} element={<View />} />)}
           <Route path="*" element={<p className="empty">There is no such page.</p>} />
         </Routes>
       </Suspense>

@@ -60,7 +60,7 @@ export function withParams(path: string, params: Record<string, string | number 
     if (value !== undefined && value !== null && value !== "") search.set(name, String(value));
   }
   const text = search.toString();
-  return text ? `${path}?${text}` : path;
+  return text ? `${path}${path.includes("?") ? "&" : "?"}${text}` : path;
 }
 
 export const queries = new QueryClient({

@@ -6,14 +6,16 @@ import { useApprovalStats, useIncidents } from "../api/hooks";
 import { useLive } from "../api/live";
 import { write } from "../api/client";
 import type { Session } from "../api/types";
+import { GROUPS, pages } from "../pages";
 import { applyTheme, theme, type Theme } from "../lib/theme";
 
-const NAV: { group: string; links: [string, string][] }[] = [
-  { group: "Now", links: [["/", "Dashboard"], ["/incidents", "Incidents"], ["/approvals", "Approvals"]] },
-  { group: "Look into", links: [["/workbench", "Workbench"], ["/forensics", "Forensics"], ["/agents", "Agents"], ["/sessions", "Sessions"]] },
-  { group: "Watch", links: [["/quality", "Quality"], ["/risk", "Risk"], ["/digest", "Digest"]] },
-  { group: "Run", links: [["/detectors", "Detectors"], ["/jobs", "Jobs"], ["/audit", "Audit"], ["/settings", "Settings"]] },
-];
+const NAV = GROUPS.map((group) => ({
+  group,
+  links: [
+    ...(group === "Now" ? [["/", "Dashboard"]] : []),
+    ...pages.filter((page) => page.group === group).map((page) => [page.path, page.name ?? page.path]),
+  ] as [string, string][],
+}));
 
 function Counter({ n, what }: { n: number | undefined; what: string }) {
   return n ? <span className="counter" aria-label={`${n} ${what}`}>{n}</span> : null;

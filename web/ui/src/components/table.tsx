@@ -5,9 +5,12 @@ import { Empty } from "./states";
 
 export type Column<T> = { header: string; cell: (row: T) => ReactNode; sort?: (row: T) => string | number | null | undefined };
 
-export function Table<T>({ label, columns, rows, empty, rowKey }: {
+export function Table<T>({ label, columns, rows: every, empty, rowKey, most = Infinity }: {
   label: string; columns: Column<T>[]; rows: T[]; empty: ReactNode; rowKey?: (row: T, index: number) => string;
+  /** How many rows are shown before somebody asks for all. */ most?: number;
 }) {
+  const [all, setAll] = useState(false);
+  const rows = all ? every : every.slice(0, most);
   const [sorting, setSorting] = useState<SortingState>([]);
   const definitions: ColumnDef<T>[] = columns.map((column, index) => ({
     id: String(index),
@@ -48,6 +51,7 @@ export function Table<T>({ label, columns, rows, empty, rowKey }: {
           ))}
         </tbody>
       </table>
+      {rows.length < every.length ? <p><button type="button" onClick={() => setAll(true)}>Show all {every.length}</button></p> : null}
     </div>
   );
 }

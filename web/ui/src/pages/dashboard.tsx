@@ -2,17 +2,18 @@
 import { Link } from "react-router";
 import { ApiError, seg } from "../api/client";
 import { useApprovals, useGet, useIncidents, useJobs, useSession, useSources, useSql } from "../api/hooks";
-import type { Approval, Incident, Job, Source } from "../api/types";
+import type { Approval, Digest, Incident, Job, List, Source } from "../api/types";
 import { Badge, Card, PageTitle, Stat } from "../components/bits";
 import { DecisionBlock } from "../components/decide";
 import { Failure, Loading, Show, Unknown } from "../components/states";
 import { Table } from "../components/table";
-import { Since } from "../components/time";
+import { Since, Time } from "../components/time";
+import { DigestText } from "../components/digest-text";
 import { count, figure, money, percent, title } from "../lib/format";
 import { answer, down, project, SEVERITY } from "../lib/status";
 
 type Sampling = { total_traces: number; sampled_traces: number; dropped_traces: number; keep_reasons: Record<string, number>; recorded_at?: string | null };
-type Digest = { id: string | number; detected_at?: string; report_text?: string | null; text?: string | null };
+const SAMPLER = `SELECT count(*) AS there FROM information_schema.tables WHERE table_schema = 'agent' AND table_name = 'sampling_stats'`;
 
 const COST = `SELECT h.hour_start, h.complete, coalesce(sum(b.cost_usd), 0) AS cost_usd
 FROM agent.cost_hours h LEFT JOIN agent.cost_baselines b ON b.hour_start = h.hour_start
@@ -36,11 +37,11 @@ function LoopStat({ incidents, approvals }: { incidents: Incident[]; approvals: 
 }
 
 function NoiseStat() {
-  const sampling = useGet<Sampling>("/api/v1/sampling/stats");
-  if (!sampling.data) {
-    const missing = sampling.error instanceof ApiError && sampling.error.status === 404;
-    return <Stat label="Noise reduction" value={sampling.isLoading ? "…" : "unknown"} hint={missing ? "no sampler has run on this server" : sampling.error?.message} />;
-  }
+  const there = useSql(SAMPLER);
+  const has = there.data?.rows[0]?.there === 1;
+  const sampling = useGet<Sampling>("/api/v1/sampling/stats", { enabled: has });
+  if (there.data && !has) return <Stat label="Noise reduction" value="–" hint="this server has no sampler" />;
+  if (!sampling.data) return <Stat label="Noise reduction" value={sampling.isError || there.isError ? "unknown" : "…"} hint={(sampling.error ?? there.error)?.message} />;
   const { total_traces: total, sampled_traces: kept, keep_reasons: reasons } = sampling.data;
   if (!total) return <Stat label="Noise reduction" value="–" hint="no traces seen yet" />;
   const why = Object.entries(reasons).filter(([, n]) => n).sort((a, b) => b[1] - a[1]).map(([reason, n]) => `${title(reason).toLowerCase()} ${figure(n)}`);
@@ -76,11 +77,19 @@ function Health({ sources }: { sources: Source[] }) {
 }
 
 function LatestDigest() {
-  const digest = useGet<Digest>("/api/v1/digest/latest");
-  if (digest.isLoading) return <Loading />;
-  if (digest.isError) return digest.error instanceof ApiError && digest.error.status === 404 ? <p className="empty">No digest was written yet.</p> : <Failure error={digest.error} />;
-  const text = digest.data?.report_text ?? digest.data?.text ?? "";
-  return <><p className="digest-text">{text.slice(0, 700)}{text.length > 700 ? "…" : ""}</p><p><Link to="/digest">Read the digest</Link></p></>;
+  const history = useGet<List<Digest>>("/api/v1/digest/history?limit=1");
+  if (history.isLoading) return <Loading />;
+  if (!history.data) return <Failure error={history.error} again={() => void history.refetch()} />;
+  const digest = history.data.items[0];
+  if (!digest) return <p className="empty">No digest was written yet.</p>;
+  return (
+    <>
+      <p className="hint">Week to <Time at={digest.week_end} /></p>
+      {digest.gaps.map((gap) => <Unknown key={gap.source} source={gap.source} reason={gap.reason} />)}
+      <DigestText text={digest.report} short />
+      <p><Link to="/digest">Read the digest</Link></p>
+    </>
+  );
 }
 
 export function Dashboard() {

@@ -13,6 +13,7 @@ import { show, Table } from "../components/table";
 import { Since, Time } from "../components/time";
 import { claims, rowId } from "../lib/claims";
 import { count, money, title } from "../lib/format";
+import { has } from "../pages";
 import { remember } from "../lib/workbench";
 
 const PARTS = [["what_happened", "What happened"], ["likely_cause", "Likely cause"], ["impact", "Impact"], ["recommended_action", "Do now"]] as const;
@@ -119,7 +120,7 @@ function View({ incident }: { incident: IncidentDetail }) {
         <Fold summary="What the record says"><Record id={incident.id} /></Fold>
       </Card>
       <Card title="Suspects, most likely first">
-        <Table label="Suspects" rows={suspects} empty={incident.gaps.some((gap) => gap.source === "github") ? "Unknown: commits could not be read." : "No commit comes into question."} columns={[
+        <Table label="Suspects" most={5} rows={suspects} empty={incident.gaps.some((gap) => gap.source === "github") ? "Unknown: commits could not be read." : "No commit comes into question."} columns={[
           { header: "Commit", cell: (suspect) => <External address={suspect.url}><Code>{(suspect.sha ?? "?").slice(0, 8)}</Code></External> },
           { header: "Score", cell: (suspect) => typeof suspect.score === "number" ? suspect.score.toFixed(2) : "–", sort: (suspect) => suspect.score },
           { header: "What", cell: (suspect) => suspect.message }, { header: "By", cell: (suspect) => suspect.author },
@@ -128,12 +129,12 @@ function View({ incident }: { incident: IncidentDetail }) {
       </Card>
       <Card title="Evidence"><Evidences incident={incident} marked={marked} opened={opened} toggle={toggle} /></Card>
       <Card title="Timeline across sources, newest first">
-        <Table label="Timeline" rows={[...(incident.timeline ?? [])].reverse()} empty="Empty." columns={[
+        <Table label="Timeline" most={30} rows={[...(incident.timeline ?? [])].reverse()} empty="Empty." columns={[
           { header: "When", cell: (entry) => <Time at={entry.at} />, sort: (entry) => entry.at }, { header: "Source", cell: (entry) => entry.source, sort: (entry) => entry.source },
           { header: "Kind", cell: (entry) => entry.kind, sort: (entry) => entry.kind }, { header: "What", cell: (entry) => entry.text },
         ]} />
       </Card>
-      <Card title="Causal graph"><p><Link to={`/forensics/incidents/${seg(incident.id)}`}>Commits, errors, traces and messages, with the edges that the data supports</Link></p></Card>
+      {has("/forensics/*") ? <Card title="Causal graph"><p><Link to={`/forensics/incidents/${seg(incident.id)}`}>Commits, errors, traces and messages, with the edges that the data supports</Link></p></Card> : null}
       <Card title="Occurrences">
         {incident.anomalies.map((anomaly) => <Fold key={anomaly.id} summary={<><Time at={anomaly.detected_at} />: {anomaly.description}</>}><Json label="What the detector saw" value={anomaly.evidence} /></Fold>)}
       </Card>
