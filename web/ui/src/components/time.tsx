@@ -1,20 +1,23 @@
 // Times in the viewer's zone, with UTC on hover; relative ones keep themselves current.
-import { useSyncExternalStore } from "react";
+import { useEffect, useState } from "react";
 import { ago, left, local, utc } from "../lib/format";
 
-let tick = 0;
+// One clock for all of them.
 const listeners = new Set<() => void>();
 let timer: ReturnType<typeof setInterval> | undefined;
 function subscribe(listener: () => void) {
   listeners.add(listener);
-  timer ??= setInterval(() => { tick += 1; for (const each of listeners) each(); }, 1000);
+  timer ??= setInterval(() => { for (const each of listeners) each(); }, 1000);
   return () => {
     listeners.delete(listener);
     if (!listeners.size) { clearInterval(timer); timer = undefined; }
   };
 }
 /** Renders again each second. */
-export const useTick = () => useSyncExternalStore(subscribe, () => tick);
+export function useTick() {
+  const [, tick] = useState(0);
+  useEffect(() => subscribe(() => tick((n) => n + 1)), []);
+}
 
 type At = string | null | undefined;
 
