@@ -484,6 +484,14 @@ pub(crate) enum KeysCommand {
         #[arg(long, value_name = "PROJECT")]
         project: Option<String>,
     },
+    /// Print an address that signs a browser in as a key, once, within ten minutes.
+    Link {
+        /// Name or id of the key.
+        key: String,
+        /// Where the server is reached.
+        #[arg(long, default_value = "http://127.0.0.1:8000")]
+        url: String,
+    },
     /// All keys, without secrets.
     List,
     /// Revoke a key.

@@ -140,6 +140,7 @@ macro_rules! for_each_promise {
                 a_fresh_installation_has_one_project,
                 a_project_id_is_unique_and_well_formed,
                 a_key_verifies_until_it_is_revoked,
+                a_link_signs_in_once_and_a_session_ends_with_its_time_or_its_key,
                 a_key_carries_its_project_and_scopes,
                 two_live_keys_never_share_a_name,
                 the_secret_is_nowhere_but_in_the_answer,

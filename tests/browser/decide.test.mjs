@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { browser, incident, open, PATIENCE, world } from "./world.mjs";
+import { browser, incident, line, movableClock, open, PATIENCE, world } from "./world.mjs";
 
 const anchor = ["--anchor", "2026-11-20T18:00:00Z"];
 const ISSUES = /\/repos\/acme-shop\/shopfront\/issues$/;
@@ -22,41 +22,53 @@ describe("an incident that asks", () => {
 
   test("the answer comes first: what, why, how bad, what to do, and that somebody must decide", async () => {
     const { page, seen } = await open(context, here.url);
-    const card = incident(page, "Cost spike: product-copywriter");
-    await card.locator(".decision").waitFor();
-    assert.equal(await page.locator("#answer").textContent(),
-      "1 open incident: high. 1 decision waits for you.");
+    await page.locator(".decision").waitFor();
+    await page.locator("#answer", { hasText: "1 open incident: high. 1 decision waits for you." }).waitFor();
+    assert.match(await line(page, "Cost spike: product-copywriter").innerText(), /high/);
 
+    await incident(page, "Cost spike: product-copywriter");
     const [stored] = (await here.api("/api/v1/incidents")).body.items;
-    const shown = await card.locator("dl.narrative dd").allTextContents();
+    const shown = await page.locator("dl.narrative dd").allTextContents();
     const parts = stored.narrative_parts;
     assert.deepEqual(shown, [parts.what_happened, parts.likely_cause, parts.impact, parts.recommended_action]);
     assert.match(shown[1], new RegExp(stored.culprit_sha.slice(0, 8)));
-    const culprit = card.locator(".facts a");
+    const culprit = page.locator(".facts a").first();
     assert.equal(await culprit.textContent(), stored.culprit_sha.slice(0, 8));
     assert.equal(await culprit.getAttribute("href"), `https://github.com/acme-shop/shopfront/commit/${stored.culprit_sha}`);
+    assert.equal(new URL(page.url()).pathname, `/incidents/${stored.id}`, "it has an address of its own");
     assert.deepEqual(seen.errors, []);
+    await page.close();
+  });
+
+  test("a claim of the narrative leads to the row of the evidence that it rests on", async () => {
+    const { page } = await open(context, here.url);
+    await incident(page, "Cost spike");
+    const [{ id }] = (await here.api("/api/v1/incidents")).body.items;
+    const stored = (await here.api(`/api/v1/incidents/${id}`)).body;
+    const sha = stored.culprit_sha.slice(0, 8);
+    await page.locator("dl.narrative a.claim", { hasText: sha }).first().click();
+    const row = page.locator("tr.marked");
+    await row.waitFor();
+    assert.ok((await row.innerText()).includes(sha), "the marked row says what the claim says");
     await page.close();
   });
 
   test("suspects with their reasons, every piece of evidence with its rows and SQL, and the timeline are one press away", async () => {
     const { page } = await open(context, here.url);
-    const card = incident(page, "Cost spike");
-    await card.getByRole("button", { name: "Evidence, suspects and timeline" }).click();
+    await incident(page, "Cost spike");
     const [{ id }] = (await here.api("/api/v1/incidents")).body.items;
     const stored = (await here.api(`/api/v1/incidents/${id}`)).body;
 
-    await card.locator(".detail").getByText(stored.suspects[0].parts[0].reason).first().waitFor();
-    for (const evidence of stored.evidence) {
-      await card.locator("td", { hasText: new RegExp(`^${evidence.name}$`) }).waitFor();
-    }
+    await page.getByText(stored.suspects[0].parts[0].reason).first().waitFor();
+    for (const evidence of stored.evidence) await page.locator(`#evidence-${evidence.name} > summary`).waitFor();
     const calls = stored.evidence.find((evidence) => evidence.name === "calls");
-    await card.locator("summary", { hasText: `calls: ${calls.row_count} rows and SQL` }).click();
-    const [sql, , rows] = await card.locator("details[open] pre").allTextContents();
-    assert.equal(sql, calls.sql);
-    assert.deepEqual(JSON.parse(rows), calls.rows);
-    await card.locator("summary", { hasText: `Timeline: ${stored.timeline.length} entries` }).click();
-    await card.locator("details[open] td", { hasText: stored.timeline.at(-1).text }).first().waitFor();
+    await page.locator("#evidence-calls > summary", { hasText: `${calls.row_count} rows` }).click();
+    await page.locator("#evidence-calls").getByText("The SQL that made it").click();
+    assert.equal(await page.locator("#evidence-calls pre").first().textContent(), calls.sql);
+    const more = page.locator("#evidence-calls").getByRole("button", { name: "Show all" });
+    if (await more.count()) await more.click();
+    assert.equal(await page.locator("#evidence-calls tbody tr").count(), calls.rows.length);
+    await page.locator("td", { hasText: stored.timeline.at(-1).text }).first().waitFor();
     await page.close();
   });
 
@@ -77,13 +89,15 @@ describe("an incident that asks", () => {
     const decision = page.locator(".decision");
     await decision.locator("summary").click();
     await decision.getByLabel("reason").fill("half a thou");
-    // As if another window had added to the cost: the card is drawn anew. The next refresh draws it back.
-    const redrawn = await page.evaluate(() => {
-      state.incidents[0].cost_usd = 1234.5;
-      render();
-      return document.querySelector(".facts").textContent;
+    // Something happens: everything that is shown is read again.
+    const read = page.waitForResponse((response) => response.url().includes("/api/v1/incidents"));
+    const [{ id }] = (await here.api("/api/v1/incidents")).body.items;
+    const said = await here.api(`/api/v1/incidents/${id}/feedback`, {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ correct: true }),
     });
-    assert.match(redrawn, /\$1234\.50/);
+    assert.equal(said.status, 200);
+    await read;
+    await page.waitForLoadState("networkidle").catch(() => undefined);
     assert.equal(await decision.getByLabel("reason").inputValue(), "half a thou");
     assert.equal(await page.evaluate(() => document.activeElement.getAttribute("aria-label")), "reason");
     assert.equal(await decision.locator("details").evaluate((element) => element.open), true);
@@ -97,9 +111,11 @@ describe("an incident that asks", () => {
     await first.locator("button.approve").dblclick();
 
     for (const page of [first, second]) {
-      const card = incident(page, "Cost spike");
-      await card.locator(".done", { hasText: "approved open a GitHub issue, by dev" }).waitFor();
-      await card.locator(".done a[href^='https://github.com/acme-shop/shopfront/issues/']").waitFor();
+      await page.locator("#answer", { hasText: "1 open incident: high." }).waitFor();
+      await page.waitForFunction(() => !document.querySelector(".decision"));
+      await incident(page, "Cost spike");
+      await page.locator(".done", { hasText: "approved open a GitHub issue, by dev" }).first().waitFor();
+      await page.locator(".done a[href^='https://github.com/acme-shop/shopfront/issues/']").first().waitFor();
       assert.equal(await page.locator(".decision").count(), 0);
       assert.equal(await page.evaluate(() => window.sameDocument), true);
     }
@@ -115,11 +131,13 @@ test("Reject takes a reason, does nothing, and says who and why", async () => {
   const here = await world({ history: ["--scenario", "prompt_drift", ...anchor], clock: "2026-11-20T12:31:00Z" });
   try {
     const { page } = await open(await chrome.newContext(), here.url);
-    const card = incident(page, "Prompt drift: support-reply");
-    await card.getByLabel("reason").fill("known, rolled back by hand");
-    await card.getByRole("button", { name: "Reject" }).click();
-    await card.locator(".done", { hasText: "rejected open a GitHub issue, by dev (known, rolled back by hand)" }).waitFor();
-    await page.locator("#decided td", { hasText: "known, rolled back by hand" }).waitFor();
+    await incident(page, "Prompt drift: support-reply");
+    await page.getByLabel("reason").fill("known, rolled back by hand");
+    await page.getByRole("button", { name: "Reject" }).click();
+    await page.locator(".done", { hasText: "rejected open a GitHub issue, by dev via api (known, rolled back by hand)" }).first().waitFor();
+    await page.getByRole("link", { name: "Approvals" }).click();
+    await page.getByRole("button", { name: "Rejected" }).click();
+    await page.locator("td", { hasText: "known, rolled back by hand" }).waitFor();
     assert.deepEqual(await here.writes("POST", ISSUES), []);
     assert.deepEqual((await here.api("/api/v1/actions?kind=remediation")).body.items, []);
   } finally {
@@ -135,16 +153,20 @@ test("an approval that has expired cannot be pressed any more, and is on the rec
     },
   });
   try {
-    const { page } = await open(await chrome.newContext(), here.url);
+    const context = await chrome.newContext();
+    await movableClock(context);
+    const { page } = await open(context, `${here.url}/approvals`);
     const decision = page.locator(".decision");
     await decision.locator("button.approve").waitFor();
     // The page's own clock is moved ahead; the server's runs on.
     await page.waitForFunction(() => {
-      state.skew += 60_000;
+      window.ahead += 60_000;
       return document.querySelector(".decision .left").textContent === "expired";
     });
     assert.equal(await decision.locator("button:enabled.approve, button:enabled.reject").count(), 0);
-    await page.locator("#decided .approval-expired").waitFor({ timeout: 2 * PATIENCE });
+    await page.getByText("No pending approvals.").waitFor({ timeout: 2 * PATIENCE });
+    await page.getByRole("button", { name: "Expired" }).click();
+    await page.locator("td", { hasText: "Open a GitHub issue" }).waitFor();
     assert.equal(await decision.count(), 0);
     assert.deepEqual(await here.writes("POST", ISSUES), []);
   } finally {
@@ -159,16 +181,16 @@ test("a loop is killed on the page, and only the agent's own word makes it stopp
   });
   try {
     const { page } = await open(await chrome.newContext(), here.url);
-    const card = incident(page, "Agent loop");
-    await card.getByRole("button", { name: "Approve: kill the loop" }).click();
-    await card.locator(".done", { hasText: "requested" }).waitFor();
+    await incident(page, "Agent loop");
+    await page.getByRole("button", { name: "Approve: kill the loop" }).click();
+    await page.locator(".done", { hasText: "requested" }).first().waitFor();
     const [{ entity }] = (await here.api("/api/v1/incidents")).body.items;
     assert.equal((await here.api(`/v1/runs/${entity}/control`)).body.state, "kill_requested");
 
     await here.api(`/v1/runs/${entity}/control`, {
       method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ state: "stopped" }),
     });
-    await card.locator(".done .action-done").waitFor();
+    await page.locator(".done [data-action='done']").first().waitFor();
   } finally {
     await here.close();
   }
@@ -181,7 +203,7 @@ test("everything can be reached and decided with the keyboard alone", async () =
     await page.locator("button.approve").waitFor();
     const focused = () => page.evaluate(() => document.activeElement.textContent || document.activeElement.getAttribute("aria-label"));
     const tabTo = async (text) => {
-      for (let presses = 0; presses < 40; presses += 1) {
+      for (let presses = 0; presses < 80; presses += 1) {
         await page.keyboard.press("Tab");
         if ((await focused())?.includes(text)) {
           const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
@@ -198,15 +220,40 @@ test("everything can be reached and decided with the keyboard alone", async () =
     await tabTo("Exactly what will be done");
     await page.keyboard.press("Enter");
     assert.equal(await page.locator(".decision details").evaluate((element) => element.open), true);
-    await tabTo("Evidence, suspects and timeline");
-    await page.keyboard.press("Enter");
-    await page.locator(".detail").waitFor();
-    assert.match(await focused(), /Hide evidence/, "the focus stays on the button that was pressed");
+    await tabTo("Prompt drift: support-reply");
 
     await page.locator("button.approve").focus();
     await page.keyboard.press("Enter");
-    await page.locator(".done", { hasText: "(by keyboard)" }).waitFor();
-    assert.match(await focused(), /Hide evidence/, "the focus stays in the card whose button went away");
+    await page.waitForFunction(() => !document.querySelector(".decision"));
+    await page.locator("nav a", { hasText: "Approvals" }).focus();
+    await page.keyboard.press("Enter");
+    await page.locator("h1", { hasText: "Approvals" }).waitFor();
+    assert.equal(await page.evaluate(() => document.activeElement.id), "main", "a new page is read from its beginning");
+    const approved = page.getByRole("button", { name: "Approved" });
+    await approved.focus();
+    await page.keyboard.press("Enter");
+    await page.locator("td", { hasText: "by keyboard" }).waitFor();
+    assert.match(await focused(), /Approved/, "the focus stays on what was pressed");
+  } finally {
+    await here.close();
+  }
+});
+
+test("approving here races a click in Slack: one of them decides, the other is told who did", async () => {
+  const here = await world({ history: ["--scenario", "cost_spike", ...anchor], clock: "2026-11-20T16:31:00Z" });
+  try {
+    const { page } = await open(await chrome.newContext(), here.url);
+    await page.locator("button.approve").waitFor();
+    const [approval] = (await here.api("/api/v1/approvals")).body.items;
+    const [, clicked] = await Promise.all([page.locator("button.approve").click(), here.click(approval, "reject")]);
+    assert.equal(clicked.status, 200);
+    await page.waitForFunction(() => !document.querySelector(".decision .decide"));
+    const { body } = await here.api(`/api/v1/approvals/${approval.id}`);
+    assert.ok(["approved", "rejected"].includes(body.status));
+    await page.goto(`${here.url}/approvals/${approval.id}`);
+    await page.locator(".done", { hasText: `${body.status} open a GitHub issue, by ${body.resolved_by} via ${body.resolved_via}` }).waitFor();
+    const record = (await here.api(`/api/v1/audit?subject_id=${approval.id}`)).body.items;
+    assert.equal(record.filter((entry) => /approved|rejected/.test(entry.event)).length, 1, JSON.stringify(record.map((entry) => entry.event)));
   } finally {
     await here.close();
   }

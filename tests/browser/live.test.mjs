@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { browser, incident, open, PATIENCE, start } from "./world.mjs";
+import { browser, incident, line, open, PATIENCE, start } from "./world.mjs";
 
 let chrome;
 let demo;
@@ -25,11 +25,11 @@ test("incidents, approvals and actions appear live, without a reload", async () 
   });
   await page.locator("#answer", { hasText: "No open incidents" }).waitFor();
 
-  const card = incident(page, "Cost spike: product-copywriter");
-  await card.waitFor();
+  await line(page, "Cost spike: product-copywriter").waitFor();
   await page.locator("#answer", { hasText: "1 open incident" }).waitFor();
-  await card.locator(".done", { hasText: "approved open a GitHub issue" }).waitFor();
-  await card.locator(".done", { hasText: "/acme-shop/shopfront/issues/" }).waitFor();
+  await incident(page, "Cost spike: product-copywriter");
+  await page.locator(".done", { hasText: "approved open a GitHub issue" }).first().waitFor();
+  await page.locator(".done", { hasText: "/acme-shop/shopfront/issues/" }).first().waitFor();
 
   await page.waitForFunction(() => window.asked > 0, null, { timeout: PATIENCE });
   assert.equal(await page.evaluate(() => window.sameDocument), true, "the page was loaded anew");

@@ -1,9 +1,10 @@
-// Takes the pictures of the documentation: `npm run screenshots` after `cargo build --bin tripline`.
+// Takes the pictures of the documentation, of every page in light and dark: `make screenshots`.
 
 import { mkdir } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { browser, open, world } from "./world.mjs";
 
+const PAGES = ["/", "/incidents", "/approvals", "/workbench", "/agents", "/sessions", "/quality", "/digest", "/detectors", "/jobs", "/audit", "/settings"];
 const folder = fileURLToPath(new URL("../../docs/screens/", import.meta.url));
 await mkdir(folder, { recursive: true });
 const chrome = await browser();
@@ -12,10 +13,22 @@ const here = await world({
 });
 try {
   for (const colorScheme of ["light", "dark"]) {
-    const context = await chrome.newContext({ colorScheme, viewport: { width: 1100, height: 620 }, timezoneId: "UTC" });
+    const context = await chrome.newContext({ colorScheme, viewport: { width: 1280, height: 800 }, timezoneId: "UTC" });
     const { page } = await open(context, here.url);
     await page.locator("button.approve").first().waitFor();
-    await page.screenshot({ path: `${folder}page-${colorScheme}.png` });
+    const [{ id }] = (await here.api("/api/v1/incidents")).body.items;
+    for (const path of [...PAGES, `/incidents/${id}`]) {
+      await page.goto(here.url + path);
+      await page.waitForFunction(() => document.querySelector("h1") && ![...document.querySelectorAll("p.empty")].some((part) => part.textContent.startsWith("Loading")));
+      const name = path === "/" ? "dashboard" : path.startsWith("/incidents/") ? "incident" : path.slice(1);
+      if (name === "workbench") {
+        await page.locator(".cm-content").click();
+        await page.keyboard.insertText("SELECT date_trunc('hour', start_time) AS hour, sum(total_cost) AS usd\nFROM langfuse.observations\nWHERE type = 'GENERATION' AND start_time > TIMESTAMP '2026-11-20T04:00:00Z'\nGROUP BY 1 ORDER BY 1");
+        await page.getByRole("button", { name: "Run", exact: true }).click();
+        await page.locator(".completeness", { hasText: "request" }).waitFor();
+      }
+      await page.screenshot({ path: `${folder}${name}-${colorScheme}.png` });
+    }
     await context.close();
   }
 } finally {

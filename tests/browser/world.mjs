@@ -64,7 +64,7 @@ export async function world({ history, clock, now = clock, environment = {}, set
   const folder = await mkdtemp(join(tmpdir(), "tripline-browser-"));
   const home = join(folder, "home");
   await mkdir(home);
-  await writeFile(join(home, "settings.json"), JSON.stringify({ governance: { approvers: ["dev", "mira"] }, ...settings }));
+  await writeFile(join(home, "settings.json"), JSON.stringify({ governance: { approvers: ["dev", "mira", "U0APPROVER1"] }, ...settings }));
   const simulator = start(["simulate", "--port", "0", "--clock", clock, ...history], {}, /vendors at (http:\/\/\S+);[^]*OPENAI/);
   const vendors = (await simulator.matched)[1];
   const env = {
@@ -88,6 +88,17 @@ export async function world({ history, clock, now = clock, environment = {}, set
     async writes(method, path) {
       const all = await (await fetch(`${vendors}/_writes`)).json();
       return all.filter((write) => write.method === method && path.test(write.path));
+    },
+    /** A press on a button of the message that asks, as Slack sends it: `approve` or `reject`. */
+    async click(approval, button, user = "U0APPROVER1") {
+      const response = await fetch(`${vendors}/_click`, {
+        method: "POST", headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({
+          request_url: url, signing_secret: "test-secret", user, channel: approval.slack_channel, ts: approval.slack_ts,
+          action_id: `tripline_${button}`,
+        }),
+      });
+      return response.json();
     },
     async api(path, options) {
       const response = await fetch(url + path, options);
@@ -124,4 +135,18 @@ export async function open(context, url) {
   return { page, seen };
 }
 
-export const incident = (page, title) => page.locator("article.card").filter({ has: page.locator("h3", { hasText: title }) });
+/** The line of an incident on the dashboard. */
+export const line = (page, title) => page.locator("li.line").filter({ has: page.getByRole("link", { name: title }) });
+
+/** Opens the page of an incident from the dashboard. */
+export async function incident(page, title) {
+  await page.getByRole("link", { name: title }).first().click();
+  await page.locator("h1", { hasText: title }).waitFor();
+}
+
+/** Gives the page a clock that a test can move: `window.ahead` milliseconds. */
+export const movableClock = (context) => context.addInitScript(() => {
+  const real = Date.now.bind(Date);
+  window.ahead = 0;
+  Date.now = () => real() + window.ahead;
+});

@@ -11,6 +11,7 @@ pub(crate) mod incidents;
 pub(crate) mod jobs;
 pub(crate) mod metrics;
 pub(crate) mod quality;
+pub(crate) mod queries;
 pub(crate) mod runs;
 pub(crate) mod session;
 pub(crate) mod settings;

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
-use tripline_store::{KeyScope, Scope};
+use tripline_store::{ApiKey, KeyScope, Scope};
 
 use crate::error::ApiError;
 use crate::local;
@@ -65,6 +65,11 @@ impl Caller {
             .hint("use a key of the installation's own project"))
     }
 
+    /// Whoever holds this key.
+    pub(crate) fn of_key(key: ApiKey) -> Self {
+        Self { scope: key.scope(), name: key.name, person: key.person, scopes: key.scopes }
+    }
+
     fn may(&self, any_of: &[KeyScope]) -> bool {
         self.scopes.contains(&KeyScope::Admin) || any_of.iter().any(|scope| self.scopes.contains(scope))
     }
@@ -98,7 +103,7 @@ pub(crate) struct CallerName(pub(crate) String);
 
 async fn admit(state: &WebState, access: Access, parts: &Parts) -> Result<Option<Caller>, ApiError> {
     let any_of = match access {
-        Access::Public | Access::Signed | Access::Sender(_) => return Ok(None),
+        Access::Public | Access::Page | Access::SignIn | Access::Signed | Access::Sender(_) => return Ok(None),
         Access::ReadOrLocal if local::is_local(parts) && key(&parts.headers)?.is_none() => return Ok(None),
         Access::ReadOrLocal => &[KeyScope::Read][..],
         Access::AnyOf(scopes) | Access::Basic(scopes) => scopes,
@@ -120,6 +125,11 @@ async fn caller(state: &WebState, parts: &Parts) -> Result<Caller, ApiError> {
     if let Some(secret) = key(&parts.headers)? {
         return known(state, secret, None).await;
     }
+    if let Some(session) = session_of(&parts.headers)
+        && let Some(caller) = signed_in(state, parts, session).await?
+    {
+        return Ok(caller);
+    }
     let nobody = ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "an API key is needed");
     if state.auth_mode() != AuthMode::Dev {
         return Err(nobody.hint("send it as `Authorization: Bearer …` or `X-API-Key: …`"));
@@ -128,12 +138,7 @@ async fn caller(state: &WebState, parts: &Parts) -> Result<Caller, ApiError> {
         return Err(nobody.hint("AUTH_MODE=dev speaks to this machine only, and to no other page; send an API key"));
     }
     if !local::is_deliberate(parts) {
-        return Err(ApiError::new(
-            StatusCode::FORBIDDEN,
-            "not_deliberate",
-            "a page of somebody else's could have sent this",
-        )
-        .hint("send JSON, or the header `X-Tripline: 1`"));
+        return Err(not_deliberate());
     }
     Ok(dev_caller(state))
 }
@@ -160,7 +165,49 @@ async fn known(state: &WebState, secret: &str, user: Option<&str>) -> Result<Cal
         };
         ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", problem).hint("make one with `tripline keys create`")
     })?;
-    Ok(Caller { scope: key.scope(), name: key.name, person: key.person, scopes: key.scopes })
+    Ok(Caller::of_key(key))
+}
+
+/// The name of the cookie that a browser's session is in.
+const COOKIE: &str = "tripline_session";
+
+/// The cookie for a session: no script reads it, and no request that another site caused carries it.
+pub(crate) fn cookie(session: &str, seconds: i64, headers: &HeaderMap) -> String {
+    let origin = headers.get(header::ORIGIN).and_then(|value| value.to_str().ok());
+    let secure = if origin.is_some_and(|origin| origin.starts_with("https://")) { "; Secure" } else { "" };
+    format!("{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}")
+}
+
+/// The session that a browser sent.
+pub(crate) fn session_of(headers: &HeaderMap) -> Option<&str> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, value)| *name == COOKIE && !value.is_empty()).map(|(_, value)| value)
+}
+
+/// Refuses what the page of somebody else sent: browsers say where a request comes from.
+pub(crate) fn own_page(headers: &HeaderMap) -> Result<(), ApiError> {
+    if local::is_same_site(headers) {
+        return Ok(());
+    }
+    Err(ApiError::new(StatusCode::FORBIDDEN, "cross_site", "a page of somebody else's sent this")
+        .hint("open the command centre at the address that the server is reached at"))
+}
+
+/// Whoever signed in with this browser. What changes something must come from our own page, and not from a form.
+async fn signed_in(state: &WebState, parts: &Parts, session: &str) -> Result<Option<Caller>, ApiError> {
+    let key = state.context().store.keys.session(session, state.context().clock.now()).await?;
+    let Some(key) = key else { return Ok(None) };
+    own_page(&parts.headers)?;
+    if !local::is_deliberate(parts) {
+        return Err(not_deliberate());
+    }
+    Ok(Some(Caller::of_key(key)))
+}
+
+fn not_deliberate() -> ApiError {
+    ApiError::new(StatusCode::FORBIDDEN, "not_deliberate", "a page of somebody else's could have sent this")
+        .hint("send JSON, or the header `X-Tripline: 1`")
 }
 
 /// User and password of basic authorization, if that is how the request is authorized.

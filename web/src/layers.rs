@@ -22,7 +22,7 @@ use crate::state::WebState;
 const INGEST: &str = "/v1/ingest";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Headers of every answer. The page needs nothing but its own script and style.
+/// Headers of every answer. The pages need nothing but their own scripts, styles and pictures.
 const SECURITY: [(HeaderName, HeaderValue); 7] = [
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
@@ -30,7 +30,7 @@ const SECURITY: [(HeaderName, HeaderValue); 7] = [
     (
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static(
-            "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
              form-action 'none'; frame-ancestors 'none'",
         ),
     ),
@@ -47,7 +47,7 @@ fn patience(state: &WebState, route: &str) -> Duration {
     let options = state.options();
     match route {
         "/api/v1/sql" => options.request_timeout + options.query_patience + LONGEST_QUERY,
-        "/api/v1/jobs/{name}/run" | "/api/v1/sessions/{id}/analyze" => options.job_timeout,
+        "/api/v1/detectors/dry-run" | "/api/v1/jobs/{name}/run" | "/api/v1/sessions/{id}/analyze" => options.job_timeout,
         _ => options.request_timeout,
     }
 }

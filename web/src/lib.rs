@@ -1,7 +1,7 @@
-//! The HTTP server: the API, the Slack webhook, the doors for events, run control for agents, a first page for people.
+//! The HTTP server: the API, the Slack webhook, the doors for events, run control for agents, the command centre for people.
 //!
 //! **Owns** routes and who may use them, the shape of requests and answers, limits on size, time and concurrency, and
-//! the page. **Does not own** decisions (agent), state (store), queries (engine), or how the pieces are put together
+//! the pages (`web/ui`, built by Node and put into the binary). **Does not own** decisions (agent), state (store), queries (engine), or how the pieces are put together
 //! (cli): what it needs from there it gets through [`WebParts`] and the traits of [`ports`].
 //!
 //! **Must hold**
@@ -18,6 +18,7 @@ mod ingest;
 mod layers;
 mod local;
 mod metrics;
+mod openapi;
 pub mod otlp;
 mod page;
 pub mod ports;

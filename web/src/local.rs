@@ -18,9 +18,10 @@ pub(crate) fn is_local(parts: &Parts) -> bool {
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
     let headers = &parts.headers;
     peer.is_some_and(|ip| ip.is_loopback())
-        && host(parts).is_some_and(|host| is_loopback_name(&host))
+        && host(headers).is_some_and(|host| is_loopback_name(&host))
         && !FORWARDED.iter().any(|name| headers.contains_key(*name))
-        && is_same_site(parts)
+        && is_same_site(headers)
+        && headers.get(header::ORIGIN).is_none_or(|origin| origin.as_bytes().starts_with(b"http://"))
 }
 
 /// Whether a request that changes something could not have been sent by somebody else's page: a form or an image can
@@ -49,21 +50,22 @@ fn is_protobuf(headers: &HeaderMap) -> bool {
 
 /// No page of another origin is behind it: `Origin`, where there is one, is the address that was asked, and the browser
 /// does not say otherwise.
-fn is_same_site(parts: &Parts) -> bool {
-    let headers = &parts.headers;
+pub(crate) fn is_same_site(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?").to_ascii_lowercase());
     let fetched_here = text("sec-fetch-site").is_none_or(|site| matches!(site.as_str(), "same-origin" | "none"));
-    let origin_is_host = match (text("origin"), host(parts)) {
+    let origin_is_host = match (text("origin"), host(headers)) {
         (None, _) => true,
-        (Some(origin), Some(host)) => origin == format!("http://{host}"),
+        (Some(origin), Some(host)) => {
+            origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")) == Some(host.as_str())
+        }
         (Some(_), None) => false,
     };
     fetched_here && origin_is_host
 }
 
 /// The one host that was asked, lower-case, with its port.
-fn host(parts: &Parts) -> Option<String> {
-    let mut values = parts.headers.get_all(header::HOST).iter();
+fn host(headers: &HeaderMap) -> Option<String> {
+    let mut values = headers.get_all(header::HOST).iter();
     let host = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
     Some(host.to_ascii_lowercase())
 }

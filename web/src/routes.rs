@@ -8,18 +8,22 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, patch, post, put};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use tripline_store::KeyScope;
 
 use crate::error::ApiError;
 use crate::state::WebState;
-use crate::{api, auth, ingest, layers, otlp, page, runs, sessions};
+use crate::{api, auth, ingest, layers, openapi, otlp, page, runs, sessions};
 
 /// Who may use an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Everybody.
     Public,
+    /// Everybody: a page of the command centre, or a file of it. It shows nothing without a key.
+    Page,
+    /// Whoever has a key or a link, in the body. The endpoint verifies it.
+    SignIn,
     /// Whoever signs: the endpoint verifies it.
     Signed,
     /// A key that may read, or this very machine.
@@ -36,6 +40,8 @@ const SEND: Access = Access::Sender(ingest::door::SEND);
 /// What an SDK looks up with the key it sends events with.
 const LOOK_UP: Access = Access::Sender(&[KeyScope::Read, KeyScope::Ingest]);
 const READ: Access = Access::AnyOf(&[KeyScope::Read]);
+/// Whoever is known.
+const ANY: Access = Access::AnyOf(KeyScope::ALL);
 const OPERATE: Access = Access::AnyOf(&[KeyScope::Operate]);
 /// Changing how the installation works.
 const ADMINISTER: Access = Access::AnyOf(&[KeyScope::Admin]);
@@ -72,11 +78,14 @@ pub struct RouteInfo {
 fn endpoints() -> Vec<Endpoint> {
     let get_ = |path, access, handler| Endpoint { method: Method::GET, path, access, handler };
     let post_ = |path, access, handler| Endpoint { method: Method::POST, path, access, handler };
-    vec![
-        get_("/", Access::Public, get(page::index)),
-        get_("/page/app.js", Access::Public, get(page::script)),
-        get_("/page/view.js", Access::Public, get(page::view)),
-        get_("/page/app.css", Access::Public, get(page::style)),
+    let delete_ = |path, access, handler| Endpoint { method: Method::DELETE, path, access, handler };
+    let patch_ = |path, access, handler| Endpoint { method: Method::PATCH, path, access, handler };
+    let put_ = |path, access, handler| Endpoint { method: Method::PUT, path, access, handler };
+    let pages = page::PAGES.iter().map(|path| get_(*path, Access::Page, get(page::document)));
+    let endpoints = vec![
+        get_("/assets/{name}", Access::Page, get(page::asset)),
+        get_("/api/openapi.json", Access::Public, get(openapi::document)),
+        get_("/api/docs", Access::Public, get(openapi::page)),
         get_("/healthz", Access::Public, get(api::health::health)),
         get_("/health", Access::Public, get(api::health::health)),
         get_("/api/health", Access::Public, get(api::health::health)),
@@ -113,7 +122,9 @@ fn endpoints() -> Vec<Endpoint> {
         post_("/v1/traces", EXPORT, post(otlp::post_traces)),
         post_("/v1/logs", EXPORT, post(otlp::post_logs)),
         post_("/api/public/otel/v1/traces", Access::Basic(ingest::door::SEND), post(otlp::post_traces)),
-        get_("/api/v1/session", READ, get(api::session::session)),
+        get_("/api/v1/session", ANY, get(api::session::session)),
+        post_("/api/v1/session", Access::SignIn, post(api::session::sign_in)),
+        delete_("/api/v1/session", ANY, delete(api::session::sign_out)),
         get_("/api/v1/stream", READ, get(api::stream::stream)),
         get_("/api/v1/incidents", READ, get(api::incidents::list)),
         get_("/api/v1/incidents/{id}", READ, get(api::incidents::one)),
@@ -141,23 +152,19 @@ fn endpoints() -> Vec<Endpoint> {
         post_("/api/v1/jobs/{name}/run", OPERATE, post(api::jobs::run)),
         get_("/api/v1/sources", READ, get(api::sources::list)),
         get_("/api/v1/detectors", READ, get(api::detectors::list)),
+        post_("/api/v1/detectors/dry-run", READ, post(api::detectors::dry_run)),
+        put_("/api/v1/detectors/{name}", ADMINISTER, put(api::detectors::save)),
+        get_("/api/v1/queries", READ, get(api::queries::list)),
+        put_("/api/v1/queries/{name}", OPERATE, put(api::queries::save)),
+        delete_("/api/v1/queries/{name}", OPERATE, delete(api::queries::remove)),
         get_("/api/v1/audit", READ, get(api::audit::list)),
         get_("/api/v1/audit/verify", READ, get(api::audit::verify)),
         get_("/api/v1/settings", READ, get(api::settings::show)),
-        Endpoint {
-            method: Method::PATCH,
-            path: "/api/v1/settings",
-            access: ADMINISTER,
-            handler: patch(api::settings::change),
-        },
-        Endpoint {
-            method: Method::PUT,
-            path: "/api/v1/settings",
-            access: ADMINISTER,
-            handler: put(api::settings::change),
-        },
+        patch_("/api/v1/settings", ADMINISTER, patch(api::settings::change)),
+        put_("/api/v1/settings", ADMINISTER, put(api::settings::change)),
         post_("/api/v1/sql", READ, post(api::sql::run)),
-    ]
+    ];
+    pages.chain(endpoints).collect()
 }
 
 /// Batches may be larger than other bodies.

@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tripline_agent::AgentContext;
 use tripline_agent::govern::Governance;
+use tripline_agent::queries::QueryLibrary;
 
 use crate::auth::AuthMode;
 use crate::metrics::Metrics;
@@ -71,6 +72,8 @@ pub struct WebParts {
     pub sources: Arc<dyn SourceStatuses>,
     /// Detectors.
     pub detectors: Arc<dyn DetectorCatalog>,
+    /// The query files: detectors in force, and the folder of one's own.
+    pub queries: QueryLibrary,
     /// Whether keys are needed.
     pub auth: AuthMode,
     /// Limits.

@@ -3,9 +3,11 @@
 mod access;
 mod api;
 mod limits;
+mod openapi;
 mod otlp;
 mod runs;
 mod sessions;
 pub(crate) mod site;
 mod sql;
 mod told;
+mod workbench;

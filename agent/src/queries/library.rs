@@ -108,6 +108,21 @@ impl QueryLibrary {
         set.detectors.get(name).cloned().ok_or_else(|| unknown("detector", name, set.detectors.keys()))
     }
 
+    /// The folder of the installation's own files; `None` without a home.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        self.home.as_deref()
+    }
+
+    /// Reads the text of a detector that is no file yet.
+    ///
+    /// # Errors
+    /// When its header is wrong, or names another detector.
+    pub fn draft_detector(name: &str, text: &str) -> Result<DetectorSpec, HeaderError> {
+        let header = Header::split(name, &format!("detectors/{name}.sql"), text);
+        DetectorSpec::new(header)
+    }
+
     /// A template by name, for `tripline sql --file`.
     ///
     /// # Errors

@@ -10,6 +10,9 @@ use crate::args::KeysCommand;
 use crate::failure::Failure;
 use crate::terminal;
 
+/// How long a link to sign in may be used.
+const LINK_LASTS: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
+
 pub(crate) async fn run(command: KeysCommand, home: &Home) -> Result<(), Failure> {
     let store = home.open_store(tripline_store::OpenMode::Beside).await?.store();
     let now = clock(None).now();
@@ -31,6 +34,18 @@ pub(crate) async fn run(command: KeysCommand, home: &Home) -> Result<(), Failure
                 created.key.id
             ));
             terminal::line(created.secret.expose_secret());
+        }
+        KeysCommand::Link { key, url } => {
+            let keys = store.keys.list().await?;
+            let mut live = keys.iter().filter(|known| known.revoked_at.is_none());
+            let found = live.find(|known| known.id.as_str() == key || known.name == key);
+            let found = found.ok_or_else(|| {
+                Failure::new(format!("there is no key '{key}' in use")).hint("`tripline keys list` shows them all")
+            })?;
+            let secret = store.keys.make_link(&found.id, "cli", LINK_LASTS, now).await?;
+            terminal::error_line(&format!("signs a browser in as {}, once, within ten minutes:", found.name));
+            // Behind the `#`: it is in no request, so in no log of a proxy.
+            terminal::line(&format!("{}/sign-in#link={}", url.trim_end_matches('/'), secret.expose_secret()));
         }
         KeysCommand::List => {
             let rows = store.keys.list().await?.into_iter().map(|key| {

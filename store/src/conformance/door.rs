@@ -44,6 +44,39 @@ pub async fn a_key_verifies_until_it_is_revoked(store: Store) {
     assert_eq!(recorded(&store, created.key.id.as_str()).await, ["api_key.created", "api_key.revoked"]);
 }
 
+pub async fn a_link_signs_in_once_and_a_session_ends_with_its_time_or_its_key(store: Store) {
+    let (day, ten_minutes) = (TimeDelta::days(1), TimeDelta::minutes(10));
+    let created = store.keys.create(new_key("ann"), start()).await.unwrap();
+    let link = store.keys.make_link(&created.key.id, "cli", ten_minutes, start()).await.unwrap();
+    let link = link.expose_secret();
+    assert_eq!(store.keys.verify(link, start()).await.unwrap(), None, "a link is no key");
+    assert_eq!(store.keys.session(link, start()).await.unwrap(), None, "nor a session");
+
+    let first = store.keys.sign_in(link, day, minute(9)).await.unwrap().unwrap();
+    assert_eq!((&first.key.id, first.expires_at), (&created.key.id, minute(9) + day));
+    assert!(store.keys.sign_in(link, day, minute(9)).await.unwrap().is_none(), "a link is used up");
+    let session = first.session.expose_secret();
+    assert_eq!(store.keys.session(session, minute(10)).await.unwrap().unwrap().id, created.key.id);
+    assert_eq!(store.keys.session(session, minute(9) + day).await.unwrap(), None, "it ends by itself");
+    assert!(store.keys.sign_in(session, day, minute(10)).await.unwrap().is_none(), "a session begins no other");
+    for wrong in ["", "tl_wrong", "tll_wrong", "tls_wrong", "x"] {
+        assert!(store.keys.sign_in(wrong, day, start()).await.unwrap().is_none(), "{wrong}");
+    }
+
+    let late = store.keys.make_link(&created.key.id, "cli", ten_minutes, start()).await.unwrap();
+    assert!(store.keys.sign_in(late.expose_secret(), day, minute(10)).await.unwrap().is_none(), "a link gets old");
+    let by_key = store.keys.sign_in(created.secret.expose_secret(), day, start()).await.unwrap().unwrap();
+    store.keys.sign_out(by_key.session.expose_secret()).await.unwrap();
+    assert_eq!(store.keys.session(by_key.session.expose_secret(), start()).await.unwrap(), None, "signed out");
+
+    store.keys.revoke(&created.key.id, "cli", minute(11)).await.unwrap();
+    assert_eq!(store.keys.session(session, minute(11)).await.unwrap(), None, "a revoked key has no sessions");
+    let refused = store.keys.make_link(&created.key.id, "cli", ten_minutes, minute(11)).await;
+    assert!(matches!(refused, Err(StoreError::Conflict { .. })));
+    let lost = store.keys.make_link(&ApiKeyId::new("none"), "cli", ten_minutes, minute(11)).await;
+    assert!(matches!(lost, Err(StoreError::NotFound { .. })));
+}
+
 pub async fn a_key_carries_its_project_and_scopes(store: Store) {
     let other = other_scope(&store).await;
     let scopes = [KeyScope::Read, KeyScope::Ingest].into_iter().collect();

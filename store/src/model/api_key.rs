@@ -3,7 +3,7 @@
 use super::{ApiKeyId, ProjectId, Scope, text_enum};
 use crate::Result;
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -79,6 +79,17 @@ pub struct CreatedApiKey {
     pub secret: SecretString,
 }
 
+/// A browser that signed in.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// The key it acts with; once that is revoked, the session is none.
+    pub key: ApiKey,
+    /// What the browser sends from now on, `tls_` and 43 characters. Kept as a hash only.
+    pub session: SecretString,
+    /// When it ends.
+    pub expires_at: DateTime<Utc>,
+}
+
 /// The API keys of an installation.
 #[async_trait]
 pub trait ApiKeys: Send + Sync {
@@ -101,4 +112,19 @@ pub trait ApiKeys: Send + Sync {
     /// # Errors
     /// `NotFound`.
     async fn revoke(&self, id: &ApiKeyId, by: &str, now: DateTime<Utc>) -> Result<ApiKey>;
+
+    /// A secret, `tll_` and 43 characters, with which a browser signs in as this key: once, within `valid_for`.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such key, `Conflict` when it is revoked.
+    async fn make_link(&self, id: &ApiKeyId, by: &str, valid_for: TimeDelta, now: DateTime<Utc>) -> Result<SecretString>;
+
+    /// Begins a session with the secret of a live key, or with that of a link, which is used up; `None` for anything else.
+    async fn sign_in(&self, secret: &str, lasts: TimeDelta, now: DateTime<Utc>) -> Result<Option<SignedIn>>;
+
+    /// The live key behind a session that has not ended; `None` for anything else.
+    async fn session(&self, session: &str, now: DateTime<Utc>) -> Result<Option<ApiKey>>;
+
+    /// Ends a session. One that is none is none afterwards.
+    async fn sign_out(&self, session: &str) -> Result<()>;
 }

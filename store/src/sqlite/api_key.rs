@@ -4,7 +4,7 @@ use super::SqliteStore;
 use super::values::{RowExt, all, micros, one, run, to_json};
 use super::writer::Tx;
 use crate::canonical::sha256_hex;
-use crate::model::{ApiKey, ApiKeyId, ApiKeys, CreatedApiKey, DEFAULT_PROJECT, NewApiKey, ProjectId, Scope};
+use crate::model::{ApiKey, ApiKeyId, ApiKeys, CreatedApiKey, DEFAULT_PROJECT, NewApiKey, ProjectId, Scope, SignedIn};
 use crate::sqlite::connection::DbResult;
 use crate::{Result, StoreError};
 use async_trait::async_trait;
@@ -23,6 +23,10 @@ const PREFIX: &str = "tl_";
 const SHOWN: usize = 8;
 /// A use is written down at most this often per key, not with every request.
 const USE_EVERY: TimeDelta = TimeDelta::minutes(5);
+
+/// What the secret of a link begins with, and that of a session.
+const LINK: &str = "tll_";
+const SESSION: &str = "tls_";
 
 /// When the use of each key was last handed to the writer.
 pub(crate) type LastUses = Mutex<HashMap<ApiKeyId, DateTime<Utc>>>;
@@ -79,7 +83,7 @@ fn read_key(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
 }
 
 /// 256 bits from the operating system, in URL-safe base 64 without padding: 43 characters.
-fn new_secret() -> Result<SecretString> {
+fn new_secret(prefix: &str) -> Result<SecretString> {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut bytes = [0_u8; 43];
     OsRng.try_fill_bytes(&mut bytes).map_err(|error| StoreError::Database {
@@ -88,7 +92,71 @@ fn new_secret() -> Result<SecretString> {
     })?;
     // Six bits of each byte: 43 × 6 = 258 random bits, each character equally likely.
     let text: String = bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 63)])).collect();
-    Ok(SecretString::from(format!("{PREFIX}{text}")))
+    Ok(SecretString::from(format!("{prefix}{text}")))
+}
+
+/// Keeps the hash of a secret that stands for a key until it expires.
+fn keep(
+    tx: &mut Tx<'_>,
+    key: &ApiKey,
+    (kind, secret): (&str, &SecretString),
+    expires_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> DbResult<()> {
+    run(tx.connection, "DELETE FROM sign_ins WHERE expires_at <= ?1", params![micros(now)])?;
+    run(
+        tx.connection,
+        "INSERT INTO sign_ins (secret_sha256, kind, project_id, key_id, created_at, expires_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![sha256_hex(secret.expose_secret()), kind, key.project_id, key.id, micros(now), micros(expires_at)],
+    )
+    .map(drop)
+}
+
+const LIVE_SIGN_IN: &str = "SELECT k.* FROM sign_ins s
+    JOIN api_keys k ON k.project_id = s.project_id AND k.id = s.key_id
+    WHERE s.secret_sha256 = ?1 AND s.kind = ?2 AND s.expires_at > ?3 AND k.revoked_at IS NULL";
+
+fn make_link(
+    tx: &mut Tx<'_>,
+    id: &ApiKeyId,
+    by: &str,
+    secret: &SecretString,
+    valid_for: TimeDelta,
+    now: DateTime<Utc>,
+) -> DbResult<()> {
+    let key = existing(tx.connection, id)?;
+    if key.revoked_at.is_some() {
+        return Err(StoreError::Conflict { what: "revoked API key", id: id.to_string() }.into());
+    }
+    keep(tx, &key, ("link", secret), now + valid_for, now)?;
+    let detail = json!({"name": key.name, "valid_seconds": valid_for.num_seconds()});
+    tx.audit(&key.scope(), now, by, "api_key.link_made", ("api_key", id.as_str()), &detail).map(drop)
+}
+
+/// Begins a session: a link is used up by the same transaction, so it signs in once.
+fn sign_in(
+    tx: &mut Tx<'_>,
+    secret: &SecretString,
+    session: &SecretString,
+    expires_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> DbResult<Option<ApiKey>> {
+    let hash = sha256_hex(secret.expose_secret());
+    let by_link = secret.expose_secret().starts_with(LINK);
+    let key = if by_link {
+        let key = one(tx.connection, LIVE_SIGN_IN, params![hash, "link", micros(now)], read_key)?;
+        run(tx.connection, "DELETE FROM sign_ins WHERE secret_sha256 = ?1 AND kind = 'link'", params![hash])?;
+        key
+    } else {
+        let sql = "SELECT * FROM api_keys WHERE secret_sha256 = ?1 AND revoked_at IS NULL";
+        one(tx.connection, sql, params![hash], read_key)?
+    };
+    let Some(key) = key else { return Ok(None) };
+    keep(tx, &key, ("session", session), expires_at, now)?;
+    let detail = json!({"name": key.name, "by": if by_link { "link" } else { "key" }});
+    tx.audit(&key.scope(), now, &key.person, "api_key.signed_in", ("api_key", key.id.as_str()), &detail)?;
+    Ok(Some(key))
 }
 
 impl SqliteStore {
@@ -124,7 +192,7 @@ impl ApiKeys for SqliteStore {
         if new.scopes.is_empty() {
             return Err(StoreError::invalid("scopes", "must not be empty"));
         }
-        let secret = new_secret()?;
+        let secret = new_secret(PREFIX)?;
         let kept = secret.clone();
         let key = self.write("making an API key", move |tx| create(tx, &new, &kept, now)).await?;
         Ok(CreatedApiKey { key, secret })
@@ -168,6 +236,49 @@ impl ApiKeys for SqliteStore {
                 tx.audit(&key.scope(), now, &by, "api_key.revoked", ("api_key", id.as_str()), &detail)?;
             }
             Ok(key)
+        })
+        .await
+    }
+
+    async fn make_link(&self, id: &ApiKeyId, by: &str, valid_for: TimeDelta, now: DateTime<Utc>) -> Result<SecretString> {
+        let secret = new_secret(LINK)?;
+        let (id, by, kept) = (id.clone(), by.to_owned(), secret.clone());
+        self.write("making a link to sign in", move |tx| make_link(tx, &id, &by, &kept, valid_for, now)).await?;
+        Ok(secret)
+    }
+
+    async fn sign_in(&self, secret: &str, lasts: TimeDelta, now: DateTime<Utc>) -> Result<Option<SignedIn>> {
+        // A session is no secret to sign in with, and nothing else may reach the writer.
+        if secret.starts_with(SESSION) || !(secret.starts_with(PREFIX) || secret.starts_with(LINK)) {
+            return Ok(None);
+        }
+        let session = new_secret(SESSION)?;
+        let (secret, kept, expires_at) = (SecretString::from(secret), session.clone(), now + lasts);
+        let key = self.write("signing in", move |tx| sign_in(tx, &secret, &kept, expires_at, now)).await?;
+        Ok(key.map(|key| SignedIn { key, session, expires_at }))
+    }
+
+    async fn session(&self, session: &str, now: DateTime<Utc>) -> Result<Option<ApiKey>> {
+        if !session.starts_with(SESSION) {
+            return Ok(None);
+        }
+        let hash = sha256_hex(session);
+        let key = self
+            .read("looking a session up", move |connection| {
+                one(connection, LIVE_SIGN_IN, params![hash, "session", micros(now)], read_key)
+            })
+            .await?;
+        if let Some(key) = &key {
+            self.note_use(key, now);
+        }
+        Ok(key)
+    }
+
+    async fn sign_out(&self, session: &str) -> Result<()> {
+        let hash = sha256_hex(session);
+        self.write("signing out", move |tx| {
+            let sql = "DELETE FROM sign_ins WHERE secret_sha256 = ?1 AND kind = 'session'";
+            run(tx.connection, sql, params![hash]).map(drop)
         })
         .await
     }

@@ -3,12 +3,14 @@
 //! Must hold: rows, bytes and time are limited; the query stops when the client goes away (its stream is dropped with
 //! the request); a failed source is an error, never fewer rows.
 
+mod streamed;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -16,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tokio::sync::OwnedSemaphorePermit;
 use tripline_engine::{
     CompletenessReport, EngineError, OutputFormat, Param, QueryOptions, QueryResult, RowWriter, json_rows,
     parse_duration,
@@ -29,6 +32,8 @@ use crate::state::WebState;
 
 const DEFAULT_ROWS: usize = 1_000;
 const MAX_ROWS: usize = 10_000;
+/// A stream holds no more than a batch at a time.
+const MAX_STREAMED_ROWS: usize = 100_000;
 const DEFAULT_TIMEOUT_MS: u64 = 30_000;
 const MAX_TIMEOUT_MS: u64 = 60_000;
 /// What a query may ask for.
@@ -57,12 +62,12 @@ pub(crate) struct SqlRequest {
     partial: bool,
     /// How old rows from local copies may be, such as `60s`; default `0s`.
     freshness: Option<String>,
-    /// `json` (default), `ndjson`, `csv` or `parquet`.
+    /// `json` (default), `ndjson`, `csv`, `parquet` or `stream`.
     #[serde(default)]
     format: Format,
 }
 
-/// The form of the answer. All but the first have what the report says in headers.
+/// The form of the answer. The files have what the report says in headers, the stream at its end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Format {
@@ -71,6 +76,7 @@ enum Format {
     Ndjson,
     Csv,
     Parquet,
+    Stream,
 }
 
 /// A column of an answer.
@@ -100,6 +106,10 @@ pub(crate) async fn run(
     let timeout = options.timeout;
     let full = state.queries().available_permits() == 0;
     let format = request.format;
+    if format == Format::Stream {
+        let place = place(&state).await?;
+        return streamed::answer(state, &caller, &request.sql, options, place).await;
+    }
     let running = state.running().join(key, full, || alone(state.clone(), caller, request.sql, options).boxed());
     // Who joins a query waits for it no longer than for one of their own.
     let longest = state.options().query_patience + timeout + AFTER_DEADLINE;
@@ -113,18 +123,26 @@ pub(crate) async fn run(
 
 /// Runs a query, for all who ask for it.
 async fn alone(state: WebState, caller: Caller, sql: String, options: QueryOptions) -> Answered {
-    let place = state.queries().clone().acquire_owned();
-    let Ok(Ok(_place)) = tokio::time::timeout(state.options().query_patience, place).await else {
-        return Err(ApiError::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too_many_queries",
-            "other queries take up every place",
-        )
-        .retry_after(2));
-    };
+    let _place = place(&state).await?;
     let result = collect(&state, &caller, &sql, options).await?;
     state.metrics().scanned(&result.report);
     Ok(Arc::new(result))
+}
+
+/// One of the places for queries.
+async fn place(state: &WebState) -> Result<OwnedSemaphorePermit, ApiError> {
+    let place = state.queries().clone().acquire_owned();
+    match tokio::time::timeout(state.options().query_patience, place).await {
+        Ok(Ok(place)) => Ok(place),
+        _ => {
+            let error = ApiError::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_queries",
+                "other queries take up every place",
+            );
+            Err(error.retry_after(2))
+        }
+    }
 }
 
 fn options(request: &SqlRequest) -> Result<QueryOptions, ApiError> {
@@ -132,8 +150,9 @@ fn options(request: &SqlRequest) -> Result<QueryOptions, ApiError> {
         return Err(ApiError::unprocessable(format!("sql: at most {MAX_SQL} bytes")));
     }
     let max_rows = request.max_rows.unwrap_or(DEFAULT_ROWS);
-    if !(1..=MAX_ROWS).contains(&max_rows) {
-        return Err(ApiError::unprocessable(format!("max_rows must be between 1 and {MAX_ROWS}")));
+    let most = if request.format == Format::Stream { MAX_STREAMED_ROWS } else { MAX_ROWS };
+    if !(1..=most).contains(&max_rows) {
+        return Err(ApiError::unprocessable(format!("max_rows must be between 1 and {most}")));
     }
     let timeout_ms = request.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS);
     if !(1..=MAX_TIMEOUT_MS).contains(&timeout_ms) {
@@ -176,20 +195,23 @@ async fn collect(state: &WebState, caller: &Caller, sql: &str, options: QueryOpt
     Ok(QueryResult { schema: stream.schema(), report: stream.report(), batches })
 }
 
+fn columns(schema: &SchemaRef) -> Vec<Column> {
+    let column = |field: &FieldRef| Column { name: field.name().clone(), data_type: field.data_type().to_string() };
+    schema.fields().iter().map(column).collect()
+}
+
 fn write(result: &QueryResult, format: Format) -> Result<Response, ApiError> {
     let failed = |error: arrow::error::ArrowError| {
         ApiError::unprocessable("the rows cannot be written in this format").detail(error.to_string())
     };
     let (format, content_type) = match format {
         Format::Json => {
-            let fields = result.schema.fields().iter();
-            let columns = fields
-                .map(|field| Column { name: field.name().clone(), data_type: field.data_type().to_string() })
-                .collect();
+            let columns = columns(&result.schema);
             let rows = json_rows(&result.schema, &result.batches).map_err(failed)?;
             return Ok(Json(SqlAnswer { columns, rows, report: result.report.clone() }).into_response());
         }
-        Format::Ndjson => (OutputFormat::Ndjson, "application/x-ndjson"),
+        // The stream was answered before.
+        Format::Ndjson | Format::Stream => (OutputFormat::Ndjson, "application/x-ndjson"),
         Format::Csv => (OutputFormat::Csv, "text/csv; charset=utf-8"),
         Format::Parquet => (OutputFormat::Parquet, "application/vnd.apache.parquet"),
     };

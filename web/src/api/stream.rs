@@ -2,7 +2,7 @@
 //!
 //! Everything that matters on a page (an incident, a decision, an action's transition) appends to the record, so its
 //! length is the change counter. Each stream looks at it once a second, one indexed read; that works for any number of
-//! tabs and also when another process wrote.
+//! tabs and also when another process wrote. When the health of a source changed, `sources` says so.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -41,6 +41,9 @@ pub(crate) async fn stream(
         let stop = &state.parts().stop;
         let end = Instant::now() + state.options().stream_lifetime;
         let mut last = None;
+        // The health of sources is the installation's, and not on the record.
+        let health = || caller.of_installation(&state).is_ok().then(|| state.parts().sources.sources());
+        let mut sources = health();
         while Instant::now() < end {
             match state.context().store.audit.head(&caller.scope).await {
                 Ok(head) if last != Some(head.seq) => {
@@ -54,6 +57,11 @@ pub(crate) async fn stream(
                     tracing::warn!(%error, "a live stream ends: the record cannot be read");
                     break;
                 }
+            }
+            let current = health();
+            if current != sources {
+                sources = current;
+                yield Ok(Event::default().event("sources").data("{}"));
             }
             tokio::select! {
                 () = stop.cancelled() => break,

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tripline_agent::AgentContext;
 use tripline_agent::actions::{Destinations, OutboxOptions};
 use tripline_agent::govern::{Governance, Governor};
+use tripline_agent::queries::QueryLibrary;
 use tripline_agent::settings::{Settings, SettingsHandle, SettingsLoader};
 use tripline_engine::{Clock, Engine, EngineError, EngineOptions, Environment, LocalTable, ManualClock, SystemClock};
 use tripline_simulator::{Content, SimulatorHandle, SimulatorOptions};
@@ -165,6 +166,7 @@ impl Site {
             jobs: Arc::new(Jobs),
             sources: Arc::new(Catalog),
             detectors: Arc::new(Catalog),
+            queries: QueryLibrary::open(Some(home.path())).unwrap(),
             auth: plan.auth,
             options: plan.options,
             stop: stop.child_token(),

@@ -1,0 +1,98 @@
+//! What the workbench needs: rows as they come, files, saved queries, and a query that becomes a detector.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::site::Site;
+
+async fn lines(site: &Site, sql: &str) -> Vec<Value> {
+    let body = json!({"sql": sql, "format": "stream", "max_rows": 100_000});
+    let answer = site.request("read", Method::POST, "/api/v1/sql").json(&body).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.text().await.unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_streamed_answer_has_its_columns_first_and_its_report_last() {
+    let site = Site::new().await;
+    let lines = lines(&site, "SELECT value AS n FROM generate_series(1, 20000)").await;
+    assert_eq!(lines[0]["columns"][0]["name"], "n");
+    let rows: usize = lines.iter().filter_map(|line| line["rows"].as_array()).map(Vec::len).sum();
+    assert_eq!(rows, 20_000, "more than an answer in one piece may have");
+    let report = &lines.last().unwrap()["report"];
+    assert_eq!((&report["rows"], &report["complete"]), (&json!(20_000), &json!(true)));
+}
+
+#[tokio::test]
+async fn what_goes_wrong_after_the_first_rows_is_the_last_line() {
+    let site = Site::new().await;
+    let lines = lines(&site, "SELECT 1 / (value - 15000) AS n FROM generate_series(1, 20000)").await;
+    let last = lines.last().unwrap();
+    assert!(last["error"]["message"].is_string() && last.get("report").is_none(), "{last}");
+    let wrong = site.post("read", "/api/v1/sql", &json!({"sql": "SELEC 1", "format": "stream"})).await;
+    assert_eq!(wrong.0, 400, "what cannot be begun has the status of an error");
+}
+
+#[tokio::test]
+async fn rows_can_be_had_as_a_parquet_file() {
+    let site = Site::new().await;
+    let body = json!({"sql": "SELECT 7 AS n, 'x' AS t", "format": "parquet"});
+    let answer = site.request("read", Method::POST, "/api/v1/sql").json(&body).send().await.unwrap();
+    assert_eq!(answer.headers()["x-tripline-complete"], "true");
+    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(answer.bytes().await.unwrap(), 10);
+    let batches: Vec<_> = reader.unwrap().map(Result::unwrap).collect();
+    assert_eq!((batches[0].num_rows(), batches[0].schema().field(0).name().as_str()), (1, "n"));
+}
+
+#[tokio::test]
+async fn a_query_is_saved_as_a_file_listed_and_removed_and_a_name_is_no_path() {
+    let site = Site::new().await;
+    let put = async |name: &str| {
+        let path = format!("/api/v1/queries/{name}");
+        let sql = json!({"sql": "SELECT 1 -- mine"});
+        site.request("operate", Method::PUT, &path).json(&sql).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(put("costly_traces").await, 200);
+    for bad in ["..%2Fescape", "A", "a.b", "a%20b", "1a"] {
+        assert_eq!(put(bad).await, 422, "{bad}");
+    }
+    let file = site.home().join("queries/saved/costly_traces.sql");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "SELECT 1 -- mine");
+    assert_eq!(std::fs::read_dir(file.parent().unwrap()).unwrap().count(), 1, "no draft is left behind");
+    let listed = site.get("/api/v1/queries").await;
+    assert_eq!((&listed["items"][0]["name"], &listed["items"][0]["sql"]), (&json!("costly_traces"), &json!("SELECT 1 -- mine")));
+    let remove = || site.request("operate", Method::DELETE, "/api/v1/queries/costly_traces").send();
+    assert_eq!(remove().await.unwrap().status(), 204);
+    assert_eq!(remove().await.unwrap().status(), 404);
+    let events = site.get("/api/v1/audit?subject_type=query").await;
+    let events: Vec<&str> = events["items"].as_array().unwrap().iter().filter_map(|row| row["event"].as_str()).collect();
+    assert_eq!(events, ["query.removed", "query.saved"]);
+}
+
+const DETECTOR: &str = "-- name: many_incidents\n-- title: Many incidents\n-- schedule: 0 0 * * * *\n-- window: 1h\n\
+-- sources: agent\n-- severity: medium\n-- entity: thing\n-- description: {thing} was found\n-- action: none\n\n\
+SELECT 'x' AS thing WHERE $window_start < $window_end\n";
+
+#[tokio::test]
+async fn a_detector_is_tried_over_the_last_days_before_it_is_saved() {
+    let site = Site::new().await;
+    let draft = json!({"name": "many_incidents", "text": DETECTOR, "days": 1});
+    let (status, tried) = site.post("read", "/api/v1/detectors/dry-run", &draft).await;
+    assert_eq!(status, 200, "{tried}");
+    assert_eq!((&tried["due"], &tried["judged"], &tried["fired"]), (&json!(24), &json!(24), &json!(24)), "{tried}");
+    assert_eq!(site.get("/api/v1/anomalies").await["items"], json!([]), "trying writes nothing");
+
+    let put = async |key: &str, name: &str, text: &str| {
+        let path = format!("/api/v1/detectors/{name}");
+        let answer = site.request(key, Method::PUT, &path).json(&json!({ "text": text })).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    assert_eq!(put("operate", "many_incidents", DETECTOR).await.0, 403);
+    let (status, saved) = put("admin", "many_incidents", DETECTOR).await;
+    assert_eq!((status, &saved["title"]), (200, &json!("Many incidents")), "{saved}");
+    assert!(site.home().join("queries/detectors/many_incidents.sql").is_file());
+    assert_eq!(put("admin", "cost_spike", &DETECTOR.replace("many_incidents", "cost_spike")).await.0, 409);
+    let (status, wrong) = put("admin", "other", &DETECTOR.replace("window: 1h", "window: soon")).await;
+    assert_eq!(status, 422);
+    assert!(wrong["error"]["detail"].as_str().unwrap().contains("line"), "{wrong}");
+}

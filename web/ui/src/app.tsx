@@ -1,0 +1,53 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { Suspense, useEffect } from "react";
+import { Navigate, Route, Routes, useLocation } from "react-router";
+import { useSession } from "./api/hooks";
+import { useLiveStream } from "./api/live";
+import { ApiError } from "./api/client";
+import { Shell } from "./components/shell";
+import { Failure, Loading } from "./components/states";
+import { setServerTime } from "./lib/format";
+import { Dashboard } from "./pages/dashboard";
+import { SignIn } from "./pages/sign-in";
+import { pages } from "./pages";
+
+/** Messages in Slack that were sent before there were addresses per page. */
+const linked = () => /^#incident=([A-Za-z0-9-]{1,64})$/.exec(window.location.hash)?.[1];
+
+export function App() {
+  const session = useSession();
+  const client = useQueryClient();
+  const location = useLocation();
+  const signedIn = session.data !== undefined;
+  useLiveStream(signedIn);
+  useEffect(() => { if (session.data) setServerTime(session.data.now); }, [session.data]);
+
+  // A session that ended while the page was open: whatever is refused asks who it is.
+  useEffect(() => client.getQueryCache().subscribe((event) => {
+    const error = event.query.state.error;
+    if (event.type === "updated" && error instanceof ApiError && error.status === 401 && event.query.queryKey[0] !== "session") {
+      client.setQueryData(["session"], undefined);
+      void client.resetQueries({ queryKey: ["session"] });
+    }
+  }), [client]);
+
+  if (location.pathname === "/sign-in") return <SignIn />;
+  if (session.isError && session.error instanceof ApiError && (session.error.status === 401 || session.error.status === 403)) {
+    return <SignIn refused={session.error} />;
+  }
+  if (!session.data) {
+    return <main className="alone">{session.isError ? <Failure error={session.error} again={() => void session.refetch()} /> : <Loading />}</main>;
+  }
+  const incident = linked();
+  return (
+    <Shell session={session.data}>
+      <Suspense fallback={<Loading />}>
+        <Routes>
+          <Route path="/" element={incident ? <Navigate to={`/incidents/${encodeURIComponent(incident)}`} replace /> : <Dashboard />} />
+          {pages.map(({ path, View }) => <Route key={path} path={path} element={<View />} />)}
+          <Route path="*" element={<p className="empty">There is no such page.</p>} />
+        </Routes>
+      </Suspense>
+    </Shell>
+  );
+}

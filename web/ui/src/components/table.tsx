@@ -1,0 +1,79 @@
+// Tables: sorted by a press on a heading, scrolled sideways inside of themselves, never wider than the page.
+import { flexRender, getCoreRowModel, getSortedRowModel, useReactTable, type ColumnDef, type SortingState } from "@tanstack/react-table";
+import { useState, type ReactNode } from "react";
+import { Empty } from "./states";
+
+export type Column<T> = { header: string; cell: (row: T) => ReactNode; sort?: (row: T) => string | number | null | undefined };
+
+export function Table<T>({ label, columns, rows: every, empty, rowKey, most = Infinity }: {
+  label: string; columns: Column<T>[]; rows: T[]; empty: ReactNode; rowKey?: (row: T, index: number) => string;
+  /** How many rows are shown before somebody asks for all. */ most?: number;
+}) {
+  const [all, setAll] = useState(false);
+  const rows = all ? every : every.slice(0, most);
+  const [sorting, setSorting] = useState<SortingState>([]);
+  const definitions: ColumnDef<T>[] = columns.map((column, index) => ({
+    id: String(index),
+    header: column.header,
+    accessorFn: (row) => column.sort?.(row) ?? undefined,
+    cell: (context) => column.cell(context.row.original),
+    enableSorting: Boolean(column.sort),
+    sortUndefined: "last",
+  }));
+  const table = useReactTable({
+    data: rows, columns: definitions, state: { sorting }, onSortingChange: setSorting,
+    getCoreRowModel: getCoreRowModel(), getSortedRowModel: getSortedRowModel(), getRowId: rowKey ? (row, index) => rowKey(row, index) : undefined,
+  });
+  if (!rows.length) return <Empty>{empty}</Empty>;
+  return (
+    <div className="scroll" tabIndex={0} role="group" aria-label={label}>
+      <table>
+        <thead>
+          {table.getHeaderGroups().map((group) => (
+            <tr key={group.id}>
+              {group.headers.map((header) => {
+                const sorted = header.column.getIsSorted();
+                const text = flexRender(header.column.columnDef.header, header.getContext());
+                return (
+                  <th key={header.id} scope="col" aria-sort={sorted ? (sorted === "asc" ? "ascending" : "descending") : undefined}>
+                    {header.column.getCanSort()
+                      ? <button type="button" className="sort" onClick={header.column.getToggleSortingHandler()}>{text}<span aria-hidden="true">{sorted === "asc" ? " ▲" : sorted === "desc" ? " ▼" : ""}</span></button>
+                      : text}
+                  </th>
+                );
+              })}
+            </tr>
+          ))}
+        </thead>
+        <tbody>
+          {table.getRowModel().rows.map((row) => (
+            <tr key={row.id}>{row.getVisibleCells().map((cell) => <td key={cell.id}>{flexRender(cell.column.columnDef.cell, cell.getContext()) ?? "–"}</td>)}</tr>
+          ))}
+        </tbody>
+      </table>
+      {rows.length < every.length ? <p><button type="button" onClick={() => setAll(true)}>Show all {every.length}</button></p> : null}
+    </div>
+  );
+}
+
+/** The rows of an answer to SQL or of evidence: whatever columns there are. */
+export function RowsTable({ label, rows, empty = "No rows." }: { label: string; rows: Record<string, unknown>[]; empty?: string }) {
+  const names = [...new Set(rows.flatMap((row) => Object.keys(row)))];
+  const columns = names.map((name): Column<Record<string, unknown>> => ({
+    header: name,
+    cell: (row) => show(row[name]),
+    sort: (row) => { const value = row[name]; return typeof value === "number" || typeof value === "string" ? value : value === null || value === undefined ? null : JSON.stringify(value); },
+  }));
+  return <Table label={label} columns={columns} rows={rows} empty={empty} />;
+}
+
+export function show(value: unknown): string {
+  if (value === null || value === undefined) return "NULL";
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+/** What `useListing` has read so far, and a button for more. */
+export function More({ listing }: { listing: { hasNextPage: boolean; isFetchingNextPage: boolean; fetchNextPage: () => unknown } }) {
+  if (!listing.hasNextPage) return null;
+  return <p><button type="button" disabled={listing.isFetchingNextPage} onClick={() => void listing.fetchNextPage()}>{listing.isFetchingNextPage ? "Loading…" : "Show more"}</button></p>;
+}

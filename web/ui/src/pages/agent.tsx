@@ -1,0 +1,54 @@
+// One agent: its runs, what was found in them, what people made of it, and what repeats. Shadow detectors are kept apart.
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { Link, useParams } from "react-router";
+import { post, seg } from "../api/client";
+import { useGet, useSession } from "../api/hooks";
+import type { Issue, Paging, Run, Signal } from "../api/types";
+import { Badge, Card, Fold, Json, PageTitle } from "../components/bits";
+import { Failure, Show } from "../components/states";
+import { RowsTable, Table } from "../components/table";
+import { Since, Time, iso } from "../components/time";
+import { duration, figure, title } from "../lib/format";
+import { Pager } from "./agents";
+
+export function SignalCard({ signal }: { signal: Signal }) {
+  const client = useQueryClient();
+  const session = useSession();
+  const explain = useMutation({ mutationFn: () => post<Record<string, unknown>>(`/v1/signals/${signal.id}/explain`) });
+  const judge = useMutation({ mutationFn: (correct: boolean) => post(`/v1/signals/${signal.id}/feedback`, { correct }), onSuccess: () => client.invalidateQueries({ queryKey: ["live"] }) });
+  const may = session.data?.scopes.some((scope) => scope === "operate" || scope === "admin");
+  const told = (explain.data?.explanation ?? explain.data) as Record<string, unknown> | undefined;
+  return (
+    <Fold summary={<><Badge word={signal.severity.toLowerCase()} /> {signal.title} {signal.shadow ? <Badge word="shadow" /> : null} <Since at={iso(signal.detected_at)} /></>}>
+      <p>{signal.what}</p><p>{signal.why_it_matters}</p><p className="hint">{signal.evidence_summary}</p>
+      <p>In run <Link to={`/runs/${seg(signal.run_id)}`}>{signal.run_id}</Link>, step {signal.step_index}, confidence {signal.confidence.toFixed(2)}.</p>
+      {signal.suggested_fixes.length ? <ul>{signal.suggested_fixes.map((fix, index) => <li key={index}>{String((fix as Record<string, unknown>).description ?? (fix as Record<string, unknown>).title ?? JSON.stringify(fix))}</li>)}</ul> : null}
+      <p className="decide"><button type="button" disabled={explain.isPending} onClick={() => explain.mutate()}>Explain</button>
+        {may ? <><button type="button" disabled={judge.isPending} onClick={() => judge.mutate(true)}>Right</button><button type="button" disabled={judge.isPending} onClick={() => judge.mutate(false)}>Wrong</button></> : null}{judge.isSuccess ? <span role="status">Noted.</span> : null}</p>
+      {explain.isError ? <Failure error={explain.error} /> : null}{judge.isError ? <Failure error={judge.error} /> : null}
+      {told ? <dl>{Object.entries(told).filter(([, value]) => typeof value === "string").map(([name, value]) => <div key={name}><dt><strong>{title(name)}</strong></dt><dd>{String(value)}</dd></div>)}</dl> : null}
+      <Fold summary="Evidence"><Json label="Evidence" value={signal.evidence} /></Fold>
+    </Fold>
+  );
+}
+
+export default function AgentPage() {
+  const { id = "" } = useParams();
+  const base = `/v1/agents/${seg(id)}`;
+  const [offset, setOffset] = useState(0);
+  const runs = useGet<{ runs: Run[]; page: Paging }>(`${base}/runs?limit=25&offset=${offset}`, { keep: true });
+  const signals = useGet<{ signals: Signal[]; page: Paging }>(`${base}/signals?limit=100&include_shadow=true`);
+  const issues = useGet<{ issues: Issue[] }>(`${base}/issues`);
+  const insights = useGet<Record<string, unknown>>(`${base}/insights`);
+  return (
+    <>
+      <PageTitle side={<Link to="/agents">All agents</Link>}>{id}</PageTitle>
+      <Card title="Signals"><Show query={signals}>{(data) => { const live = data.signals.filter((signal) => !signal.shadow); return live.length ? live.map((signal) => <SignalCard key={signal.id} signal={signal} />) : <p className="empty">Nothing was found.</p>; }}</Show></Card>
+      <Card title="Issues"><Show query={issues}>{(data) => <Table label="Issues" rows={data.issues} rowKey={(issue) => String(issue.id)} empty="No issues." columns={[{ header: "Failure", cell: (issue) => title(issue.failure_type.toLowerCase()) }, { header: "Status", cell: (issue) => <Badge word={issue.status} /> }, { header: "Runs", cell: (issue) => figure(issue.affected_runs), sort: (issue) => issue.affected_runs }, { header: "Clean since", cell: (issue) => `${issue.clean_runs_since} runs` }, { header: "First seen", cell: (issue) => <Time at={iso(issue.first_seen)} /> }, { header: "Last seen", cell: (issue) => <Since at={iso(issue.last_seen)} />, sort: (issue) => issue.last_seen }]} />}</Show></Card>
+      <Card title="Health record"><Show query={insights}>{(data) => <>{Object.entries(data).map(([name, value]) => <Fold key={name} open={name === "failure_rates" || name === "systemic_patterns"} summary={<strong>{title(name)}</strong>}>{Array.isArray(value) ? <RowsTable label={title(name)} rows={value as Record<string, unknown>[]} empty="None." /> : <Json label={name} value={value} />}</Fold>)}</>}</Show></Card>
+      <Card title="Runs"><Show query={runs}>{(data) => <><Table label="Runs" rows={data.runs} rowKey={(run) => run.run_id} empty="No runs." columns={[{ header: "Run", cell: (run) => <Link to={`/runs/${seg(run.run_id)}`}>{run.run_id}</Link> }, { header: "Started", cell: (run) => <Time at={iso(run.started_at)} />, sort: (run) => run.started_at }, { header: "Took", cell: (run) => duration(run.completed_at - run.started_at) }, { header: "Version", cell: (run) => run.agent_version }, { header: "Ended", cell: (run) => run.exit_reason }, { header: "Steps", cell: (run) => run.step_count, sort: (run) => run.step_count }, { header: "Signals", cell: (run) => run.signal_count, sort: (run) => run.signal_count }]} /><Pager page={data.page} onTurn={setOffset} /></>}</Show></Card>
+      <Card title="Shadow detectors: not alerted on yet"><Show query={signals}>{(data) => { const shadow = data.signals.filter((signal) => signal.shadow); return shadow.length ? shadow.map((signal) => <SignalCard key={signal.id} signal={signal} />) : <p className="empty">Nothing was found.</p>; }}</Show></Card>
+    </>
+  );
+}

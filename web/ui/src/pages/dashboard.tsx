@@ -1,0 +1,132 @@
+// The answer first: how bad is it, and what is wanted from me. Then what waits, what it costs, what is kept, what is not known.
+import { Link } from "react-router";
+import { ApiError, seg } from "../api/client";
+import { useApprovals, useGet, useIncidents, useJobs, useSession, useSources, useSql } from "../api/hooks";
+import type { Approval, Digest, Incident, Job, List, Source } from "../api/types";
+import { Badge, Card, PageTitle, Stat } from "../components/bits";
+import { DecisionBlock } from "../components/decide";
+import { Failure, Loading, Show, Unknown } from "../components/states";
+import { Table } from "../components/table";
+import { Since, Time } from "../components/time";
+import { DigestText } from "../components/digest-text";
+import { count, figure, money, percent, title } from "../lib/format";
+import { answer, down, project, SEVERITY } from "../lib/status";
+
+type Sampling = { total_traces: number; sampled_traces: number; dropped_traces: number; keep_reasons: Record<string, number>; recorded_at?: string | null };
+const SAMPLER = `SELECT count(*) AS there FROM information_schema.tables WHERE table_schema = 'agent' AND table_name = 'sampling_stats'`;
+
+const COST = `SELECT h.hour_start, h.complete, coalesce(sum(b.cost_usd), 0) AS cost_usd
+FROM agent.cost_hours h LEFT JOIN agent.cost_baselines b ON b.hour_start = h.hour_start
+GROUP BY h.hour_start, h.complete ORDER BY h.hour_start DESC LIMIT 7`;
+const KILLS = `SELECT original_id, incident_id, requested_by, requested_at, state FROM agent.kills ORDER BY requested_at DESC LIMIT 100`;
+
+function CostStat() {
+  const cost = useSql(COST);
+  if (!cost.data) return <Stat label="Projected cost, next 6 h" value={cost.isError ? "unknown" : "…"} hint={cost.isError ? cost.error.message : undefined} />;
+  const projected = project(cost.data.rows);
+  return <Stat label="Projected cost, next 6 h" value={money(projected.usd)} hint={projected.how} tone={projected.usd !== null && projected.usd > 5 ? "warn" : undefined} />;
+}
+
+function LoopStat({ incidents, approvals }: { incidents: Incident[]; approvals: Approval[] }) {
+  const kills = useSql(KILLS);
+  const loops = incidents.filter((incident) => incident.type === "agent_loop");
+  const asked = kills.data?.rows.filter((row) => row.state === "requested").length;
+  const waiting = approvals.filter((approval) => approval.action_type === "kill_loop").length;
+  const hint = kills.isError ? "kill requests unknown" : `${asked === undefined ? "…" : count(asked, "kill request")} not answered yet${waiting ? `, ${waiting} to decide` : ""}`;
+  return <Stat label="Active loops" value={figure(loops.length)} hint={hint} tone={loops.length ? "bad" : undefined} />;
+}
+
+function NoiseStat() {
+  const there = useSql(SAMPLER);
+  const has = there.data?.rows[0]?.there === 1;
+  const sampling = useGet<Sampling>("/api/v1/sampling/stats", { enabled: has });
+  if (there.data && !has) return <Stat label="Noise reduction" value="–" hint="this server has no sampler" />;
+  if (!sampling.data) return <Stat label="Noise reduction" value={sampling.isError || there.isError ? "unknown" : "…"} hint={(sampling.error ?? there.error)?.message} />;
+  const { total_traces: total, sampled_traces: kept, keep_reasons: reasons } = sampling.data;
+  if (!total) return <Stat label="Noise reduction" value="–" hint="no traces seen yet" />;
+  const why = Object.entries(reasons).filter(([, n]) => n).sort((a, b) => b[1] - a[1]).map(([reason, n]) => `${title(reason).toLowerCase()} ${figure(n)}`);
+  return <Stat label="Noise reduction" value={percent(1 - kept / total)} hint={`${figure(kept)} of ${count(total, "trace")} kept${why.length ? `: ${why.join(", ")}` : ""}`} />;
+}
+
+export function IncidentLine({ incident }: { incident: Incident }) {
+  return (
+    <li className="line">
+      <Badge word={incident.severity} />
+      <span className="line-main">
+        <Link to={`/incidents/${seg(incident.id)}`}>{title(incident.type)}: {incident.entity}</Link>
+        <span className="hint">{incident.narrative_parts?.what_happened ?? incident.description}</span>
+        {incident.gaps.map((gap) => <Unknown key={gap.source} source={gap.source} reason={gap.reason} />)}
+      </span>
+      <span className="line-side">{money(incident.cost_usd)}<Since at={incident.opened_at} /></span>
+    </li>
+  );
+}
+
+function Health({ sources }: { sources: Source[] }) {
+  const failing = new Set(down(sources).map((source) => source.name));
+  return (
+    <Table label="Health of sources" rows={sources} rowKey={(source) => source.name} empty="No sources." columns={[
+      { header: "Source", cell: (source) => source.name, sort: (source) => source.name },
+      { header: "Status", cell: (source) => failing.has(source.name) ? <><Badge word="unknown" /> {source.last_failure}</> : source.status === "configured" ? <Badge word="configured" /> : source.status, sort: (source) => source.status },
+      { header: "Last success", cell: (source) => <Since at={source.last_success_at} />, sort: (source) => source.last_success_at },
+      { header: "Latency", cell: (source) => { const ms = (source as { latency_ms?: number | null }).latency_ms; return ms === undefined || ms === null ? "not measured yet" : `${figure(ms)} ms`; } },
+      { header: "Left of its limit", cell: (source) => source.limits?.remaining === null || source.limits?.remaining === undefined ? "not told" : `${figure(source.limits.remaining)}${source.limits.limit === null ? "" : ` of ${figure(source.limits.limit)}`}`, sort: (source) => source.limits?.remaining },
+      { header: "Last failure", cell: (source) => source.last_failure_at ? <Since at={source.last_failure_at} /> : "none", sort: (source) => source.last_failure_at },
+    ]} />
+  );
+}
+
+function LatestDigest() {
+  const history = useGet<List<Digest>>("/api/v1/digest/history?limit=1");
+  if (history.isLoading) return <Loading />;
+  if (!history.data) return <Failure error={history.error} again={() => void history.refetch()} />;
+  const digest = history.data.items[0];
+  if (!digest) return <p className="empty">No digest was written yet.</p>;
+  return (
+    <>
+      <p className="hint">Week to <Time at={digest.week_end} /></p>
+      {digest.gaps.map((gap) => <Unknown key={gap.source} source={gap.source} reason={gap.reason} />)}
+      <DigestText text={digest.report} short />
+      <p><Link to="/digest">Read the digest</Link></p>
+    </>
+  );
+}
+
+export function Dashboard() {
+  const session = useSession();
+  const incidents = useIncidents({ limit: 50 });
+  const approvals = useApprovals({ status: "pending", limit: 50 });
+  const sources = useSources();
+  const jobs = useJobs();
+  if (incidents.isError && !incidents.data) return <Failure error={incidents.error} again={() => void incidents.refetch()} />;
+  if (!incidents.data) return <Loading what="incidents" />;
+  const all = incidents.data.pages.flatMap((page) => page.items);
+  const open = all.filter((incident) => incident.status === "open").sort((a, b) => SEVERITY[a.severity] - SEVERITY[b.severity] || b.opened_at.localeCompare(a.opened_at));
+  const resolved = all.filter((incident) => incident.status !== "open");
+  const pending = approvals.data?.pages.flatMap((page) => page.items) ?? [];
+  const failing = down(sources.data?.items ?? []);
+  const looked = (jobs.data?.items ?? []).map((job: Job) => job.last_run?.finished_at ?? "").sort().at(-1);
+  const foreign = sources.error instanceof ApiError && sources.error.status === 403;
+  return (
+    <>
+      <PageTitle>Dashboard</PageTitle>
+      <p id="answer" className="answer" aria-live="polite">{answer({ open, pending: approvals.data ? pending.length : null, may: Boolean(session.data?.approver), down: failing, looked: Boolean(looked) || !jobs.data })}</p>
+      {incidents.isError ? <Failure error={incidents.error} /> : null}
+      {failing.length ? <div id="down">{failing.map((source) => <Unknown key={source.name} source={source.name} reason={`does not answer: ${source.last_failure ?? ""}`} />)}</div> : null}
+      <dl className="stats">
+        <Stat label="Open incidents" value={figure(open.length)} hint={open[0] ? `worst: ${open[0].severity}` : "none"} tone={open.length ? "bad" : "good"} />
+        <CostStat />
+        <LoopStat incidents={open} approvals={pending} />
+        <Stat label="Pending approvals" value={approvals.data ? figure(pending.length) : approvals.isError ? "unknown" : "…"} hint={approvals.isError ? approvals.error.message : undefined} tone={pending.length ? "warn" : undefined} />
+        <NoiseStat />
+      </dl>
+      {pending.length ? <Card title="Decisions that wait">{pending.map((approval) => <DecisionBlock key={approval.id} approval={approval} />)}</Card> : null}
+      <Card title="Incidents now">{open.length ? <ul className="lines">{open.map((incident) => <IncidentLine key={incident.id} incident={incident} />)}</ul> : <p className="empty">None.</p>}</Card>
+      <Card title="Sources">{foreign ? <p className="empty">Sources belong to the installation: a key of its own project sees them.</p> : <Show query={sources} what="sources">{(data) => <Health sources={data.items} />}</Show>}</Card>
+      <div className="columns">
+        <Card title="Recent incidents" action={<Link to="/incidents">All incidents</Link>}>{resolved.length ? <ul className="lines">{resolved.slice(0, 5).map((incident) => <IncidentLine key={incident.id} incident={incident} />)}</ul> : <p className="empty">No resolved incidents.</p>}</Card>
+        <Card title="This week's digest"><LatestDigest /></Card>
+      </div>
+    </>
+  );
+}

@@ -1,0 +1,65 @@
+// Detectors: what each looks for, how often it was right, what it found lately, and what another threshold would do.
+import { Link, useParams } from "react-router";
+import { useDetectors, useGet, useListing, useSql } from "../api/hooks";
+import { seg } from "../api/client";
+import type { Anomaly, Detector, Precision } from "../api/types";
+import { Badge, Card, Code, Facts, PageTitle } from "../components/bits";
+import { Failure, Loading, Show } from "../components/states";
+import { More, RowsTable, Table } from "../components/table";
+import { Since, Time } from "../components/time";
+import { duration, percent } from "../lib/format";
+import { RunNow } from "./jobs";
+
+function View({ detector, precision }: { detector: Detector; precision?: Precision }) {
+  const found = useListing<Anomaly>("/api/v1/anomalies", { detector: detector.name });
+  const items = found.data?.pages.flatMap((page) => page.items) ?? [];
+  return (
+    <>
+      <PageTitle side={<Link to="/detectors">All detectors</Link>}>{detector.title}</PageTitle>
+      <Card title="The detector">
+        <Facts items={[["Name", <Code>{detector.name}</Code>], ["Schedule", detector.schedule ? <Code>{detector.schedule}</Code> : "on demand"], ["Window", duration(detector.window_seconds)], ["Reads", detector.sources.join(", ")], ["Suggests", detector.action ?? "nothing"], ["File", detector.file ? <Code>{detector.file}</Code> : "compiled in"],
+          ["Precision", precision?.precision === null || precision?.precision === undefined ? "nobody has judged it yet" : `${percent(precision.precision)} of ${precision.marked_right + precision.marked_wrong} judged`]]} />
+        <p>Runs: <Link to={`/jobs/${seg(detector.name)}`}>history of its job</Link>. Thresholds: <Link to="/settings">Settings</Link>.</p>
+        <RunNow name={detector.name} />
+      </Card>
+      <Card title="What it found">
+        {found.isError ? <Failure error={found.error} /> : found.isLoading ? <Loading /> : <Table label="Findings" rows={items} rowKey={(item) => item.id} empty="Nothing yet." columns={[
+          { header: "Severity", cell: (item) => <Badge word={item.severity} /> }, { header: "What", cell: (item) => item.incident_id ? <Link to={`/incidents/${seg(item.incident_id)}`}>{item.description}</Link> : item.description },
+          { header: "Window", cell: (item) => <><Time at={item.window.start} /> to <Time at={item.window.end} /></> }, { header: "Found", cell: (item) => <Since at={item.detected_at} />, sort: (item) => item.detected_at },
+        ]} />}
+        <More listing={found} />
+      </Card>
+    </>
+  );
+}
+
+function ShadowPrecision() {
+  const shadow = useSql("SELECT detector, count(*) AS judged, sum(CASE WHEN correct THEN 1 ELSE 0 END) AS right FROM agent.signal_feedback GROUP BY detector ORDER BY detector");
+  return <Show query={shadow}>{(data) => <RowsTable label="Signals of run detectors as judged" rows={data.rows} empty="No signal of a run was judged yet." />}</Show>;
+}
+
+export default function Detectors() {
+  const { id } = useParams();
+  const detectors = useDetectors();
+  const precision = useGet<{ items: Precision[] }>("/api/v1/quality/precision");
+  const of = (name: string) => precision.data?.items.find((item) => item.detector === name);
+  return (
+    <Show query={detectors} what="detectors">{(data) => {
+      const detector = data.items.find((item) => item.name === id);
+      if (id) return detector ? <View key={detector.name} detector={detector} precision={of(detector.name)} /> : <p className="empty">There is no detector of that name. <Link to="/detectors">All detectors</Link></p>;
+      return (
+        <>
+          <PageTitle>Detectors</PageTitle>
+          <Table label="Detectors" rows={data.items} rowKey={(item) => item.name} empty="No detectors." columns={[
+            { header: "Detector", cell: (item) => <><Link to={`/detectors/${seg(item.name)}`}>{item.title}</Link><br /><span className="hint">{item.name}</span></>, sort: (item) => item.name },
+            { header: "Schedule", cell: (item) => item.schedule ? <Code>{item.schedule}</Code> : "on demand" }, { header: "Window", cell: (item) => duration(item.window_seconds), sort: (item) => item.window_seconds },
+            { header: "Reads", cell: (item) => item.sources.join(", ") }, { header: "Suggests", cell: (item) => item.action ?? "nothing" },
+            { header: "Precision", cell: (item) => { const known = of(item.name); return known?.precision === null || known?.precision === undefined ? "not judged" : percent(known.precision); }, sort: (item) => of(item.name)?.precision },
+          ]} />
+          <Card title="Detectors of runs, as people judged their signals"><ShadowPrecision /></Card>
+          <p className="hint">A query becomes a detector in the <Link to="/workbench">workbench</Link>.</p>
+        </>
+      );
+    }}</Show>
+  );
+}

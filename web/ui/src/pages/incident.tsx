@@ -1,0 +1,149 @@
+// One incident, narrative first; every claim that can be checked links to the row it rests on.
+import { useState } from "react";
+import { Link, useParams } from "react-router";
+import { seg } from "../api/client";
+import { useAudit, useIncident } from "../api/hooks";
+import type { Evidence, IncidentDetail } from "../api/types";
+import { Done } from "../components/actions";
+import { Badge, Card, Code, External, Facts, Fold, Json, PageTitle, Pre } from "../components/bits";
+import { DecisionBlock } from "../components/decide";
+import { Feedback } from "../components/feedback";
+import { Empty, Failure, Show, Unknown } from "../components/states";
+import { show, Table } from "../components/table";
+import { Since, Time } from "../components/time";
+import { claims, rowId } from "../lib/claims";
+import { count, money, title } from "../lib/format";
+import { has } from "../pages";
+import { remember } from "../lib/workbench";
+
+const PARTS = [["what_happened", "What happened"], ["likely_cause", "Likely cause"], ["impact", "Impact"], ["recommended_action", "Do now"]] as const;
+const SHOWN = 50;
+
+function Claims({ text, evidence, open }: { text: string; evidence: Evidence[]; open: (evidence: string, row: number) => void }) {
+  return <>{claims(text, evidence).map((claim, index) => claim.evidence === undefined || claim.row === undefined
+    ? <span key={index}>{claim.text}</span>
+    : <a key={index} className="claim" href={`#${rowId(claim.evidence, claim.row)}`} title={`row ${claim.row + 1} of ${claim.evidence}`}
+        onClick={(event) => { event.preventDefault(); open(claim.evidence as string, claim.row as number); }}>{claim.text}</a>)}</>;
+}
+
+function EvidenceTable({ item, at }: { item: Evidence; at?: number }) {
+  const [all, setAll] = useState(false);
+  const limit = all ? item.rows.length : Math.max(SHOWN, (at ?? -1) + 1);
+  const rows = item.rows.slice(0, limit);
+  const names = [...new Set(item.rows.flatMap((row) => Object.keys(row)))];
+  if (!item.rows.length) return <Empty>{item.status === "unknown" ? "Unknown: the source did not answer." : "The source answered: nothing."}</Empty>;
+  return (
+    <>
+      <div className="scroll tall" tabIndex={0} role="group" aria-label={`Rows of ${item.name}`}>
+        <table>
+          <thead><tr>{names.map((name) => <th key={name} scope="col">{name}</th>)}</tr></thead>
+          <tbody>{rows.map((row, index) => <tr key={index} id={rowId(item.name, index)} className={index === at ? "marked" : undefined}>{names.map((name) => <td key={name}>{show(row[name])}</td>)}</tr>)}</tbody>
+        </table>
+      </div>
+      {limit < item.rows.length ? <p><button type="button" onClick={() => setAll(true)}>Show all {count(item.rows.length, "row")}</button></p> : null}
+    </>
+  );
+}
+
+function Evidences({ incident, marked, opened, toggle }: { incident: IncidentDetail; marked: { evidence: string; row: number } | null; opened: Set<string>; toggle: (name: string, open: boolean) => void }) {
+  if (!incident.evidence.length) return <Empty>No evidence was gathered yet.</Empty>;
+  return (
+    <>
+      {incident.evidence.map((item) => (
+        <details key={item.name} id={`evidence-${item.name}`} open={opened.has(item.name)} onToggle={(event) => toggle(item.name, event.currentTarget.open)}>
+          <summary><strong>{item.name}</strong> ({item.sources.join(", ")}): {item.status === "unknown" ? <span className="gap">unknown: {item.error ?? "the source did not answer"}</span> : <>{count(item.row_count, "row")}{item.truncated ? ", not all" : ""}</>}</summary>
+          {opened.has(item.name) ? (
+            <div className="fold">
+              {item.error && item.status !== "unknown" ? <p className="gap">{item.error}</p> : null}
+              <EvidenceTable item={item} at={marked?.evidence === item.name ? marked.row : undefined} />
+              <Fold summary="The SQL that made it"><Pre label="SQL">{item.sql}</Pre><Json label="Parameters" value={item.params} /></Fold>
+              <p className="noprint"><Link to="/workbench" onClick={() => remember({ sql: item.sql, params: item.params as Record<string, unknown> })}>Open in workbench</Link></p>
+            </div>
+          ) : null}
+        </details>
+      ))}
+    </>
+  );
+}
+
+function Record({ id }: { id: string }) {
+  const audit = useAudit({ subject_id: id, limit: 100 });
+  return <Show query={audit}>{(data) => <Table label="Entries of the record" rows={data.items} empty="No entries." rowKey={(entry) => String(entry.seq)} columns={[
+    { header: "No.", cell: (entry) => <Link to={`/audit?seq=${entry.seq}`}>{entry.seq}</Link> }, { header: "When", cell: (entry) => <Time at={entry.at} /> },
+    { header: "Event", cell: (entry) => entry.event }, { header: "By", cell: (entry) => entry.actor }, { header: "Detail", cell: (entry) => <code className="wrap">{JSON.stringify(entry.detail)}</code> },
+  ]} />}</Show>;
+}
+
+function View({ incident }: { incident: IncidentDetail }) {
+  const [marked, setMarked] = useState<{ evidence: string; row: number } | null>(null);
+  const [opened, setOpened] = useState<Set<string>>(new Set());
+  const toggle = (name: string, open: boolean) => setOpened((old) => { const next = new Set(old); if (open) next.add(name); else next.delete(name); return next; });
+  const jump = (evidence: string, row: number) => {
+    toggle(evidence, true);
+    setMarked({ evidence, row });
+    requestAnimationFrame(() => requestAnimationFrame(() => document.getElementById(rowId(evidence, row))?.scrollIntoView({ block: "center" })));
+  };
+  const print = () => {
+    setOpened(new Set(incident.evidence.map((item) => item.name)));
+    requestAnimationFrame(() => requestAnimationFrame(() => window.print()));
+  };
+  const parts = incident.narrative_parts;
+  const suspects = incident.suspects ?? [];
+  const culprit = suspects.find((suspect) => suspect.sha && suspect.sha === incident.culprit_sha);
+  const pending = incident.approvals.filter((approval) => approval.status === "pending");
+  const remediations = incident.actions.filter((action) => action.kind === "remediation");
+  return (
+    <>
+      <PageTitle side={<><Badge word={incident.severity} /> <Badge word={incident.status} /></>}>{title(incident.type)}: {incident.entity}</PageTitle>
+      <p className="hint">Opened <Since at={incident.opened_at} />, seen in {count(incident.occurrences, "window")}{incident.reopened_count ? `, reopened ${incident.reopened_count}×` : ""}, narrated by {incident.narrator ?? "nobody yet"}.
+        {" "}<button type="button" className="link noprint" onClick={print}>Print</button></p>
+      {incident.gaps.map((gap) => <Unknown key={gap.source} source={gap.source} reason={gap.reason} />)}
+      <Card title="What this is">
+        {parts
+          ? <dl className="narrative">{PARTS.filter(([name]) => parts[name]).map(([name, label]) => <div key={name}><dt>{label}</dt><dd><Claims text={parts[name]} evidence={incident.evidence} open={jump} /></dd></div>)}</dl>
+          : <p className="narrative">{incident.narrative ?? `${incident.description}. It is being investigated.`}</p>}
+        <Facts items={[
+          ["Cost", money(incident.cost_usd)],
+          ["Culprit", incident.culprit_sha ? <External address={culprit?.url}><Code>{incident.culprit_sha.slice(0, 8)}</Code></External> : incident.gaps.some((gap) => gap.source === "github") ? "unknown (commits could not be read)" : "none found"],
+          ["Window", <><Time at={incident.window.start} /> to <Time at={incident.window.end} /></>],
+          ["Last seen", <Since at={incident.last_seen_at} />],
+          ...(incident.resolved_at ? [["Resolved", <Time at={incident.resolved_at} />] as [string, React.ReactNode]] : []),
+          ...(incident.github_issue_url ? [["Issue", <External address={incident.github_issue_url}>{incident.github_issue_url}</External>] as [string, React.ReactNode]] : []),
+        ]} />
+        <Feedback incident={incident.id} />
+      </Card>
+      <Card title="Decisions and actions">
+        {pending.map((approval) => <DecisionBlock key={approval.id} approval={approval} />)}
+        <Done approvals={incident.approvals} actions={remediations} />
+        {!incident.approvals.length && !incident.actions.length ? <Empty>Nothing was asked and nothing was done.</Empty> : null}
+        <Fold summary="All actions, messages included"><Done approvals={[]} actions={incident.actions} /></Fold>
+        <Fold summary="What the record says"><Record id={incident.id} /></Fold>
+      </Card>
+      <Card title="Suspects, most likely first">
+        <Table label="Suspects" most={5} rows={suspects} empty={incident.gaps.some((gap) => gap.source === "github") ? "Unknown: commits could not be read." : "No commit comes into question."} columns={[
+          { header: "Commit", cell: (suspect) => <External address={suspect.url}><Code>{(suspect.sha ?? "?").slice(0, 8)}</Code></External> },
+          { header: "Score", cell: (suspect) => typeof suspect.score === "number" ? suspect.score.toFixed(2) : "–", sort: (suspect) => suspect.score },
+          { header: "What", cell: (suspect) => suspect.message }, { header: "By", cell: (suspect) => suspect.author },
+          { header: "Parts of the score", cell: (suspect) => <ul className="parts">{(suspect.parts ?? []).map((part, index) => <li key={index}><strong>{part.name}</strong> {typeof part.value === "number" ? part.value.toFixed(2) : "–"} × {part.weight ?? "–"}: {part.reason}</li>)}</ul> },
+        ]} />
+      </Card>
+      <Card title="Evidence"><Evidences incident={incident} marked={marked} opened={opened} toggle={toggle} /></Card>
+      <Card title="Timeline across sources, newest first">
+        <Table label="Timeline" most={30} rows={[...(incident.timeline ?? [])].reverse()} empty="Empty." columns={[
+          { header: "When", cell: (entry) => <Time at={entry.at} />, sort: (entry) => entry.at }, { header: "Source", cell: (entry) => entry.source, sort: (entry) => entry.source },
+          { header: "Kind", cell: (entry) => entry.kind, sort: (entry) => entry.kind }, { header: "What", cell: (entry) => entry.text },
+        ]} />
+      </Card>
+      {has("/forensics/*") ? <Card title="Causal graph"><p><Link to={`/forensics/incidents/${seg(incident.id)}`}>Commits, errors, traces and messages, with the edges that the data supports</Link></p></Card> : null}
+      <Card title="Occurrences">
+        {incident.anomalies.map((anomaly) => <Fold key={anomaly.id} summary={<><Time at={anomaly.detected_at} />: {anomaly.description}</>}><Json label="What the detector saw" value={anomaly.evidence} /></Fold>)}
+      </Card>
+    </>
+  );
+}
+
+export default function Incident() {
+  const { id = "" } = useParams();
+  const incident = useIncident(id);
+  return incident.isError && !incident.data ? <Failure error={incident.error} again={() => void incident.refetch()} /> : <Show query={incident} what="the incident">{(data) => <View key={data.id} incident={data} />}</Show>;
+}

@@ -1,0 +1,84 @@
+// The SQL editor. It lives in a shadow root: its styles are then a constructed sheet, which the strict content security
+// policy (no inline styles) lets pass.
+import { autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap } from "@codemirror/autocomplete";
+import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
+import { PostgreSQL, sql as sqlLanguage } from "@codemirror/lang-sql";
+import { bracketMatching, HighlightStyle, syntaxHighlighting } from "@codemirror/language";
+import { lintGutter, setDiagnostics } from "@codemirror/lint";
+import { Compartment, EditorState } from "@codemirror/state";
+import { EditorView, keymap, lineNumbers, placeholder } from "@codemirror/view";
+import { tags } from "@lezer/highlight";
+import { useEffect, useRef } from "react";
+
+export type Schema = Record<string, Record<string, string[]>>;
+export type Mistake = { from: number; to: number; message: string };
+
+const colours = HighlightStyle.define([
+  { tag: tags.keyword, color: "var(--accent)", fontWeight: "600" },
+  { tag: [tags.string, tags.special(tags.string)], color: "var(--good)" },
+  { tag: tags.number, color: "var(--note)" },
+  { tag: tags.comment, color: "var(--muted)", fontStyle: "italic" },
+]);
+const look = EditorView.theme({
+  "&": { fontSize: "14px", backgroundColor: "var(--bg)", color: "var(--text)", border: "1px solid var(--line)", borderRadius: "6px", minHeight: "9rem", maxHeight: "24rem" },
+  "&.cm-focused": { outline: "2px solid var(--accent)" },
+  ".cm-scroller": { overflow: "auto", fontFamily: "var(--mono)", minHeight: "9rem", maxHeight: "24rem" },
+  ".cm-content": { caretColor: "var(--text)" },
+  ".cm-cursor": { borderLeftColor: "var(--text)" },
+  ".cm-gutters": { backgroundColor: "var(--sunk)", color: "var(--muted)", border: "none" },
+  ".cm-tooltip": { backgroundColor: "var(--card)", color: "var(--text)", border: "1px solid var(--line)" },
+  ".cm-tooltip-autocomplete ul li[aria-selected]": { backgroundColor: "var(--accent-bg)", color: "var(--on-accent)" },
+  ".cm-completionDetail": { color: "inherit" },
+  ".cm-placeholder": { color: "var(--muted)" },
+  ".cm-lintRange-error": { backgroundImage: "none", textDecoration: "underline wavy var(--bad)" },
+  "&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground": { backgroundColor: "light-dark(#cfe3ff, #274a75)" },
+});
+
+export function Editor({ value, onChange, schema, mistake, onRun }: { value: string; onChange: (sql: string) => void; schema: Schema; mistake: Mistake | null; onRun: () => void }) {
+  const host = useRef<HTMLDivElement>(null);
+  const view = useRef<EditorView | null>(null);
+  const language = useRef(new Compartment());
+  const callbacks = useRef({ onChange, onRun });
+  callbacks.current = { onChange, onRun };
+
+  useEffect(() => {
+    if (!host.current) return;
+    const root = host.current.shadowRoot ?? host.current.attachShadow({ mode: "open" });
+    const made = new EditorView({
+      parent: root,
+      root,
+      state: EditorState.create({
+        doc: value,
+        extensions: [
+          lineNumbers(), history(), bracketMatching(), closeBrackets(), autocompletion(), lintGutter(), EditorView.lineWrapping,
+          syntaxHighlighting(colours), look, placeholder("SELECT …"), EditorState.tabSize.of(2),
+          language.current.of(sqlLanguage({ dialect: PostgreSQL })),
+          EditorView.contentAttributes.of({ "aria-label": "SQL" }),
+          keymap.of([
+            { key: "Mod-Enter", run: () => { callbacks.current.onRun(); return true; } },
+            ...closeBracketsKeymap, ...completionKeymap, ...defaultKeymap, ...historyKeymap,
+          ]),
+          EditorView.updateListener.of((update) => { if (update.docChanged) callbacks.current.onChange(update.state.doc.toString()); }),
+        ],
+      }),
+    });
+    view.current = made;
+    return () => { made.destroy(); view.current = null; };
+    // The editor is made once; what changes afterwards comes through the effects below.
+    // eslint-disable-next-line react-hooks/exhaustive-deps
+  }, []);
+  useEffect(() => {
+    const editor = view.current;
+    if (editor && editor.state.doc.toString() !== value) editor.dispatch({ changes: { from: 0, to: editor.state.doc.length, insert: value } });
+  }, [value]);
+  useEffect(() => {
+    view.current?.dispatch({ effects: language.current.reconfigure(sqlLanguage({ dialect: PostgreSQL, schema, upperCaseKeywords: true })) });
+  }, [schema]);
+  useEffect(() => {
+    const editor = view.current;
+    if (!editor) return;
+    const end = editor.state.doc.length;
+    editor.dispatch(setDiagnostics(editor.state, mistake ? [{ from: Math.min(mistake.from, end), to: Math.min(Math.max(mistake.to, mistake.from), end), severity: "error", message: mistake.message }] : []));
+  }, [mistake]);
+  return <div className="editor" ref={host} />;
+}
