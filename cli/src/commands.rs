@@ -1,6 +1,8 @@
 //! One file per command.
 
 pub(crate) mod audit;
+mod backtest;
+pub(crate) mod bench;
 pub(crate) mod demo;
 pub(crate) mod detectors;
 pub(crate) mod digest;

@@ -35,7 +35,7 @@ fn start(command: Command) -> Result<(), Failure> {
     let environment = Environment::from_process();
     let style = match &command {
         Command::Serve(_) => LogStyle::Json,
-        Command::Demo(_) => LogStyle::Quiet,
+        Command::Demo(_) | Command::Bench(_) => LogStyle::Quiet,
         _ => LogStyle::Text,
     };
     // First of all: the exporter of spans is a client too. Only fails when another part of the process was faster, which is as good.
@@ -53,6 +53,7 @@ async fn run(command: Command, environment: Environment) -> Result<(), Failure> 
     let home = || Home::of(environment);
     match command {
         Command::Demo(args) => commands::demo::run(args).await,
+        Command::Bench(command) => commands::bench::run(command).await,
         Command::Simulate(args) => commands::simulate::run(args).await,
         Command::Detectors(command) => commands::detectors::run(command, &home()?).await,
         Command::Seed(args) => commands::seed::run(args, &home()?).await,
