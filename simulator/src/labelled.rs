@@ -140,10 +140,7 @@ mod tests {
         let history = Labelled::tell(&options(3));
         let mut classes: Vec<&str> = history.truth.incidents.iter().map(|incident| incident.class).collect();
         classes.sort_unstable();
-        assert_eq!(
-            classes,
-            ["agent_loop", "cost_spike", "error_cascade", "prompt_drift", "silent_tool_failure"]
-        );
+        assert_eq!(classes, ["agent_loop", "cost_spike", "error_cascade", "prompt_drift", "silent_tool_failure"]);
         let commits = &history.collections.iter().find(|(name, _)| *name == "github/commits").unwrap().1;
         for incident in &history.truth.incidents {
             assert!(history.truth.clock_start <= incident.starts_at && incident.ends_at < history.truth.clock_end);

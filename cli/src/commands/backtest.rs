@@ -93,7 +93,10 @@ pub(crate) async fn run(
         for known in &conditions {
             let (first, windows) = (&known.first, known.windows);
             let at = known.found_at.format("%F %R");
-            terminal::line(&format!("{at} {} {}: {} ({windows} windows)", first.severity, first.kind, first.description));
+            terminal::line(&format!(
+                "{at} {} {}: {} ({windows} windows)",
+                first.severity, first.kind, first.description
+            ));
         }
         let count = conditions.len();
         terminal::error_line(&format!("{} windows, {count} conditions, {requests} requests", due.len()));

@@ -74,9 +74,8 @@ fn traces(calls: &[Call]) -> Vec<Value> {
 
 fn sentry(truth: &LabelledTruth, troubles: &[Trouble]) -> Collections {
     let (organisation, project) = (&truth.sentry_org, &truth.sentry_project);
-    let projects = vec![
-        json!({"_org": organisation, "id": "700", "slug": project, "name": project, "platform": "python"}),
-    ];
+    let projects =
+        vec![json!({"_org": organisation, "id": "700", "slug": project, "name": project, "platform": "python"})];
     let (mut issues, mut events) = (Vec::new(), Vec::new());
     for (number, trouble) in troubles.iter().enumerate() {
         let (Some((_, first)), Some((_, last))) = (trouble.seen.first(), trouble.seen.last()) else { continue };
@@ -109,9 +108,7 @@ fn sentry(truth: &LabelledTruth, troubles: &[Trouble]) -> Collections {
 fn github(truth: &LabelledTruth, changes: &[Change]) -> Collections {
     let (owner, repo) = (&truth.owner, &truth.repo);
     let commit = |change: &Change| {
-        let file = |name: &String| {
-            json!({"filename": name, "status": "modified", "additions": 6, "deletions": 2, "changes": 8})
-        };
+        let file = |name: &String| json!({"filename": name, "status": "modified", "additions": 6, "deletions": 2, "changes": 8});
         let person = json!({"name": change.author, "email": "a@b.example", "date": seconds(change.committed_at)});
         json!({
             "_owner": owner, "_repo": repo, "_files": change.files.iter().map(file).collect::<Vec<Value>>(),

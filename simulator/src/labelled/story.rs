@@ -242,7 +242,13 @@ impl Story {
         }
     }
 
-    fn commit(&mut self, committed_at: DateTime<Utc>, live_at: Option<DateTime<Utc>>, files: Vec<String>, message: String) -> String {
+    fn commit(
+        &mut self,
+        committed_at: DateTime<Utc>,
+        live_at: Option<DateTime<Utc>>,
+        files: Vec<String>,
+        message: String,
+    ) -> String {
         let sha = self.hex(40);
         let author = self.authors[self.rng.random_range(0..self.authors.len())].clone();
         self.happened.changes.push(Change { sha: sha.clone(), committed_at, live_at, files, message, author });
@@ -277,7 +283,11 @@ impl Story {
             let end = onset + minutes(self.rng.random_range(75..150));
             let victim = self.rng.random_range(0..2);
             let tool = self.rng.random_range(0..self.tools.len());
-            let file = if class == "silent_tool_failure" { self.tools[tool].file.clone() } else { self.features[victim].file.clone() };
+            let file = if class == "silent_tool_failure" {
+                self.tools[tool].file.clone()
+            } else {
+                self.features[victim].file.clone()
+            };
             // Ordinary deploys do not fall between the cause and its effect, nor into it: nobody could tell them apart.
             self.happened.changes.retain(|change| {
                 change.live_at.is_none_or(|live| live < onset - minutes(30) || live > onset + minutes(20))
@@ -370,7 +380,9 @@ impl Story {
         let phase = (f64::from(hour.hour()) - 9.0) / 24.0 * TAU;
         let weekend = matches!(hour.weekday(), Weekday::Sat | Weekday::Sun);
         let days = (hour - self.start).num_hours() as f64 / 24.0;
-        (1.0 + feature.season * phase.sin()) * if weekend { feature.weekend } else { 1.0 } * (1.0 + feature.growth * days)
+        (1.0 + feature.season * phase.sin())
+            * if weekend { feature.weekend } else { 1.0 }
+            * (1.0 + feature.growth * days)
     }
 
     fn traffic(&mut self) {
@@ -454,7 +466,8 @@ impl Story {
     }
 
     fn use_tool(&mut self, number: usize, started: DateTime<Utc>) {
-        let broken = matches!(self.effect(number, started, true), Some(Effect::Broken(rate)) if self.rng.random_bool(rate));
+        let broken =
+            matches!(self.effect(number, started, true), Some(Effect::Broken(rate)) if self.rng.random_bool(rate));
         let (rows, field) = (self.tools[number].rows, self.tools[number].field.clone());
         let output = if broken {
             let nothing = ["", "null", "[]", "{}", "-"];

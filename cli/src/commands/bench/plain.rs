@@ -46,9 +46,10 @@ pub(super) fn episodes(folder: &Path, truth: &Truth) -> Result<Vec<Episode>, Fai
         for (class, entity) in rows.findings(now, &mut snapshots, &mut hourly) {
             let key = (class.to_owned(), entity.clone());
             // The same condition: the seed tells it again each time, which is not held against it here.
-            let same = open.get(&key).copied().filter(|index| {
-                episodes.get(*index).is_some_and(|episode| now - episode.last <= PERIOD * 3)
-            });
+            let same = open
+                .get(&key)
+                .copied()
+                .filter(|index| episodes.get(*index).is_some_and(|episode| now - episode.last <= PERIOD * 3));
             if let Some(episode) = same.and_then(|index| episodes.get_mut(index)) {
                 episode.last = now;
                 continue;
@@ -214,7 +215,10 @@ impl Rows {
             }
             let cost_usd: f64 = features.values().sum();
             let Some((feature, _)) = features.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)) else { continue };
-            if cost_usd > 1.0 && issue.count * cost_usd > 10.0 && worst.as_ref().is_none_or(|(most, _)| cost_usd > *most) {
+            if cost_usd > 1.0
+                && issue.count * cost_usd > 10.0
+                && worst.as_ref().is_none_or(|(most, _)| cost_usd > *most)
+            {
                 worst = Some((cost_usd, feature.to_owned()));
             }
         }

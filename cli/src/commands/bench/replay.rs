@@ -243,11 +243,7 @@ impl Replay {
         later.sort_unstable();
         self.calls.median_cycle = later.get(later.len() / 2).copied().unwrap_or_default();
         self.calls.largest_cycle = later.last().copied().unwrap_or_default();
-        Replayed {
-            episodes: self.closed,
-            calls: self.calls,
-            incomplete_windows: self.incomplete,
-        }
+        Replayed { episodes: self.closed, calls: self.calls, incomplete_windows: self.incomplete }
     }
 }
 
