@@ -41,6 +41,9 @@ pub(crate) enum Command {
     /// Look at detectors and run one over a window. Writes nothing.
     #[command(subcommand)]
     Detectors(DetectorsCommand),
+    /// Measure how right the verdicts are.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Look at jobs and run one now.
     #[command(subcommand)]
     Jobs(JobsCommand),
@@ -288,6 +291,57 @@ pub(crate) enum DetectorsCommand {
         #[arg(long, value_name = "TIME", value_parser = time)]
         now: Option<DateTime<Utc>>,
     },
+    /// Judge every window that was due between two times with a detector's file. Writes nothing.
+    Backtest {
+        /// The detector's SQL file.
+        file: std::path::PathBuf,
+        /// From when on windows end.
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        from: DateTime<Utc>,
+        /// Until when.
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        to: DateTime<Utc>,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Replay labelled history through the whole product and print recall, precision, delay and culprits per class.
+    Accuracy(AccuracyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AccuracyArgs {
+    /// A data directory with a truth.json.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["generate", "seed", "keep", "quiet", "features", "calls_per_hour"])]
+    pub(crate) data: Option<std::path::PathBuf>,
+    /// Make so many histories and measure on all of them; every third one is quiet.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) generate: u32,
+    /// Seed of the first history; the others have the next ones.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Make histories in which nothing goes wrong.
+    #[arg(long)]
+    pub(crate) quiet: bool,
+    /// Features of a history, 3 to 30; else drawn by the seed.
+    #[arg(long, value_name = "N")]
+    pub(crate) features: Option<usize>,
+    /// Model calls per hour of a history, 20 to 5000; else drawn by the seed.
+    #[arg(long, value_name = "N")]
+    pub(crate) calls_per_hour: Option<f64>,
+    /// Keep the generated histories in this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<std::path::PathBuf>,
+    /// Restart the product after every N cycles.
+    #[arg(long, value_name = "N")]
+    pub(crate) restart_every: Option<u32>,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,6 +2,8 @@
 
 pub(crate) mod audit;
 pub(crate) mod bench_narratives;
+mod backtest;
+pub(crate) mod bench;
 pub(crate) mod demo;
 pub(crate) mod detectors;
 pub(crate) mod digest;

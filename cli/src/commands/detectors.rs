@@ -16,6 +16,7 @@ pub(crate) async fn run(command: DetectorsCommand, home: &Home) -> Result<(), Fa
             let at = at.unwrap_or_else(|| reader.context.clock.now());
             judge(&reader, &name, at, json).await
         }
+        DetectorsCommand::Backtest { file, from, to, json } => super::backtest::run(home, &file, from, to, json).await,
     }
 }
 

@@ -1,0 +1,155 @@
+//! Labelled histories by chance: what accuracy is measured on.
+//!
+//! Owns: the story of a company over some days ([`story`]) with incidents whose truth is known, its rows in the vendors'
+//! formats ([`rows`]), and writing both as a data directory with a `truth.json`. Does not own: how verdicts are matched
+//! with the truth (that is the bench's).
+//! Must hold: the same options give the same bytes; names come from syllables by chance; nothing in the rows tells
+//! which of them belong to an incident.
+
+mod rows;
+mod story;
+mod words;
+
+use std::fs;
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::dataset::DataError;
+
+/// What kind of company a labelled history tells of. What is `None` is drawn by the seed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LabelledOptions {
+    /// The chance in it.
+    pub seed: u64,
+    /// How many features, 3 to 30.
+    pub features: Option<usize>,
+    /// Model calls of all features per hour, on average, 20 to 5000.
+    pub calls_per_hour: Option<f64>,
+    /// Whether nothing goes wrong in it.
+    pub quiet: bool,
+}
+
+/// One labelled incident.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LabelledIncident {
+    /// The failure class, as detectors name it.
+    pub class: &'static str,
+    /// When its effect began.
+    pub starts_at: DateTime<Utc>,
+    /// When it was over.
+    pub ends_at: DateTime<Utc>,
+    /// Feature, tool or trace.
+    pub entity: String,
+    /// The commit that caused it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub culprit_sha: Option<String>,
+    /// The feature whose traffic it is in, where that is not the entity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feature: Option<String>,
+}
+
+/// A time in which a vendor answered nothing but errors.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LabelledOutage {
+    /// The vendor.
+    pub source: &'static str,
+    /// From when.
+    pub starts_at: DateTime<Utc>,
+    /// Until when.
+    pub ends_at: DateTime<Utc>,
+}
+
+/// What `truth.json` says.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LabelledTruth {
+    /// Owner of the repository.
+    pub owner: String,
+    /// The repository.
+    pub repo: String,
+    /// Slug of the Sentry project.
+    pub sentry_project: String,
+    /// Slug of the Sentry organisation.
+    pub sentry_org: String,
+    /// Where the replay begins; before it is history.
+    pub clock_start: DateTime<Utc>,
+    /// Where it ends.
+    pub clock_end: DateTime<Utc>,
+    /// What went wrong.
+    pub incidents: Vec<LabelledIncident>,
+    /// Who did not answer when.
+    pub outages: Vec<LabelledOutage>,
+}
+
+/// A history and what is true in it.
+#[derive(Debug, Clone)]
+pub struct Labelled {
+    /// The labels.
+    pub truth: LabelledTruth,
+    collections: Vec<(&'static str, Vec<Value>)>,
+}
+
+impl Labelled {
+    /// Tells a history.
+    #[must_use]
+    pub fn tell(options: &LabelledOptions) -> Self {
+        let (truth, happened) = story::tell(options);
+        let collections = rows::collections(&truth, &happened);
+        Self { truth, collections }
+    }
+
+    /// Writes the data directory and its `truth.json`.
+    ///
+    /// # Errors
+    /// When a folder or file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<(), DataError> {
+        for (name, rows) in &self.collections {
+            write(&folder.join(format!("{name}.json")), rows)?;
+        }
+        write(&folder.join("truth.json"), &self.truth)
+    }
+}
+
+fn write(path: &Path, value: &impl Serialize) -> Result<(), DataError> {
+    let failed = |source| DataError::Io { path: path.to_owned(), source };
+    let text = serde_json::to_vec(value).map_err(|error| failed(error.into()))?;
+    path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(path, text)).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(seed: u64) -> LabelledOptions {
+        LabelledOptions { seed, features: Some(4), calls_per_hour: Some(30.0), quiet: false }
+    }
+
+    #[test]
+    fn the_same_seed_tells_the_same_history_and_another_one_another() {
+        let (one, again, other) =
+            (Labelled::tell(&options(1)), Labelled::tell(&options(1)), Labelled::tell(&options(2)));
+        assert_eq!(one.truth, again.truth);
+        assert_eq!(one.collections, again.collections);
+        assert_ne!(one.truth, other.truth);
+    }
+
+    #[test]
+    fn every_class_happens_within_the_replay_and_has_its_culprit_among_the_commits() {
+        let history = Labelled::tell(&options(3));
+        let mut classes: Vec<&str> = history.truth.incidents.iter().map(|incident| incident.class).collect();
+        classes.sort_unstable();
+        assert_eq!(classes, ["agent_loop", "cost_spike", "error_cascade", "prompt_drift", "silent_tool_failure"]);
+        let commits = &history.collections.iter().find(|(name, _)| *name == "github/commits").unwrap().1;
+        for incident in &history.truth.incidents {
+            assert!(history.truth.clock_start <= incident.starts_at && incident.ends_at < history.truth.clock_end);
+            assert!(commits.iter().any(|commit| commit["sha"].as_str() == incident.culprit_sha.as_deref()));
+        }
+    }
+
+    #[test]
+    fn nothing_goes_wrong_in_a_quiet_history() {
+        assert!(Labelled::tell(&LabelledOptions { quiet: true, ..options(4) }).truth.incidents.is_empty());
+    }
+}

@@ -1,0 +1,521 @@
+//! What happens: eight days of history, two days that are replayed, and in these one incident of each class.
+//!
+//! The effects are a multiple of what the feature's own traffic is, so that they can be seen in it, and begin some minutes
+//! after a commit among many went live.
+
+use std::f64::consts::TAU;
+
+use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc, Weekday};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
+
+use super::words::Words;
+use super::{LabelledIncident, LabelledOptions, LabelledOutage, LabelledTruth};
+
+/// Days before the replay.
+const HISTORY: i64 = 8;
+/// Hours of the replay.
+const REPLAY: i64 = 48;
+/// Hours between the beginnings of incidents.
+const APART: i64 = 9;
+
+pub(super) struct Call {
+    pub(super) id: String,
+    pub(super) trace: String,
+    pub(super) name: String,
+    pub(super) model: String,
+    pub(super) started: DateTime<Utc>,
+    pub(super) seconds: f64,
+    pub(super) cost_usd: f64,
+    pub(super) user: usize,
+    pub(super) output: Value,
+}
+
+pub(super) struct ToolCall {
+    pub(super) id: String,
+    pub(super) trace: String,
+    pub(super) name: String,
+    pub(super) started: DateTime<Utc>,
+    pub(super) output: String,
+}
+
+pub(super) struct Trouble {
+    pub(super) id: String,
+    pub(super) title: String,
+    pub(super) file: String,
+    pub(super) release: Option<String>,
+    pub(super) seen: Vec<(String, DateTime<Utc>)>,
+}
+
+pub(super) struct Change {
+    pub(super) sha: String,
+    pub(super) committed_at: DateTime<Utc>,
+    /// When it was deployed; `None` for what needs no deploy.
+    pub(super) live_at: Option<DateTime<Utc>>,
+    pub(super) files: Vec<String>,
+    pub(super) message: String,
+    pub(super) author: String,
+}
+
+#[derive(Default)]
+pub(super) struct Happened {
+    pub(super) calls: Vec<Call>,
+    pub(super) tools: Vec<ToolCall>,
+    pub(super) troubles: Vec<Trouble>,
+    pub(super) changes: Vec<Change>,
+    /// When, what, which channel.
+    pub(super) talk: Vec<(DateTime<Utc>, String, usize)>,
+    pub(super) channels: Vec<String>,
+    pub(super) project: String,
+}
+
+struct Feature {
+    name: String,
+    model: String,
+    per_hour: f64,
+    cost_usd: f64,
+    /// Keys of its JSON answers; none: text.
+    keys: Vec<String>,
+    /// The hour of the day in which it runs, for a nightly batch.
+    batch: Option<u32>,
+    /// From when on it exists.
+    since: DateTime<Utc>,
+    season: f64,
+    weekend: f64,
+    growth: f64,
+    file: String,
+}
+
+struct Tool {
+    name: String,
+    per_hour: f64,
+    rows: usize,
+    field: String,
+    file: String,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Effect {
+    Dearer(f64),
+    Drift(f64, usize),
+    Retries(f64),
+    Broken(f64),
+}
+
+struct Story {
+    rng: StdRng,
+    words: Words,
+    start: DateTime<Utc>,
+    clock_start: DateTime<Utc>,
+    end: DateTime<Utc>,
+    features: Vec<Feature>,
+    tools: Vec<Tool>,
+    authors: Vec<String>,
+    other_keys: Vec<String>,
+    /// What goes wrong: which feature or tool, from, to.
+    effects: Vec<(Effect, usize, DateTime<Utc>, DateTime<Utc>)>,
+    happened: Happened,
+}
+
+/// Tells a history in rows of our own.
+pub(super) fn tell(options: &LabelledOptions) -> (LabelledTruth, Happened) {
+    let mut rng = StdRng::seed_from_u64(options.seed);
+    let words = Words::new(&mut rng);
+    let base = DateTime::from_timestamp(1_788_220_800, 0).unwrap_or_default();
+    let clock_start = base + TimeDelta::hours(rng.random_range(0..24 * 28));
+    let end = clock_start + TimeDelta::hours(REPLAY);
+    let mut story = Story {
+        words,
+        start: clock_start - TimeDelta::days(HISTORY),
+        clock_start,
+        end,
+        features: Vec::new(),
+        tools: Vec::new(),
+        authors: (0..6).map(|number| Words::plain(&mut rng, number)).collect(),
+        other_keys: (0..3).map(|number| words.name(&mut rng, number)).collect(),
+        effects: Vec::new(),
+        happened: Happened::default(),
+        rng,
+    };
+    story.happened.channels = (0..4).map(|number| Words::plain(&mut story.rng, number)).collect();
+    story.happened.project = Words::plain(&mut story.rng, 0);
+    let features = options.features.unwrap_or_else(|| story.rng.random_range(3..13)).clamp(3, 30);
+    let calls = options.calls_per_hour.unwrap_or_else(|| 10_f64.powf(story.rng.random_range(1.5..2.3)));
+    story.company(features, calls.clamp(20.0, 5000.0));
+    let mut truth = LabelledTruth {
+        owner: Words::plain(&mut story.rng, 0),
+        repo: Words::plain(&mut story.rng, 1),
+        sentry_project: story.happened.project.clone(),
+        sentry_org: Words::plain(&mut story.rng, 2),
+        clock_start,
+        clock_end: end,
+        incidents: Vec::new(),
+        outages: Vec::new(),
+    };
+    story.ordinary_changes();
+    if !options.quiet {
+        story.incidents(&mut truth.incidents);
+    }
+    story.traffic();
+    story.ordinary_troubles();
+    story.talk();
+    truth.outages = story.outages(options.quiet);
+    story.happened.calls.sort_by(|a, b| a.started.cmp(&b.started));
+    story.happened.changes.sort_by(|a, b| a.committed_at.cmp(&b.committed_at));
+    (truth, story.happened)
+}
+
+fn minutes(count: i64) -> TimeDelta {
+    TimeDelta::minutes(count)
+}
+
+impl Story {
+    fn hex(&mut self, digits: usize) -> String {
+        (0..digits).filter_map(|_| char::from_digit(self.rng.random_range(0..16), 16)).collect()
+    }
+
+    /// How many of something that happens so often on average.
+    fn so_many(&mut self, average: f64) -> usize {
+        if average > 30.0 {
+            // Sum of uniforms: close enough to normal.
+            let noise: f64 = (0..12).map(|_| self.rng.random::<f64>()).sum::<f64>() - 6.0;
+            return (average + noise * average.sqrt()).round().max(0.0) as usize;
+        }
+        let (limit, mut product, mut count) = ((-average).exp(), 1.0, 0);
+        loop {
+            product *= self.rng.random::<f64>();
+            if product < limit {
+                return count;
+            }
+            count += 1;
+        }
+    }
+
+    fn within(&mut self, from: DateTime<Utc>, until: DateTime<Utc>) -> DateTime<Utc> {
+        from + TimeDelta::milliseconds(self.rng.random_range(0..(until - from).num_milliseconds().max(1)))
+    }
+
+    fn file(&mut self, number: usize) -> String {
+        format!("{}/{}{number}.py", Words::word(&mut self.rng), Words::word(&mut self.rng))
+    }
+
+    fn company(&mut self, features: usize, calls: f64) {
+        let weights: Vec<f64> = (0..features).map(|rank| 1.0 / (rank as f64 + 1.5)).collect();
+        let sum: f64 = weights.iter().sum();
+        let models: Vec<String> = (0..3).map(|number| self.words.name(&mut self.rng, number)).collect();
+        let growth = self.rng.random_range(0.0..0.02);
+        let season = self.rng.random_range(0.1..0.8);
+        let weekend = self.rng.random_range(0.3..1.0);
+        for (number, weight) in weights.into_iter().enumerate() {
+            // The first two are never batches or launches, so that every incident finds a place.
+            let batch = (number > 2 && self.rng.random_bool(0.2)).then(|| self.rng.random_range(0..6));
+            let launched = number > 2 && batch.is_none() && self.rng.random_bool(0.15);
+            let since = if launched { self.within(self.clock_start, self.end) } else { self.start };
+            let json = number < 2 || self.rng.random_bool(0.6);
+            let keys = if json { self.rng.random_range(2..6) } else { 0 };
+            let name = self.words.name(&mut self.rng, number);
+            let feature = Feature {
+                model: models[self.rng.random_range(0..models.len())].clone(),
+                per_hour: calls * weight / sum,
+                cost_usd: 10_f64.powf(self.rng.random_range(-2.4..-1.2)),
+                keys: (0..keys).map(|key| self.words.name(&mut self.rng, key)).collect(),
+                batch,
+                since,
+                season,
+                weekend,
+                growth,
+                file: self.file(number),
+                name,
+            };
+            self.features.push(feature);
+        }
+        for number in 0..self.rng.random_range(2..6) {
+            let tool = Tool {
+                name: self.words.name(&mut self.rng, number),
+                per_hour: (calls * self.rng.random_range(0.1..0.4)).max(6.0),
+                rows: self.rng.random_range(3..10),
+                field: Words::plain(&mut self.rng, number),
+                file: self.file(100 + number),
+            };
+            self.tools.push(tool);
+        }
+    }
+
+    fn commit(
+        &mut self,
+        committed_at: DateTime<Utc>,
+        live_at: Option<DateTime<Utc>>,
+        files: Vec<String>,
+        message: String,
+    ) -> String {
+        let sha = self.hex(40);
+        let author = self.authors[self.rng.random_range(0..self.authors.len())].clone();
+        self.happened.changes.push(Change { sha: sha.clone(), committed_at, live_at, files, message, author });
+        sha
+    }
+
+    /// Deploys that change nothing, and documents.
+    fn ordinary_changes(&mut self) {
+        let mut time = self.start + minutes(60);
+        while time < self.end {
+            let documents = self.rng.random_bool(0.25);
+            let files = (0..self.rng.random_range(1..4))
+                .map(|number| {
+                    let file = self.file(200 + number);
+                    if documents { file.replace(".py", ".md") } else { file }
+                })
+                .collect();
+            let live = (!documents).then(|| time + minutes(self.rng.random_range(4..12)));
+            let message = Words::sentence(&mut self.rng, 6);
+            self.commit(time, live, files, message);
+            time += minutes(self.rng.random_range(60..400));
+        }
+    }
+
+    fn incidents(&mut self, told: &mut Vec<LabelledIncident>) {
+        let mut order = ["cost_spike", "error_cascade", "prompt_drift", "agent_loop", "silent_tool_failure"];
+        for index in (1..order.len()).rev() {
+            order.swap(index, self.rng.random_range(0..=index));
+        }
+        for (number, class) in (0_i64..).zip(order) {
+            let onset = self.clock_start + TimeDelta::hours(3 + APART * number) + minutes(self.rng.random_range(0..60));
+            let end = onset + minutes(self.rng.random_range(75..150));
+            let victim = self.rng.random_range(0..2);
+            let tool = self.rng.random_range(0..self.tools.len());
+            let file = if class == "silent_tool_failure" {
+                self.tools[tool].file.clone()
+            } else {
+                self.features[victim].file.clone()
+            };
+            // Ordinary deploys do not fall between the cause and its effect, nor into it: nobody could tell them apart.
+            self.happened.changes.retain(|change| {
+                change.live_at.is_none_or(|live| live < onset - minutes(30) || live > onset + minutes(20))
+            });
+            let live = onset - minutes(self.rng.random_range(2..9));
+            let committed = live - minutes(self.rng.random_range(3..12));
+            let telling = self.rng.random_bool(0.3);
+            let message = if telling {
+                format!("{} {}", self.features[victim].name, Words::sentence(&mut self.rng, 3))
+            } else {
+                Words::sentence(&mut self.rng, 6)
+            };
+            let sha = self.commit(committed, Some(live), vec![file.clone()], message.clone());
+            if self.rng.random_bool(0.5) {
+                // Documents merged in between.
+                let page = self.file(300).replace(".py", ".md");
+                let words = Words::sentence(&mut self.rng, 5);
+                self.commit(onset - minutes(1), None, vec![page], words);
+            }
+            if self.rng.random_bool(0.5) {
+                let message = format!("Revert \"{message}\"");
+                self.commit(end - minutes(8), Some(end), vec![file.clone()], message);
+            }
+            let mut incident = LabelledIncident {
+                class,
+                starts_at: onset,
+                ends_at: end,
+                entity: self.features[victim].name.clone(),
+                culprit_sha: Some(sha.clone()),
+                feature: None,
+            };
+            match class {
+                "cost_spike" => {
+                    let factor = self.rng.random_range(6.0..12.0);
+                    self.effects.push((Effect::Dearer(factor), victim, onset, end));
+                }
+                "prompt_drift" => {
+                    let effect = Effect::Drift(self.rng.random_range(0.6..1.0), self.rng.random_range(0..3));
+                    self.effects.push((effect, victim, onset, end));
+                }
+                "error_cascade" => self.cascade(victim, onset, end, &file, &sha),
+                "agent_loop" => {
+                    incident.feature = Some(incident.entity);
+                    incident.entity = self.runaway(victim, onset);
+                    incident.ends_at = onset + minutes(15);
+                }
+                _ => {
+                    incident.entity = self.tools[tool].name.clone();
+                    self.effects.push((Effect::Broken(self.rng.random_range(0.7..1.0)), tool, onset, end));
+                }
+            }
+            told.push(incident);
+        }
+    }
+
+    fn cascade(&mut self, victim: usize, onset: DateTime<Utc>, end: DateTime<Utc>, file: &str, sha: &str) {
+        self.effects.push((Effect::Retries(self.rng.random_range(2.5..4.0)), victim, onset, end));
+        let count = self.rng.random_range(50..140);
+        let mut times: Vec<DateTime<Utc>> = (0..count).map(|_| self.within(onset, end)).collect();
+        times.push(onset + TimeDelta::seconds(20));
+        let release = self.rng.random_bool(0.5).then(|| sha.to_owned());
+        self.trouble(times, file.to_owned(), release);
+    }
+
+    fn trouble(&mut self, mut times: Vec<DateTime<Utc>>, file: String, release: Option<String>) {
+        times.sort();
+        let seen = times.into_iter().map(|time| (self.hex(32), time)).collect();
+        let id = self.rng.random_range(1_000_000..999_999_999_u64).to_string();
+        let title = Words::sentence(&mut self.rng, 5);
+        self.happened.troubles.push(Trouble { id, title, file, release, seen });
+    }
+
+    fn runaway(&mut self, victim: usize, onset: DateTime<Utc>) -> String {
+        let trace = self.hex(32);
+        let mut time = onset;
+        for _ in 0..self.rng.random_range(15..34) {
+            self.call(victim, time, &trace, 0.1);
+            time += TimeDelta::seconds(self.rng.random_range(5..25));
+        }
+        trace
+    }
+
+    fn load(&self, feature: &Feature, hour: DateTime<Utc>) -> f64 {
+        if hour < feature.since {
+            return 0.0;
+        }
+        if let Some(batch) = feature.batch {
+            return if hour.hour() == batch { 20.0 } else { 0.0 };
+        }
+        let phase = (f64::from(hour.hour()) - 9.0) / 24.0 * TAU;
+        let weekend = matches!(hour.weekday(), Weekday::Sat | Weekday::Sun);
+        let days = (hour - self.start).num_hours() as f64 / 24.0;
+        (1.0 + feature.season * phase.sin())
+            * if weekend { feature.weekend } else { 1.0 }
+            * (1.0 + feature.growth * days)
+    }
+
+    fn traffic(&mut self) {
+        let mut bin = self.start;
+        while bin < self.end {
+            let next = bin + minutes(15);
+            for number in 0..self.features.len() {
+                let retries = self.effects.iter().find_map(|(effect, which, from, to)| match effect {
+                    Effect::Retries(factor) if *which == number && *from <= bin && bin < *to => Some(*factor),
+                    _ => None,
+                });
+                let load = self.load(&self.features[number], bin) * self.features[number].per_hour / 4.0;
+                // Retries are of calls that fail: in a quiet hour they are at least a few.
+                let average = retries.map_or(load, |factor| (load * factor).max(load + 6.0));
+                let mut left = self.so_many(average);
+                while left > 0 {
+                    let (time, trace) = (self.within(bin, next), self.hex(32));
+                    let steps = if self.rng.random_bool(0.15) { self.rng.random_range(2..8).min(left) } else { 1 };
+                    for step in 0..steps {
+                        self.call(number, time + TimeDelta::seconds(7 * step as i64), &trace, 1.0);
+                    }
+                    left -= steps;
+                }
+            }
+            for number in 0..self.tools.len() {
+                let load = self.load(&self.features[0], bin) * self.tools[number].per_hour / 4.0;
+                for _ in 0..self.so_many(load) {
+                    let time = self.within(bin, next);
+                    self.use_tool(number, time);
+                }
+            }
+            bin = next;
+        }
+    }
+
+    fn effect(&self, number: usize, time: DateTime<Utc>, tool: bool) -> Option<Effect> {
+        let mut effects = self.effects.iter().filter(|(effect, which, from, to)| {
+            matches!(effect, Effect::Broken(_)) == tool && *which == number && *from <= time && time < *to
+        });
+        effects.next().map(|(effect, ..)| *effect)
+    }
+
+    fn call(&mut self, number: usize, started: DateTime<Utc>, trace: &str, share: f64) {
+        let effect = self.effect(number, started, false);
+        let dearer = if let Some(Effect::Dearer(factor)) = effect { factor } else { 1.0 };
+        let broken = match effect {
+            Some(Effect::Drift(rate, how)) if self.rng.random_bool(rate) => Some(how),
+            _ => None,
+        };
+        let output = self.answer(number, broken);
+        let feature = &self.features[number];
+        let (name, model) = (feature.name.clone(), feature.model.clone());
+        let cost_usd = feature.cost_usd * share * dearer * self.rng.random_range(0.5..1.6);
+        let (id, seconds, user) = (self.hex(16), self.rng.random_range(0.4..6.0), self.rng.random_range(0..40));
+        let call = Call { id, trace: trace.to_owned(), name, model, started, seconds, cost_usd, user, output };
+        self.happened.calls.push(call);
+    }
+
+    fn answer(&mut self, number: usize, broken: Option<usize>) -> Value {
+        let keys = &self.features[number].keys;
+        if keys.is_empty() || broken == Some(2) {
+            return Value::String(Words::sentence(&mut self.rng, 12));
+        }
+        let keys = if broken == Some(0) { self.other_keys.clone() } else { keys.clone() };
+        let mut answer = serde_json::Map::new();
+        for (place, key) in keys.into_iter().enumerate() {
+            let value = match place % 4 {
+                0 => json!(Words::sentence(&mut self.rng, 4)),
+                1 => json!(self.rng.random_range(0..1000)),
+                2 => json!(self.rng.random_bool(0.5)),
+                _ => json!([1, 2, 3]),
+            };
+            // A string where there was none, and the other way round.
+            let value = if broken == Some(1) && !value.is_string() { json!(value.to_string()) } else { value };
+            let optional = place > 2 && self.rng.random_bool(0.3);
+            if !optional {
+                answer.insert(key, value);
+            }
+        }
+        Value::Object(answer)
+    }
+
+    fn use_tool(&mut self, number: usize, started: DateTime<Utc>) {
+        let broken =
+            matches!(self.effect(number, started, true), Some(Effect::Broken(rate)) if self.rng.random_bool(rate));
+        let (rows, field) = (self.tools[number].rows, self.tools[number].field.clone());
+        let output = if broken {
+            let nothing = ["", "null", "[]", "{}", "-"];
+            nothing[self.rng.random_range(0..nothing.len())].to_owned()
+        } else {
+            let rows: Vec<Value> = (0..self.rng.random_range(rows..rows + 4))
+                .map(|_| json!({&field: Words::sentence(&mut self.rng, 3)}))
+                .collect();
+            json!({ "rows": rows }).to_string()
+        };
+        let (id, trace, name) = (self.hex(16), self.hex(32), self.tools[number].name.clone());
+        self.happened.tools.push(ToolCall { id, trace, name, started, output });
+    }
+
+    /// Errors that are always there, and new ones of no consequence.
+    fn ordinary_troubles(&mut self) {
+        for number in 0..8 {
+            let first = self.within(self.start, self.start + TimeDelta::hours(20));
+            let count = self.rng.random_range(5..200);
+            let mut times: Vec<DateTime<Utc>> = (0..count).map(|_| self.within(first, self.end)).collect();
+            times.push(first);
+            let file = self.file(400 + number);
+            self.trouble(times, file, None);
+        }
+        for number in 0..10 {
+            let first = self.within(self.start, self.end - minutes(30));
+            let count = self.rng.random_range(1..6);
+            let times = (0..count).map(|_| self.within(first, first + minutes(30))).collect();
+            let file = self.file(500 + number);
+            self.trouble(times, file, None);
+        }
+    }
+
+    fn talk(&mut self) {
+        for _ in 0..self.rng.random_range(60..400) {
+            let time = self.within(self.start, self.end);
+            let (said, channel) = (Words::sentence(&mut self.rng, 9), self.rng.random_range(0..4));
+            self.happened.talk.push((time, said, channel));
+        }
+        self.happened.talk.sort_by_key(|(time, ..)| *time);
+    }
+
+    /// In a quiet history a vendor is down for some hours; in others it is Slack, which no verdict rests on.
+    fn outages(&mut self, quiet: bool) -> Vec<LabelledOutage> {
+        let sources: &[&'static str] = if quiet { &["sentry", "github", "slack"] } else { &["slack"] };
+        let source = sources[self.rng.random_range(0..sources.len())];
+        let starts_at = self.clock_start + TimeDelta::hours(self.rng.random_range(8..30));
+        let ends_at = starts_at + TimeDelta::hours(self.rng.random_range(1..3));
+        vec![LabelledOutage { source, starts_at, ends_at }]
+    }
+}
