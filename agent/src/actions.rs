@@ -13,6 +13,7 @@
 pub mod destinations;
 mod github;
 mod http;
+mod issue_state;
 mod kinds;
 mod notices;
 mod outbox;
@@ -28,8 +29,8 @@ pub use destinations::{DestinationCheck, Destinations, Repository};
 pub(crate) use github::marker;
 pub(crate) use kinds::exact;
 pub use kinds::{
-    ActionType, KillLoop, OpenIssue, PostMessage, RecordOnly, Remediation, Respond, Response, SignalWebhook,
-    ThreadReply, UpdateMessage,
+    ActionType, KillLoop, OpenIssue, PostDigest, PostMessage, RecordOnly, Remediation, Respond, Response,
+    SetIssueState, SignalWebhook, ThreadReply, UpdateMessage,
 };
 pub(crate) use notices::message_key;
 

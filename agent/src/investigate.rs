@@ -208,6 +208,9 @@ fn gaps(gathered: &[Gathered], judging: &[Gap]) -> Vec<Gap> {
     let mut gaps: Vec<Gap> = judging.to_vec();
     for item in gathered.iter().filter(|g| g.evidence.status == EvidenceStatus::Unknown) {
         let reason = item.evidence.error.clone().unwrap_or_default();
+        if item.optional && reason.starts_with(NOT_CONFIGURED) {
+            continue;
+        }
         for source in &item.evidence.sources {
             if !gaps.iter().any(|gap| &gap.source == source) {
                 gaps.push(Gap { source: source.clone(), reason: reason.clone() });

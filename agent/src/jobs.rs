@@ -8,6 +8,7 @@
 //! due follows from the injected clock alone.
 
 pub mod due;
+mod modes;
 pub mod schedule;
 pub mod scheduler;
 pub mod spec;
@@ -27,6 +28,8 @@ use tracing::Instrument as _;
 use tripline_store::{Begun, JobOutcome, JobRun, JobRunFilter, JobStatus, NewJobRun, PageRequest, StoreError, Window};
 
 use crate::detect::{DetectError, Detectors, Judgement, Persist};
+use crate::digest::{DigestError, Digester, Made};
+use crate::quality::{Inspector, QualityError, Sweep};
 use crate::queries::HeaderError;
 use crate::queries::library::QuerySet;
 use crate::respond::Responder;
@@ -84,6 +87,24 @@ pub enum JobError {
     /// A window could not be judged.
     #[error(transparent)]
     Detect(#[from] DetectError),
+    /// Outputs could not be judged.
+    #[error("{0}")]
+    Quality(String),
+    /// The week could not be told.
+    #[error("{0}")]
+    Digest(String),
+}
+
+impl From<QualityError> for JobError {
+    fn from(error: QualityError) -> Self {
+        Self::Quality(error.to_string())
+    }
+}
+
+impl From<DigestError> for JobError {
+    fn from(error: DigestError) -> Self {
+        Self::Digest(error.to_string())
+    }
 }
 
 /// What a run by hand did.
@@ -97,8 +118,11 @@ pub enum HandRun {
     },
     /// It would find this; nothing was written.
     Dry {
-        /// What a detector finds; `None` for a job that finds nothing.
+        /// What a detector finds; `None` for a job that is no detector's.
         judgement: Option<Judgement>,
+        /// What any other job would do; `None` for a detector's.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        would: Option<serde_json::Value>,
     },
 }
 
@@ -113,6 +137,7 @@ pub fn list(queries: &QuerySet, settings: &Settings, now: DateTime<Utc>) -> Vec<
 pub struct Jobs {
     detectors: Detectors,
     responder: Responder,
+    digester: Option<Digester>,
     /// Names this process in leases.
     holder: String,
     stop: CancellationToken,
@@ -137,7 +162,20 @@ impl Jobs {
     /// Jobs over these detectors; `holder` names this process in leases.
     #[must_use]
     pub fn new(detectors: Detectors, responder: Responder, holder: impl Into<String>) -> Self {
-        Self { detectors, responder, holder: holder.into(), stop: CancellationToken::new() }
+        Self { detectors, responder, digester: None, holder: holder.into(), stop: CancellationToken::new() }
+    }
+
+    /// With what makes the weekly digest; without it that job has nothing to do.
+    #[must_use]
+    pub fn with_digester(mut self, digester: Digester) -> Self {
+        self.digester = Some(digester);
+        self
+    }
+
+    /// What makes the weekly digest.
+    #[must_use]
+    pub fn digester(&self) -> Option<&Digester> {
+        self.digester.as_ref()
     }
 
     /// The jobs there are.
@@ -145,6 +183,12 @@ impl Jobs {
     pub fn list(&self) -> Vec<JobInfo> {
         let context = self.detectors.context();
         list(&self.detectors.queries().current(), &context.settings.get(), context.clock.now())
+    }
+
+    /// The last end of a week that the digest tells of, at or before `now`; `None` when it has no schedule.
+    #[must_use]
+    pub fn week_end(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.specs().into_iter().find(|spec| spec.name == spec::DIGEST)?.schedule.last_at(now)
     }
 
     fn specs(&self) -> Vec<JobSpec> {
@@ -187,6 +231,13 @@ impl Jobs {
             return Ok(Vec::new());
         }
         let watermark = ctx.store.jobs.watermark(&ctx.scope, &spec.name).await?;
+        if watermark.is_none() && spec.begins_with_next {
+            // What was before this installation is not told by it.
+            if let Some(latest) = spec.schedule.last_at(now) {
+                ctx.store.jobs.advance(&ctx.scope, &spec.name, latest).await?;
+            }
+            return Ok(Vec::new());
+        }
         let catch_up = TimeDelta::days(ctx.settings.get().catch_up_days);
         let due = due::of(spec, watermark, now, catch_up);
         if let (None, Some(first)) = (watermark, due.ticks.first()) {
@@ -234,7 +285,8 @@ impl Jobs {
         match spec.work {
             Work::ProcessSessions => ProcessingWorker::new(ctx).has_work().await,
             Work::MonitorSessions => MonitoringAgent::new(ctx).has_work().await,
-            Work::Detect(_) | Work::ExpireApprovals => Ok(true),
+            Work::WeeklyDigest => Ok(self.digester.is_some()),
+            Work::Detect(_) | Work::ExpireApprovals | Work::OnCall | Work::DriftPatrol => Ok(true),
         }
     }
 
@@ -286,7 +338,7 @@ impl Jobs {
                 detail: json!({}),
                 partial: false,
             },
-            ended = tokio::time::timeout(spec.timeout, self.work(spec, window).instrument(span.clone())) => ended.unwrap_or_else(|_| Ended {
+            ended = tokio::time::timeout(spec.timeout, self.work(spec, window, tick).instrument(span.clone())) => ended.unwrap_or_else(|_| Ended {
                 status: JobStatus::TimedOut,
                 error: Some(format!("it did not end within {} s", spec.timeout.as_secs())),
                 detail: json!({}),
@@ -316,7 +368,7 @@ impl Jobs {
         }
     }
 
-    async fn work(&self, spec: &JobSpec, window: Option<Window>) -> Ended {
+    async fn work(&self, spec: &JobSpec, window: Option<Window>, tick: DateTime<Utc>) -> Ended {
         match (&spec.work, window) {
             (Work::Detect(detector), Some(window)) => {
                 let judgement = match self.detectors.judge(detector, window, Persist::Baselines).await {
@@ -344,7 +396,28 @@ impl Jobs {
                 of_sessions(ProcessingWorker::new(self.detectors.context()).process_due().await)
             }
             (Work::MonitorSessions, _) => of_sessions(MonitoringAgent::new(self.detectors.context()).run_due().await),
+            (Work::OnCall, _) => match modes::on_call(self, tick).await {
+                Ok(ended) => ended,
+                Err(error) => Ended::failed(error),
+            },
+            (Work::DriftPatrol, _) => match modes::patrol(self, tick).await {
+                Ok(ended) => ended,
+                Err(error) => Ended::failed(error),
+            },
+            (Work::WeeklyDigest, _) => match self.digest(tick, false).await {
+                Ok(made) => modes::of_digest(&made),
+                Err(error) => Ended::failed(error),
+            },
         }
+    }
+
+    async fn digest(&self, end: DateTime<Utc>, dry_run: bool) -> Result<Made, JobError> {
+        let digester = self.digester.as_ref().ok_or_else(|| {
+            JobError::Digest(
+                "nothing makes digests here. Hint: run it from the server, or `tripline digest`".to_owned(),
+            )
+        })?;
+        Ok(digester.make(end, dry_run).await?)
     }
 
     /// Runs a job now, whatever its schedule says: for the window that ends with its latest tick. Dry, it writes nothing
@@ -356,14 +429,7 @@ impl Jobs {
         let spec = self.find(name)?;
         let now = self.detectors.context().clock.now();
         if dry_run {
-            let judgement = match &spec.work {
-                Work::Detect(detector) => {
-                    let window = Window::new(now - detector.window, now)?;
-                    Some(self.detectors.judge(detector, window, Persist::Nothing).await?)
-                }
-                Work::ExpireApprovals | Work::ProcessSessions | Work::MonitorSessions => None,
-            };
-            return Ok(HandRun::Dry { judgement });
+            return self.dry_run(&spec, now).await;
         }
         let tick = spec.schedule.last_at(now).unwrap_or(now);
         match self.run(&spec, tick, None).await? {
@@ -382,6 +448,18 @@ impl Jobs {
             }
         }
     }
+}
+
+/// How a sweep over outputs is kept in a run: figures per feature, without the outputs' ids.
+fn swept(sweep: &Sweep) -> serde_json::Value {
+    sweep
+        .features
+        .iter()
+        .map(|one| {
+            json!({"feature": one.feature, "schema_version": one.schema_version, "total": one.total, "failed": one.failed,
+                "fail_rate": one.fail_rate, "first_failed_at": one.first_failed_at})
+        })
+        .collect()
 }
 
 /// How a run over sessions ended: one that cannot be analysed is told, and stays due.

@@ -10,11 +10,14 @@
 pub mod actions;
 pub mod context;
 pub mod detect;
+pub mod digest;
 pub mod govern;
 pub mod investigate;
 pub mod jobs;
 pub mod messages;
 pub mod narrate;
+pub mod people;
+pub mod quality;
 pub mod queries;
 pub mod respond;
 pub mod runs;

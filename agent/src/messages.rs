@@ -13,9 +13,11 @@ mod notes;
 mod slack;
 pub mod text;
 
-pub use buttons::{Button, Pressed};
+pub use buttons::{Button, Pressed, Verdict};
 pub use issue::{Issue, incident_issue};
-pub use notes::{Note, already_decided, expired, mismatch, not_allowed, not_found, not_understood};
+pub use notes::{
+    Ended, Note, already_decided, expired, incident_not_found, mismatch, not_allowed, not_found, not_understood, thanks,
+};
 pub(crate) use slack::KILL_REASON;
 pub use slack::{Content, IncidentView, Links, incident_message};
 

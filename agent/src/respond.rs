@@ -275,7 +275,11 @@ impl Responder {
         findings: &Findings,
     ) -> Result<Incident, RespondError> {
         let (scope, store) = (&self.ctx.scope, &self.ctx.store);
-        let narrative = self.narrator.narrate(Story { anomaly, findings }).await;
+        let mut narrative = self.narrator.narrate(Story { anomaly, findings }).await;
+        if let Some(mut report) = narrative.report.take() {
+            report.subject_id = incident.id.to_string();
+            store.narrations.append(scope, report, self.ctx.clock.now()).await?;
+        }
         let digest = store.evidence.replace(scope, &incident.id, findings.evidence.clone()).await?;
         let json = |error: serde_json::Error| RespondError::Json(error.to_string());
         let investigation = Investigation {

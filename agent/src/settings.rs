@@ -9,12 +9,13 @@
 
 pub mod load;
 pub mod watch;
+pub mod write;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -25,9 +26,20 @@ use crate::runs::settings::RunSettings;
 
 pub use load::{SettingsError, SettingsLoader};
 pub use watch::SettingsWatcher;
+pub use write::{Change, ChangeError, Changed};
 
 /// The settings file as it is compiled in, the defaults of a fresh installation.
 pub const DEFAULT_SETTINGS_JSON: &str = include_str!("../../settings.json");
+
+/// When the jobs run that are no detector's.
+const DEFAULT_SCHEDULES: [(&str, &str); 6] = [
+    ("approval_expiry", "0 * * * * *"),
+    ("session_processing", "*/5 * * * * *"),
+    ("session_monitoring", "*/5 * * * * *"),
+    ("on_call_brain", "45 */15 * * * *"),
+    ("drift_patrol", "50 0 */4 * * *"),
+    ("weekly_digest", "0 0 9 * * MON"),
+];
 
 /// What a threshold may be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,6 +66,8 @@ macro_rules! settings {
             pub incident_channels: Vec<String>,
             /// Cron expression per job (5 fields, or 6 with seconds first), overriding the one in a detector's header.
             pub schedules: BTreeMap<String, String>,
+            /// IANA name of the time zone that the weekly digest's schedule and week are in, such as `Europe/Berlin`.
+            pub time_zone: String,
             /// Tables of which a local copy is kept, by `source.table`.
             pub sync: BTreeMap<String, SyncSettings>,
             /// What is taken at the door for events, and how long it is kept.
@@ -71,9 +85,8 @@ macro_rules! settings {
                 Self {
                     $($key: $default,)+
                     incident_channels: ["incidents", "engineering", "backend", "alerts"].map(str::to_owned).to_vec(),
-                    schedules: [("approval_expiry", "0 * * * * *"), ("session_processing", "*/5 * * * * *"), ("session_monitoring", "*/5 * * * * *")]
-                        .map(|(job, cron)| (job.to_owned(), cron.to_owned()))
-                        .into(),
+                    schedules: DEFAULT_SCHEDULES.map(|(job, cron)| (job.to_owned(), cron.to_owned())).into(),
+                    time_zone: "UTC".to_owned(),
                     sync: BTreeMap::new(),
                     ingest: IngestSettings::default(),
                     narrator: NarratorSettings::default(),
@@ -333,7 +346,7 @@ settings! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum NarratorProvider {
-    /// A model when its key is in the environment (Groq, then OpenAI), else templates.
+    /// A model when its key is in the environment (Groq, OpenAI, then Anthropic), else templates.
     #[default]
     Auto,
     /// Templates only: nothing leaves the machine.
@@ -342,6 +355,8 @@ pub enum NarratorProvider {
     Groq,
     /// OpenAI or anything that speaks its protocol.
     OpenAi,
+    /// Anthropic.
+    Anthropic,
 }
 
 /// Who writes narratives.
@@ -354,11 +369,27 @@ pub struct NarratorSettings {
     pub timeout_seconds: u64,
     /// Tokens a model may write, 100 to 8000.
     pub max_tokens: u32,
+    /// How often a request is tried that gets no answer, 1 to 5.
+    pub attempts: u32,
+    /// How often a model is told what is wrong with its answer and asked again, 0 to 3.
+    pub repairs: u32,
+    /// Requests that may be sent within an hour, 0 to 10000; then templates tell.
+    pub max_requests_per_hour: u32,
+    /// Tokens, sent and answered, that may be used within 24 hours, 0 to 1000000000; then templates tell.
+    pub max_tokens_per_day: u64,
 }
 
 impl Default for NarratorSettings {
     fn default() -> Self {
-        Self { provider: NarratorProvider::Auto, timeout_seconds: 20, max_tokens: 1000 }
+        Self {
+            provider: NarratorProvider::Auto,
+            timeout_seconds: 20,
+            max_tokens: 1000,
+            attempts: 2,
+            repairs: 1,
+            max_requests_per_hour: 120,
+            max_tokens_per_day: 2_000_000,
+        }
     }
 }
 
@@ -384,6 +415,10 @@ struct InForce {
 pub struct SettingsHandle {
     current: Arc<RwLock<InForce>>,
     changes: tokio::sync::watch::Sender<u64>,
+    /// Where they come from; without it they cannot be changed but by `set`.
+    loader: Option<Arc<SettingsLoader>>,
+    /// Held while the file is changed.
+    writing: Arc<Mutex<()>>,
 }
 
 impl SettingsHandle {
@@ -391,7 +426,27 @@ impl SettingsHandle {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let in_force = InForce { settings: Arc::new(settings), status: SettingsStatus::default() };
-        Self { current: Arc::new(RwLock::new(in_force)), changes: tokio::sync::watch::Sender::new(0) }
+        Self {
+            current: Arc::new(RwLock::new(in_force)),
+            changes: tokio::sync::watch::Sender::new(0),
+            loader: None,
+            writing: Arc::default(),
+        }
+    }
+
+    /// With where they come from, so that they can be changed there.
+    #[must_use]
+    pub fn with_loader(mut self, loader: SettingsLoader) -> Self {
+        self.loader = Some(Arc::new(loader));
+        self
+    }
+
+    pub(crate) fn loader(&self) -> Option<&SettingsLoader> {
+        self.loader.as_deref()
+    }
+
+    pub(crate) fn writing(&self) -> &Mutex<()> {
+        &self.writing
     }
 
     /// The settings in force now.

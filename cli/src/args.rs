@@ -44,6 +44,8 @@ pub(crate) enum Command {
     /// Look at jobs and run one now.
     #[command(subcommand)]
     Jobs(JobsCommand),
+    /// Tell of the last whole week: what shipped, what broke, what to watch.
+    Digest(DigestArgs),
     /// Send a session of an agent or developer to a running server, and see what was found of it.
     #[command(subcommand)]
     Session(SessionCommand),
@@ -298,6 +300,19 @@ pub(crate) enum JobsCommand {
         #[arg(long)]
         dry_run: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DigestArgs {
+    /// Keep nothing and post nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print the digest with its figures and the queries behind them, as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// What the present is: the digest is of the week that ended last before it.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) now: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod demo;
 pub(crate) mod detectors;
+pub(crate) mod digest;
 pub(crate) mod doctor;
 pub(crate) mod ingest;
 pub(crate) mod jobs;

@@ -65,6 +65,7 @@ async fn run(command: Command, environment: Environment) -> Result<(), Failure> 
         Command::Audit(command) => commands::audit::run(command, &home()?).await,
         Command::Session(command) => commands::session::run(command, &home()?).await,
         Command::Serve(args) => commands::serve::run(args, &home()?).await,
+        Command::Digest(args) => commands::digest::run(args, &home()?).await,
         Command::Jobs(command) => commands::jobs::run(command, &home()?).await,
         Command::Doctor(args) => commands::doctor::run(args, &home()?).await,
     }

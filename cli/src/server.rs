@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tripline_agent::AgentContext;
 use tripline_agent::actions::{Destinations, OutboxOptions};
 use tripline_agent::detect::Detectors;
+use tripline_agent::digest::{Digester, DigesterParts};
 use tripline_agent::govern::Governance;
 use tripline_agent::investigate::{Investigator, Repository};
 use tripline_agent::jobs::{HandRun, JobError, Jobs, scheduler};
@@ -71,8 +72,10 @@ impl Server {
             tracing::warn!("{problem}");
         }
         let scope = Scope::default_project();
-        let mut settings = home.settings()?;
-        adjust(&mut settings);
+        let mut base = Settings::default();
+        adjust(&mut base);
+        let loader = SettingsLoader::new(Some(&home.path), home.environment.clone()).with_base(base);
+        let settings = loader.load()?;
         let copies = Arc::new(Copies::open(home, &connectors, &settings)?);
         let engines = Engines {
             connectors: Arc::clone(&connectors),
@@ -86,19 +89,30 @@ impl Server {
             store: sqlite.store(),
             scope,
             clock: Arc::clone(&clock),
-            settings: SettingsHandle::new(settings),
+            settings: SettingsHandle::new(settings).with_loader(loader.clone()),
         };
         let queries = home.queries()?;
         let destinations = Destinations::from_environment(&home.environment);
         let outbox = OutboxOptions { holder: holder(), ..OutboxOptions::default() };
         let governance = Governance::new(&context, Arc::new(SystemClock), destinations, outbox)
             .map_err(|error| Failure::new(error.to_string()))?;
-        let narrator = narrate::from_environment(&context.settings, &home.environment)
+        let ledger = Some(narrate::Ledger::new(&context));
+        let narrator = narrate::with_ledger(&context.settings, &home.environment, ledger)
             .map_err(|error| Failure::new(error.to_string()))?;
         let repository = Repository::from_environment(&home.environment);
+        let digester = Digester::new(DigesterParts {
+            ctx: context.clone(),
+            queries: queries.clone(),
+            repository: repository.clone(),
+            narrator: Arc::clone(&narrator),
+            notices: Some(governance.notices.clone()),
+            has_slack: governance.destinations.has_slack(),
+            health: None,
+        });
         let investigator = Investigator::new(context.clone(), queries.clone(), repository);
         let responder = Responder::new(context.clone(), investigator, narrator, Arc::clone(&governance.gate) as _);
-        let jobs = Jobs::new(Detectors::new(context.clone(), queries.clone()), responder, holder());
+        let jobs =
+            Jobs::new(Detectors::new(context.clone(), queries.clone()), responder, holder()).with_digester(digester);
         let engines = Arc::new(engines);
         let judge =
             Judge::new(context.clone(), queries.clone(), Arc::new(LogEvents::new(Arc::clone(&context.store.events))));
@@ -118,7 +132,6 @@ impl Server {
             options: WebOptions::default(),
             stop: stop.clone(),
         });
-        let loader = SettingsLoader::new(Some(&home.path), home.environment.clone());
         Ok(Self { context, governance, jobs, sqlite, copies, judges, web, loader, stop })
     }
 

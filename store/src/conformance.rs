@@ -29,6 +29,7 @@ pub mod jobs;
 pub mod observations;
 pub mod runs;
 pub mod sessions;
+pub mod told;
 
 #[cfg(doc)]
 use crate::model::Store;
@@ -161,6 +162,13 @@ macro_rules! for_each_promise {
                 light_insights_stay_until_the_deep_analysis_judges_the_whole,
                 deriving_again_changes_no_byte_and_no_event,
                 counts_and_top_clusters_are_of_one_session,
+            }
+            told {
+                a_week_has_one_digest_however_often_it_is_made,
+                what_models_were_asked_is_counted_since_a_time,
+                a_person_has_one_verdict_about_an_incident_and_the_newest_of_all_counts,
+                feedback_is_on_the_record_once,
+                another_project_is_told_nothing,
             }
         }
     };

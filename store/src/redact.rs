@@ -1,8 +1,11 @@
-//! What must not be kept or leave the machine: secrets, and e-mail addresses in vendors' words.
+//! What must not be kept or leave the machine: secrets, and personal data in vendors' words.
 //!
 //! Owns: the patterns. Must hold: what looks like a credential is cut out before a text is stored (a session's
-//! `raw_message`) or sent to a model (narration).
+//! `raw_message`); credentials, e-mail addresses, card and phone numbers, bank accounts and social security numbers are cut
+//! out before a text is sent to a model (narration), and how often is counted.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use regex::{Regex, RegexSet};
@@ -26,6 +29,16 @@ const SECRETS: [(&str, &str); 13] = [
 ];
 
 const ADDRESSES: [(&str, &str); 1] = [(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", "[e-mail]")];
+
+/// Numbers of people by their forms. A card number must also pass its check digit.
+const NUMBERS: [(&str, &str); 4] = [
+    (r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b", "[account]"),
+    (r"\b\d{3}-\d{2}-\d{4}\b", "[id number]"),
+    (r"\+\d{1,3}[ .-]?(?:\(\d{1,5}\)[ .-]?)?\d(?:[ .-]?\d){5,11}\b", "[phone]"),
+    (r"(?:\(\d{3}\) ?|\b\d{3}[ .-])\d{3}[ .-]\d{4}\b", "[phone]"),
+];
+
+const CARD: &str = r"\b\d(?:[ -]?\d){12,18}\b";
 
 /// What a key is called whose value is a secret, whatever it looks like.
 const SECRET_KEY: &str = r"(?i)(?:^|[_-])(?:api[_-]?key|secret|token|password|passwd|pwd|authorization|credentials?)$";
@@ -56,12 +69,53 @@ impl Rules {
 
 static SECRET_RULES: LazyLock<Rules> = LazyLock::new(|| Rules::new(&SECRETS));
 static ADDRESS_RULES: LazyLock<Rules> = LazyLock::new(|| Rules::new(&ADDRESSES));
+static NUMBER_RULES: LazyLock<Rules> = LazyLock::new(|| Rules::new(&NUMBERS));
+static CARDS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(CARD).ok());
 static SECRET_KEYS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(SECRET_KEY).ok());
 
 /// A text without secrets and e-mail addresses.
 #[must_use]
 pub fn redacted(text: &str) -> String {
     ADDRESS_RULES.apply(&SECRET_RULES.apply(text))
+}
+
+/// How often what was cut out, by kind: `secret`, `e-mail`, `card`, `phone`, `account`, `id number`.
+pub type Cut = BTreeMap<String, usize>;
+
+/// A text as it may be sent to a model: without secrets and personal data. What was cut out is added to `cut`.
+#[must_use]
+pub fn for_sending(text: &str, cut: &mut Cut) -> String {
+    let without_cards = match CARDS.as_ref() {
+        Some(cards) => cards.replace_all(text, |found: &regex::Captures<'_>| {
+            let number = found.get(0).map_or("", |m| m.as_str());
+            if is_card(number) { "[card]".to_owned() } else { number.to_owned() }
+        }),
+        None => Cow::Borrowed(text),
+    };
+    let shown = NUMBER_RULES.apply(&ADDRESS_RULES.apply(&SECRET_RULES.apply(&without_cards)));
+    for kind in ["secret", "e-mail", "card", "phone", "account", "id number"] {
+        let mark = format!("[{kind}]");
+        let added = shown.matches(&mark).count().saturating_sub(text.matches(&mark).count());
+        if added > 0 {
+            *cut.entry(kind.to_owned()).or_default() += added;
+        }
+    }
+    shown
+}
+
+/// Whether the digits pass the check of card numbers (Luhn) and are not one digit over and over.
+fn is_card(text: &str) -> bool {
+    let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(10)).collect();
+    let sum: u32 = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(index, digit)| match (index % 2, digit * 2) {
+            (0, _) => *digit,
+            (_, doubled) => doubled / 10 + doubled % 10,
+        })
+        .sum();
+    sum.is_multiple_of(10) && digits.iter().any(|digit| Some(digit) != digits.first())
 }
 
 /// A text without secrets. What looks like an address stays: `package@1.2.3` does too.
@@ -98,6 +152,8 @@ mod tests {
     fn every_pattern_is_one() {
         assert_eq!((SECRET_RULES.each.len(), SECRET_RULES.any.len()), (SECRETS.len(), SECRETS.len()));
         assert_eq!((ADDRESS_RULES.each.len(), ADDRESS_RULES.any.len()), (1, 1));
+        assert_eq!((NUMBER_RULES.each.len(), NUMBER_RULES.any.len()), (NUMBERS.len(), NUMBERS.len()));
+        assert!(CARDS.is_some());
         assert!(SECRET_KEYS.is_some());
     }
 
@@ -117,6 +173,46 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(redacted(text), expected);
         }
+    }
+
+    #[test]
+    fn personal_data_does_not_leave_and_is_counted() {
+        let mut cut = Cut::new();
+        for (text, expected) in [
+            ("card 4111 1111 1111 1111 declined", "card [card] declined"),
+            ("card 4111-1111-1111-1111", "card [card]"),
+            ("call +49 30 901820 or (415) 555-2671", "call [phone] or [phone]"),
+            ("415-555-2671", "[phone]"),
+            ("IBAN DE89 3704 0044 0532 0130 00", "IBAN [account]"),
+            ("ssn 078-05-1120", "ssn [id number]"),
+            ("jane@example.com used ghp_0123456789abcdef", "[e-mail] used [secret]"),
+        ] {
+            assert_eq!(for_sending(text, &mut cut), expected);
+        }
+        let counted: Vec<(&str, usize)> = cut.iter().map(|(kind, n)| (kind.as_str(), *n)).collect();
+        assert_eq!(
+            counted,
+            [("account", 1), ("card", 2), ("e-mail", 1), ("id number", 1), ("phone", 3), ("secret", 1)]
+        );
+    }
+
+    #[test]
+    fn figures_ids_and_times_are_no_personal_data() {
+        let mut cut = Cut::new();
+        for text in [
+            "2026-11-20T10:05:00Z",
+            "26d5e6e2a1b2c3d4e5f60718293a4b5c6d7e8f90",
+            "1748160000.0001",
+            "$1,234.50 in 5134 calls",
+            "4111111111111112",
+            "0199c1f0-7a2b-7000-8000-0123456789ab",
+            "issue 6412345678",
+            "9 of 20, 45.0 %",
+            "v1.2.3-4",
+        ] {
+            assert_eq!(for_sending(text, &mut cut), text);
+        }
+        assert!(cut.is_empty());
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod provider;
 mod scan;
 mod sessions;
 mod spec;
+mod told;
 
 #[cfg(test)]
 mod tests;

@@ -5,10 +5,12 @@ pub(crate) mod anomalies;
 pub(crate) mod approvals;
 pub(crate) mod audit;
 pub(crate) mod detectors;
+pub(crate) mod digest;
 pub(crate) mod health;
 pub(crate) mod incidents;
 pub(crate) mod jobs;
 pub(crate) mod metrics;
+pub(crate) mod quality;
 pub(crate) mod runs;
 pub(crate) mod session;
 pub(crate) mod settings;
@@ -38,6 +40,13 @@ impl<T> Listing<T> {
             next_cursor: page.next.map(|cursor| cursor.to_string()),
             items: page.items.into_iter().map(view).collect(),
         }
+    }
+}
+
+impl<T> Listing<Option<T>> {
+    /// Without the items that are none.
+    fn flattened(self) -> Listing<T> {
+        Listing { items: self.items.into_iter().flatten().collect(), next_cursor: self.next_cursor }
     }
 }
 

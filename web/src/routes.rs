@@ -8,7 +8,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get, patch, post, put};
 use tripline_store::KeyScope;
 
 use crate::error::ApiError;
@@ -37,6 +37,8 @@ const SEND: Access = Access::Sender(ingest::door::SEND);
 const LOOK_UP: Access = Access::Sender(&[KeyScope::Read, KeyScope::Ingest]);
 const READ: Access = Access::AnyOf(&[KeyScope::Read]);
 const OPERATE: Access = Access::AnyOf(&[KeyScope::Operate]);
+/// Changing how the installation works.
+const ADMINISTER: Access = Access::AnyOf(&[KeyScope::Admin]);
 /// An agent asks with the key it sends events with.
 const ASK: Access = Access::AnyOf(&[KeyScope::Read, KeyScope::Ingest]);
 /// An agent exports its telemetry.
@@ -115,6 +117,15 @@ fn endpoints() -> Vec<Endpoint> {
         get_("/api/v1/stream", READ, get(api::stream::stream)),
         get_("/api/v1/incidents", READ, get(api::incidents::list)),
         get_("/api/v1/incidents/{id}", READ, get(api::incidents::one)),
+        post_("/api/v1/incidents/{id}/feedback", OPERATE, post(api::incidents::feedback)),
+        get_("/api/v1/digest/latest", READ, get(api::digest::latest)),
+        get_("/api/v1/digest/history", READ, get(api::digest::history)),
+        get_("/api/v1/digest/{id}", READ, get(api::digest::one)),
+        get_("/api/v1/quality/snapshots", READ, get(api::quality::snapshots)),
+        get_("/api/v1/quality/drift", READ, get(api::quality::drift)),
+        post_("/api/v1/quality/scan", OPERATE, post(api::quality::scan)),
+        get_("/api/v1/quality/feature/{name}/validation", READ, get(api::quality::validation)),
+        get_("/api/v1/quality/precision", READ, get(api::quality::precision)),
         get_("/api/v1/anomalies", READ, get(api::anomalies::list)),
         get_("/api/v1/anomalies/{id}", READ, get(api::anomalies::one)),
         get_("/api/v1/approvals", READ, get(api::approvals::list)),
@@ -133,6 +144,18 @@ fn endpoints() -> Vec<Endpoint> {
         get_("/api/v1/audit", READ, get(api::audit::list)),
         get_("/api/v1/audit/verify", READ, get(api::audit::verify)),
         get_("/api/v1/settings", READ, get(api::settings::show)),
+        Endpoint {
+            method: Method::PATCH,
+            path: "/api/v1/settings",
+            access: ADMINISTER,
+            handler: patch(api::settings::change),
+        },
+        Endpoint {
+            method: Method::PUT,
+            path: "/api/v1/settings",
+            access: ADMINISTER,
+            handler: put(api::settings::change),
+        },
         post_("/api/v1/sql", READ, post(api::sql::run)),
     ]
 }

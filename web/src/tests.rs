@@ -8,3 +8,4 @@ mod runs;
 mod sessions;
 pub(crate) mod site;
 mod sql;
+mod told;

@@ -22,7 +22,7 @@ use super::outcome::{Look, Sent};
 use super::schedule;
 
 /// The version of the REST API the requests are written for.
-const API_VERSION: &str = "2022-11-28";
+pub(super) const API_VERSION: &str = "2022-11-28";
 const A_MINUTE: std::time::Duration = std::time::Duration::from_secs(60);
 const PER_PAGE: usize = 100;
 /// More than ten thousand issues within some hours are not ours to search through.
@@ -60,7 +60,7 @@ fn request(http: &Http, ready: &Ready<'_>, method: Method) -> Result<RequestBuil
         .header(AUTHORIZATION, bearer(ready.token)?))
 }
 
-fn bearer(token: &secrecy::SecretString) -> Result<reqwest::header::HeaderValue, String> {
+pub(super) fn bearer(token: &secrecy::SecretString) -> Result<reqwest::header::HeaderValue, String> {
     let mut value = reqwest::header::HeaderValue::from_str(&format!("Bearer {}", expose(token)))
         .map_err(|_| "GITHUB_TOKEN holds characters that no header may")?;
     value.set_sensitive(true);
@@ -140,7 +140,7 @@ fn judge(answer: &Answer) -> Sent {
     Sent::Unclear { why: format!("GitHub answered HTTP {status}{said}"), in_flight }
 }
 
-fn hint(status: StatusCode) -> &'static str {
+pub(super) fn hint(status: StatusCode) -> &'static str {
     match status {
         StatusCode::UNAUTHORIZED => ": check GITHUB_TOKEN",
         StatusCode::FORBIDDEN => ": the token needs write access to the repository's issues",
@@ -150,7 +150,7 @@ fn hint(status: StatusCode) -> &'static str {
     }
 }
 
-fn message(answer: &Answer) -> String {
+pub(super) fn message(answer: &Answer) -> String {
     let json = answer.json();
     match json.as_ref().and_then(|body| body.get("message")).and_then(Value::as_str) {
         Some(text) if !text.is_empty() => format!(": {}", words(text)),
@@ -159,7 +159,7 @@ fn message(answer: &Answer) -> String {
 }
 
 /// Whether this is a rate limit (primary or secondary), and how long GitHub asks to wait. Outer `None`: it is not.
-fn rate_limited(answer: &Answer) -> Option<Option<std::time::Duration>> {
+pub(super) fn rate_limited(answer: &Answer) -> Option<Option<std::time::Duration>> {
     if !matches!(answer.status, StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS) {
         return None;
     }

@@ -67,11 +67,15 @@ pub enum ActionType {
     SlackRespond,
     /// A finding about a run, told to the webhook.
     SignalWebhook,
+    /// The weekly post.
+    SlackPostDigest,
+    /// An issue of ours, closed or opened again.
+    GithubIssueState,
 }
 
 impl ActionType {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Remediate(Remediation::OpenGithubIssue),
         Self::Remediate(Remediation::KillLoop),
         Self::Remediate(Remediation::Record),
@@ -80,6 +84,8 @@ impl ActionType {
         Self::SlackThreadReply,
         Self::SlackRespond,
         Self::SignalWebhook,
+        Self::SlackPostDigest,
+        Self::GithubIssueState,
     ];
 
     /// Its name in the database and the API.
@@ -92,6 +98,8 @@ impl ActionType {
             Self::SlackThreadReply => "slack_thread_reply",
             Self::SlackRespond => "slack_respond",
             Self::SignalWebhook => "signal_webhook",
+            Self::SlackPostDigest => "slack_post_digest",
+            Self::GithubIssueState => "github_issue_state",
         }
     }
 }
@@ -181,6 +189,36 @@ pub struct ThreadReply {
 pub struct SignalWebhook {
     /// The body, JSON, as it is signed and sent.
     pub body: String,
+}
+
+/// Post the digest of a week: exactly this, in exactly this channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PostDigest {
+    /// The digest.
+    pub digest_id: String,
+    /// Name or id of the channel.
+    pub channel: String,
+    /// Fallback text, escaped.
+    pub text: String,
+    /// The blocks.
+    pub blocks: serde_json::Value,
+}
+
+/// Close an issue that was opened for an incident, or open it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetIssueState {
+    /// Names this change: it is in the comment's hidden marker.
+    pub key: String,
+    /// `owner/name`.
+    pub repository: String,
+    /// The action that opened the issue; its result has the number.
+    pub opened_by: tripline_store::ActionId,
+    /// Whether it is to be open.
+    pub open: bool,
+    /// Why, Markdown, the marker included.
+    pub comment: String,
 }
 
 /// Answer a click.

@@ -7,18 +7,19 @@
 
 use tokio::sync::watch;
 use tripline_store::{
-    Action, ActionId, ActionKind, ActionStatus, Approval, ApprovalStatus, Incident, IncidentId, NewAction, Scope,
-    Store, StoreError,
+    Action, ActionFilter, ActionId, ActionKind, ActionStatus, Approval, ApprovalStatus, Incident, IncidentId,
+    NewAction, PageRequest, Scope, Store, StoreError,
 };
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::kinds::{
-    ActionType, PostMessage, Remediation, Respond, Response, SignalWebhook, ThreadReply, UpdateMessage, exact,
+    ActionType, PostDigest, PostMessage, Remediation, Respond, Response, SetIssueState, SignalWebhook, ThreadReply,
+    UpdateMessage, exact,
 };
 use crate::govern::GovernError;
-use crate::messages::Note;
+use crate::messages::{Content, Note};
 
 /// Slack may be down for the better part of an hour before a notification is given up.
 const MAX_ATTEMPTS: u32 = 10;
@@ -199,6 +200,77 @@ impl Notices {
             max_attempts: MAX_WEBHOOK_ATTEMPTS,
         };
         self.enqueue(scope, new, &SignalWebhook { body }, now).await
+    }
+
+    /// Posts the digest of a week, once.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn digest(
+        &self,
+        scope: &Scope,
+        digest_id: &str,
+        channel: &str,
+        content: Content,
+        now: DateTime<Utc>,
+    ) -> Result<(), GovernError> {
+        let new = Notification {
+            action_type: ActionType::SlackPostDigest,
+            key: format!("digest:{digest_id}"),
+            incident_id: None,
+            depends_on: None,
+            max_attempts: MAX_ATTEMPTS,
+        };
+        let payload = PostDigest {
+            digest_id: digest_id.to_owned(),
+            channel: channel.to_owned(),
+            text: content.text,
+            blocks: content.blocks.unwrap_or_default(),
+        };
+        self.enqueue(scope, new, &payload, now).await
+    }
+
+    /// Closes the issue that was opened for an incident, or opens it again; once per opening of the incident. Left out when
+    /// none was opened. Returns whether this is new.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn issue_state(
+        &self,
+        scope: &Scope,
+        incident: &Incident,
+        open: bool,
+        comment: &str,
+        now: DateTime<Utc>,
+    ) -> Result<bool, GovernError> {
+        let filter = ActionFilter {
+            action_type: Some(Remediation::OpenGithubIssue.as_str().to_owned()),
+            incident_id: Some(incident.id.clone()),
+            ..ActionFilter::default()
+        };
+        let opened = self.store.actions.list(scope, &filter, &PageRequest::first(20)).await?.items;
+        let opened = opened
+            .into_iter()
+            .find(|action| matches!(action.status, ActionStatus::Done | ActionStatus::Pending | ActionStatus::Sending));
+        let Some((opened, repository)) = opened.and_then(|action| Some((action.clone(), action.target?))) else {
+            return Ok(false);
+        };
+        let verb = if open { "reopen" } else { "close" };
+        let key = format!("incident:{}:{verb}_issue:{}", incident.id, incident.reopened_count);
+        if self.store.actions.get_by_key(scope, &key).await?.is_some() {
+            return Ok(false);
+        }
+        let new = Notification {
+            action_type: ActionType::GithubIssueState,
+            key: key.clone(),
+            incident_id: Some(&incident.id),
+            depends_on: (opened.status != ActionStatus::Done).then(|| opened.id.clone()),
+            max_attempts: MAX_ATTEMPTS,
+        };
+        let comment = format!("{comment}\n\n{}\n", super::marker(&key));
+        let payload = SetIssueState { key, repository, opened_by: opened.id, open, comment };
+        self.enqueue(scope, new, &payload, now).await?;
+        Ok(true)
     }
 
     /// Answers a click. `key` names the click. The caller has checked the address.

@@ -15,14 +15,15 @@ use tripline_store::{
 };
 
 use super::kinds::{
-    ActionType, KillLoop, OpenIssue, PostMessage, RecordOnly, Remediation, Respond, Response, SignalWebhook,
-    ThreadReply, UpdateMessage, read,
+    ActionType, KillLoop, OpenIssue, PostDigest, PostMessage, RecordOnly, Remediation, Respond, Response,
+    SetIssueState, SignalWebhook, ThreadReply, UpdateMessage, read,
 };
 use super::outbox::Inner;
 use super::outcome::{Look, Sent};
-use super::{github, slack, webhook};
+use super::{github, issue_state, slack, webhook};
 use crate::govern::GovernError;
 use crate::messages::{Content, IncidentView, Links, incident_message};
+use crate::people::People;
 
 /// What an attempt came to.
 pub(super) enum Verdict {
@@ -49,6 +50,8 @@ enum Plan {
     Reply(ThreadReply),
     Respond(Respond),
     Webhook(SignalWebhook),
+    Digest(PostDigest),
+    IssueState(SetIssueState),
 }
 
 impl Plan {
@@ -66,13 +69,15 @@ impl Plan {
             ActionType::SlackThreadReply => Self::Reply(read(payload)?),
             ActionType::SlackRespond => Self::Respond(read(payload)?),
             ActionType::SignalWebhook => Self::Webhook(read(payload)?),
+            ActionType::SlackPostDigest => Self::Digest(read(payload)?),
+            ActionType::GithubIssueState => Self::IssueState(read(payload)?),
         })
     }
 
     /// Whether doing it twice would be noticed outside.
     fn must_not_repeat(&self) -> bool {
         match self {
-            Self::Issue(_) | Self::Post(_) | Self::Reply(_) => true,
+            Self::Issue(_) | Self::Post(_) | Self::Reply(_) | Self::Digest(_) | Self::IssueState(_) => true,
             Self::Respond(respond) => matches!(respond.response, Response::Ephemeral { .. }),
             // A receiver of the webhook tells repetitions by their key.
             Self::Kill(_) | Self::Record | Self::Update(_) | Self::Webhook(_) => false,
@@ -143,6 +148,14 @@ impl Inner {
             },
             Plan::Respond(respond) => self.respond(respond).await?,
             Plan::Webhook(signal) => webhook::send(http, &destinations.webhook, signal, &action.idempotency_key).await,
+            Plan::Digest(post) => {
+                let content = Content { text: post.text.clone(), blocks: Some(post.blocks.clone()) };
+                slack::post(http, &destinations.slack, &post.channel, None, &content, &action.idempotency_key).await
+            }
+            Plan::IssueState(change) => match self.issue_number(change).await? {
+                Some(number) => issue_state::set(http, &destinations.github, change, number).await,
+                None => Sent::Never("the issue's number is not known".to_owned()),
+            },
         })
     }
 
@@ -162,6 +175,14 @@ impl Inner {
                     let search = slack::Search { channel: &channel, thread: Some(&ts), since, key };
                     slack::find(http, &destinations.slack, search).await
                 }
+                None => Look::Absent,
+            },
+            Plan::Digest(post) => {
+                let search = slack::Search { channel: &post.channel, thread: None, since, key };
+                slack::find(http, &destinations.slack, search).await
+            }
+            Plan::IssueState(change) => match self.issue_number(change).await? {
+                Some(number) => issue_state::find(http, &destinations.github, change, number).await,
                 None => Look::Absent,
             },
             Plan::Respond(_) => Look::CannotTell("Slack cannot tell whether an answer to a click arrived".to_owned()),
@@ -221,6 +242,12 @@ impl Inner {
         Ok(slack::respond(&self.http, &respond.response_url, &body, may_repeat).await)
     }
 
+    /// The number of an issue that an earlier action opened.
+    async fn issue_number(&self, change: &SetIssueState) -> Result<Option<u64>, GovernError> {
+        let opened = self.parts.store.actions.get(&self.parts.scope, &change.opened_by).await?;
+        Ok(opened.and_then(|action| action.result?.get("number")?.as_u64()))
+    }
+
     /// Where an incident's message is.
     async fn message_place(&self, id: &IncidentId) -> Result<Option<(String, String)>, GovernError> {
         let incident = self.parts.store.incidents.get(&self.parts.scope, id).await?;
@@ -243,7 +270,17 @@ impl Inner {
             page: base.map(|base| super::incident_page(&base, id)),
             commit: incident.culprit_sha.as_deref().and_then(|sha| self.parts.destinations.commit_page(sha)),
         };
-        let view = IncidentView { incident: &incident, approvals: &approvals, actions: &actions, links: &links };
+        let evidence = store.evidence.list(scope, id).await?;
+        let people = People::of(&incident, &evidence);
+        let feedback = store.feedback.list(scope, id).await?;
+        let view = IncidentView {
+            incident: &incident,
+            approvals: &approvals,
+            actions: &actions,
+            links: &links,
+            people: &people,
+            feedback: &feedback,
+        };
         Ok(Some(incident_message(&view)))
     }
 

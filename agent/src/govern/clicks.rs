@@ -21,7 +21,9 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio_util::task::TaskTracker;
 use tripline_engine::SharedClock;
-use tripline_store::{ActionStatus, Approval, ClaimOutcome, Decision, Scope, Settlement, Store, Via};
+use tripline_store::{
+    ActionStatus, Approval, ClaimOutcome, Decision, FeedbackVia, IncidentId, NewFeedback, Scope, Settlement, Store, Via,
+};
 
 use super::GovernError;
 use super::desk::{Decided, Desk, Request};
@@ -250,7 +252,9 @@ impl Inner {
     async fn work(&self, interaction: Interaction, signature: &str) -> Result<(), GovernError> {
         let parts = &self.parts;
         // Slack sends one; another could not have been shown to the same press.
-        let pressed = interaction.actions.first().and_then(|action| Pressed::read(&action.action_id, &action.value));
+        let element = interaction.actions.first();
+        let pressed = element.and_then(|action| Pressed::read(&action.action_id, &action.value));
+        let verdict = element.and_then(|action| messages::Verdict::read(&action.action_id, &action.value));
         let response_url = interaction.response_url.as_deref().filter(|url| {
             let accepted = parts.destinations.accepts_response_url(url);
             if !accepted {
@@ -260,6 +264,9 @@ impl Inner {
         });
         let is_user = (1..=64).contains(&interaction.user.id.len())
             && interaction.user.id.bytes().all(|b| b.is_ascii_alphanumeric());
+        if let (Some((verdict, id)), true, "block_actions") = (verdict, is_user, interaction.kind.as_str()) {
+            return self.feedback(signature, response_url, verdict, id, interaction.user.id).await;
+        }
         let (Some(pressed), true, "block_actions") = (pressed, is_user, interaction.kind.as_str()) else {
             return self.tell(signature, response_url, messages::not_understood()).await;
         };
@@ -287,6 +294,38 @@ impl Inner {
             Decided::Claim(ClaimOutcome::NotFound) => messages::not_found(),
         };
         self.tell(signature, response_url, answer).await
+    }
+
+    /// Keeps what a responder says of an incident, and shows it in the message. Whoever reads the channel may say so: it
+    /// decides nothing.
+    async fn feedback(
+        &self,
+        signature: &str,
+        response_url: Option<&str>,
+        verdict: messages::Verdict,
+        incident_id: IncidentId,
+        by: String,
+    ) -> Result<(), GovernError> {
+        let (parts, now) = (&self.parts, self.parts.clock.now());
+        let correct = verdict == messages::Verdict::Right;
+        let new = NewFeedback {
+            incident_id: incident_id.clone(),
+            correct,
+            given_by: by,
+            via: FeedbackVia::Slack,
+            comment: None,
+        };
+        match parts.store.feedback.give(&parts.scope, new, now).await {
+            Ok(kept) => {
+                let cause = format!("feedback:{}:{}", kept.feedback.given_by, kept.given_at.timestamp_micros());
+                parts.notices.update(&parts.scope, &incident_id, &cause, now).await?;
+                self.tell(signature, response_url, messages::thanks(correct)).await
+            }
+            Err(tripline_store::StoreError::NotFound { .. }) => {
+                self.tell(signature, response_url, messages::incident_not_found()).await
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Tells the person who clicked, and nobody else.

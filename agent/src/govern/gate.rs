@@ -26,7 +26,7 @@ use super::refusals::RefusalLog;
 use super::{GovernError, Governor};
 use crate::actions::{self, Destinations, KillLoop, Notices, OpenIssue, RecordOnly, Remediation};
 use crate::messages::text::{cut, one_line};
-use crate::messages::{Links, Note, incident_issue};
+use crate::messages::{Ended, Links, Note, incident_issue};
 use crate::settings::SettingsHandle;
 
 /// How often a remediation is tried before it is given up: over some forty minutes.
@@ -115,6 +115,10 @@ impl Gate {
     async fn route(&self, scope: &Scope, opening: &Opening<'_>, now: DateTime<Utc>) -> Result<bool, GovernError> {
         let settings = self.parts.settings.get();
         let verdict = policy::decide(&settings.governance.policy, opening.incident.severity, opening.finding);
+        if verdict.action == Remediation::OpenGithubIssue && opening.incident.github_issue_url.is_some() {
+            // It has its issue: that one is opened again instead of asking for another.
+            return self.reopen_issue(scope, opening, now).await;
+        }
         if verdict.decision == PolicyDecision::Record {
             self.record(scope, opening, &verdict, now).await?;
             return Ok(false);
@@ -124,6 +128,21 @@ impl Gate {
             self.act(scope, &approval, now).await?;
         }
         Ok(true)
+    }
+
+    /// Opens the incident's issue again, if it came back after it was closed. Returns whether something was done.
+    async fn reopen_issue(
+        &self,
+        scope: &Scope,
+        opening: &Opening<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, GovernError> {
+        let incident = opening.incident;
+        if incident.reopened_count == 0 || !self.parts.settings.get().governance.close_issues {
+            return Ok(false);
+        }
+        let comment = "This came back: the incident is open again.";
+        self.parts.notices.issue_state(scope, incident, true, comment, now).await
     }
 
     async fn record(
@@ -351,7 +370,15 @@ impl Governor for Gate {
     async fn incident_resolved(&self, scope: &Scope, incident: &Incident) -> Result<(), GovernError> {
         let (notices, now) = (&self.parts.notices, self.parts.clock.now());
         let cause = format!("resolved:{}", incident.reopened_count);
-        notices.reply(scope, &incident.id, &cause, &Note::Resolved, now).await?;
+        let ended = Ended::of(incident, now);
+        notices.reply(scope, &incident.id, &cause, &Note::Resolved(ended), now).await?;
+        if self.parts.settings.get().governance.close_issues
+            && notices.issue_state(scope, incident, false, &ended.markdown(), now).await?
+        {
+            let subject = ("incident", incident.id.as_str());
+            self.put_on_record(scope, subject, "policy.issue_closed", &json!({"rule": "governance.close_issues"}), now)
+                .await?;
+        }
         notices.update(scope, &incident.id, &cause, now).await
     }
 

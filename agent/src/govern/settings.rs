@@ -31,6 +31,8 @@ pub struct GovernanceSettings {
     pub slack_channel: String,
     /// Incidents below this severity are posted only when they ask for a decision.
     pub min_slack_severity: Severity,
+    /// Whether the issue that was opened for an incident is closed when it ends, and opened again when it comes back.
+    pub close_issues: bool,
     /// Where people reach Tripline's web page, for links in messages; no links without it.
     pub public_url: Option<String>,
 }
@@ -44,6 +46,7 @@ impl Default for GovernanceSettings {
             max_auto_actions_per_hour: 3,
             slack_channel: "#incidents".to_owned(),
             min_slack_severity: Severity::Medium,
+            close_issues: true,
             public_url: None,
         }
     }

@@ -378,6 +378,27 @@ fn carry_out(vendors: &Vendors, seen: &Seen) -> (u16, Value) {
             let shown: Vec<Value> = newest_first.skip((page - 1) * size).take(size).cloned().collect();
             (200, Value::Array(shown))
         }
+        (method, path) if path.starts_with("/github/repos/acme/shop/issues/") => {
+            let mut rest = path.trim_start_matches("/github/repos/acme/shop/issues/").split('/');
+            let number: usize = rest.next().and_then(|n| n.parse().ok()).unwrap_or_default();
+            let Some(issue) = content.issues.iter_mut().find(|issue| issue["number"] == json!(number)) else {
+                return (404, json!({"message": "Not Found"}));
+            };
+            let comments = issue["comments"].as_array().cloned().unwrap_or_default();
+            match (method, rest.next()) {
+                ("GET", Some("comments")) => (200, Value::Array(comments)),
+                ("POST", Some("comments")) => {
+                    let made = json!({"id": comments.len() + 1, "body": seen.body["body"]});
+                    issue["comments"] = comments.into_iter().chain([made.clone()]).collect();
+                    (201, made)
+                }
+                ("PATCH", None) => {
+                    issue["state"] = seen.body["state"].clone();
+                    (200, issue.clone())
+                }
+                _ => (404, json!({"message": "Not Found"})),
+            }
+        }
         (_, "/slack/chat.postMessage") => {
             content.now += 1;
             let ts = format!("{}.000100", content.now);

@@ -27,6 +27,8 @@ pub struct Gathered {
     pub timeline: Option<crate::queries::TimelineSpec>,
     /// Requests sent.
     pub requests: u64,
+    /// Whether an installation may do without its source.
+    pub optional: bool,
 }
 
 /// What placeholders of evidence queries stand for.
@@ -132,9 +134,10 @@ impl Gatherer<'_> {
             truncated: false,
             fetched_at: self.now,
         };
+        let optional = spec.optional;
         let unknown = |mut evidence: Evidence, reason: String, requests: u64| {
             evidence.error = Some(reason);
-            Gathered { evidence, rows: Vec::new(), timeline: None, requests }
+            Gathered { evidence, rows: Vec::new(), timeline: None, requests, optional }
         };
         let needs_repository = spec.header.placeholders.contains("owner") || spec.header.placeholders.contains("repo");
         if needs_repository && self.repository.is_none() {
@@ -174,7 +177,7 @@ impl Gatherer<'_> {
         // What is kept is for people and for checking figures; what is derived now may use more.
         evidence.truncated |= rows.len() > KEPT_ROWS;
         evidence.rows = Value::Array(rows.iter().take(KEPT_ROWS).cloned().collect());
-        Gathered { evidence, rows, timeline: spec.timeline.clone(), requests }
+        Gathered { evidence, rows, timeline: spec.timeline.clone(), requests, optional }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The jobs there are: one per detector, those of governance, and those of sessions.
+//! The jobs there are: one per detector, those of governance, those of sessions, and the modes by the clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,15 @@ const SESSION_PROCESSING: &str = "session_processing";
 /// Name of the job that judges sessions.
 const SESSION_MONITORING: &str = "session_monitoring";
 
+/// Name of the job that has every detector judged and sums up what they found.
+pub(crate) const ON_CALL: &str = "on_call_brain";
+
+/// Name of the job that judges every output against its schema.
+pub(crate) const PATROL: &str = "drift_patrol";
+
+/// Name of the job that tells of a week.
+pub(crate) const DIGEST: &str = "weekly_digest";
+
 /// What a job does.
 #[derive(Debug, Clone)]
 pub enum Work {
@@ -34,6 +43,12 @@ pub enum Work {
     ProcessSessions,
     /// Judges sessions: lightly while they go on, deeply when they have ended.
     MonitorSessions,
+    /// Has every detector judge what is due, and sums up what they found.
+    OnCall,
+    /// Judges every output of a day against its feature's schema, and responds to drift.
+    DriftPatrol,
+    /// Tells of the week that ends with the tick.
+    WeeklyDigest,
 }
 
 /// A job.
@@ -43,8 +58,10 @@ pub struct JobSpec {
     pub name: String,
     /// What it does, for people.
     pub title: String,
-    /// When it runs, in UTC.
+    /// When it runs.
     pub schedule: Schedule,
+    /// Whether an installation that never ran it begins with its next tick instead of its latest one.
+    pub begins_with_next: bool,
     /// How long the window is that ends with each tick, for jobs that have one.
     pub window: Option<TimeDelta>,
     /// How long a run may take.
@@ -60,8 +77,10 @@ pub struct JobInfo {
     pub name: String,
     /// What it does.
     pub title: String,
-    /// Its cron expression, six fields, in UTC.
+    /// Its cron expression, six fields.
     pub cron: String,
+    /// The time zone of the expression.
+    pub time_zone: String,
     /// Length of its window in seconds.
     pub window_seconds: Option<i64>,
     /// How long a run may take, in seconds.
@@ -76,6 +95,7 @@ impl JobSpec {
             name: self.name.clone(),
             title: self.title.clone(),
             cron: self.schedule.to_string(),
+            time_zone: self.schedule.zone().name().to_owned(),
             window_seconds: self.window.map(|window| window.num_seconds()),
             timeout_seconds: self.timeout.as_secs(),
             next_at: self.schedule.next_after(now),
@@ -95,6 +115,7 @@ pub fn all(set: &QuerySet, settings: &Settings) -> Vec<JobSpec> {
             name: detector.name.clone(),
             title: detector.title.clone(),
             schedule: chosen(&detector.name).unwrap_or_else(|| detector.schedule.clone()),
+            begins_with_next: false,
             window: Some(detector.window),
             timeout: DETECTOR_TIMEOUT,
             work: Work::Detect(Arc::clone(detector)),
@@ -104,12 +125,19 @@ pub fn all(set: &QuerySet, settings: &Settings) -> Vec<JobSpec> {
         (EXPIRY, "Expire approvals", 60, Work::ExpireApprovals),
         (SESSION_PROCESSING, "Derive error clusters, correlations and figures of sessions", 300, Work::ProcessSessions),
         (SESSION_MONITORING, "Judge sessions: insights, and agents in figures", 300, Work::MonitorSessions),
+        (ON_CALL, "Have every detector judge what is due, and sum up what they found", 900, Work::OnCall),
+        (PATROL, "Judge every output of a day against its schema", 900, Work::DriftPatrol),
+        (DIGEST, "Tell of the week: what shipped, what broke, what to watch", 900, Work::WeeklyDigest),
     ];
+    // The settings were checked when they were read.
+    let zone = settings.time_zone.parse().unwrap_or(chrono_tz::Tz::UTC);
     jobs.extend(plain.into_iter().filter_map(|(name, title, seconds, work)| {
+        let schedule = chosen(name)?;
         Some(JobSpec {
             name: name.to_owned(),
             title: title.to_owned(),
-            schedule: chosen(name)?,
+            schedule: if name == DIGEST { schedule.in_zone(zone) } else { schedule },
+            begins_with_next: matches!(name, ON_CALL | PATROL | DIGEST),
             window: None,
             timeout: Duration::from_secs(seconds),
             work,

@@ -53,7 +53,10 @@ async fn there_is_a_job_per_detector_and_its_schedule_can_be_set() {
             "silent_tool_failure",
             "approval_expiry",
             "session_processing",
-            "session_monitoring"
+            "session_monitoring",
+            "on_call_brain",
+            "drift_patrol",
+            "weekly_digest"
         ]
     );
     scene
@@ -184,7 +187,7 @@ async fn of_one_job_one_run_is_alive() {
 async fn by_hand_a_dry_run_writes_nothing_and_a_real_one_is_recorded() {
     let scene = world().scene(start() + minutes(7));
     let jobs = scene.jobs(None);
-    let HandRun::Dry { judgement: Some(judgement) } = jobs.run_by_hand("agent_loop", true).await.unwrap() else {
+    let HandRun::Dry { judgement: Some(judgement), .. } = jobs.run_by_hand("agent_loop", true).await.unwrap() else {
         panic!()
     };
     assert_eq!((judgement.findings.len(), judgement.window.end), (1, start() + minutes(7)));

@@ -4,7 +4,7 @@
 //! a press approves what its message showed; a value that is not of this form is no button of ours.
 
 use serde_json::{Value, json};
-use tripline_store::{Approval, ApprovalId};
+use tripline_store::{Approval, ApprovalId, IncidentId};
 
 /// What a button says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,15 +74,76 @@ impl Pressed {
     pub fn read(action_id: &str, value: &str) -> Option<Self> {
         let button = Button::ALL.into_iter().find(|button| button.action_id() == action_id)?;
         let (id, hash) = value.rsplit_once(':')?;
-        let is_id = (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         let is_hash = hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        (is_id && is_hash).then(|| Self { button, approval_id: ApprovalId::new(id), payload_sha256: hash.to_owned() })
+        (is_id(id) && is_hash).then(|| Self {
+            button,
+            approval_id: ApprovalId::new(id),
+            payload_sha256: hash.to_owned(),
+        })
     }
+}
+
+/// The buttons by which a responder says whether an incident is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// There was something, and it was this.
+    Right,
+    /// It was nothing, or something else.
+    Wrong,
+}
+
+impl Verdict {
+    const ALL: [Self; 2] = [Self::Right, Self::Wrong];
+
+    fn action_id(self) -> &'static str {
+        match self {
+            Self::Right => "tripline_incident_right",
+            Self::Wrong => "tripline_incident_wrong",
+        }
+    }
+
+    /// The button about an incident.
+    pub(super) fn block(self, id: &IncidentId) -> Value {
+        let label = match self {
+            Self::Right => "This is right",
+            Self::Wrong => "This is wrong",
+        };
+        json!({
+            "type": "button",
+            "action_id": self.action_id(),
+            "text": {"type": "plain_text", "text": label, "emoji": false},
+            "value": id,
+        })
+    }
+
+    /// Reads a press. `None` when it is no button of these.
+    #[must_use]
+    pub fn read(action_id: &str, value: &str) -> Option<(Self, IncidentId)> {
+        let verdict = Self::ALL.into_iter().find(|verdict| verdict.action_id() == action_id)?;
+        is_id(value).then(|| (verdict, IncidentId::new(value)))
+    }
+}
+
+fn is_id(id: &str) -> bool {
+    (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_verdict_reads_back_and_anything_else_is_none() {
+        assert_eq!(
+            Verdict::read("tripline_incident_wrong", "0199-aa"),
+            Some((Verdict::Wrong, IncidentId::new("0199-aa")))
+        );
+        for (id, value) in
+            [("tripline_incident_wrong", ""), ("tripline_incident_wrong", "a b"), ("tripline_approve", "a")]
+        {
+            assert_eq!(Verdict::read(id, value), None);
+        }
+    }
 
     #[test]
     fn a_press_reads_back_and_anything_else_is_no_button() {

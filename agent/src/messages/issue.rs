@@ -8,6 +8,7 @@ use tripline_store::{Evidence, EvidenceStatus, Incident};
 use super::markdown::{code, prose};
 use super::slack::{Links, no_culprit, short_sha};
 use super::text::{cut, dollars, one_line, title};
+use crate::people::{People, Watch};
 
 const TITLE: usize = 200;
 /// Each of the four parts, before escaping (which at most quadruples it).
@@ -40,7 +41,7 @@ pub fn incident_issue(incident: &Incident, evidence: &[Evidence], links: &Links,
     ] {
         body.push_str(&format!("## {heading}\n\n{}\n\n", prose(&cut(&text, PART))));
     }
-    body.push_str(&facts(incident, links));
+    body.push_str(&facts(incident, evidence, links));
     let mut end = gap_list(incident);
     if let Some(page) = &links.page {
         end.push_str(&format!("[Open in Tripline]({page})\n\n"));
@@ -59,7 +60,7 @@ fn issue_title(incident: &Incident) -> String {
     cut(&title, TITLE).replace('@', "@\u{200b}")
 }
 
-fn facts(incident: &Incident, links: &Links) -> String {
+fn facts(incident: &Incident, evidence: &[Evidence], links: &Links) -> String {
     let sha = incident.culprit_sha.as_deref();
     let culprit = match (sha.and_then(short_sha), &links.commit) {
         (Some(short), Some(link)) => format!("[`{short}`]({link})"),
@@ -67,18 +68,36 @@ fn facts(incident: &Incident, links: &Links) -> String {
     };
     let time = |at: chrono::DateTime<chrono::Utc>| at.format("%Y-%m-%d %H:%M UTC").to_string();
     let window = format!("{} to {}", time(incident.window.start), time(incident.window.end));
+    let people = people(&People::of(incident, evidence));
     let digest = incident
         .evidence_sha256
         .as_deref()
         .map_or_else(String::new, |digest| format!("- Evidence digest: {}\n", code(&cut(digest, 100))));
     format!(
-        "## Facts\n\n- Type: {}\n- Severity: {}\n- About: {}\n- Window: {window}\n- Cost: {}\n- Culprit: {culprit}\n{digest}\n",
+        "## Facts\n\n- Type: {}\n- Severity: {}\n- About: {}\n- Window: {window}\n- Cost: {}\n- Culprit: {culprit}\n{people}{digest}\n",
         code(&cut(&incident.kind, 100)),
         incident.severity,
         code(&cut(&incident.entity, 500)),
         // Between backticks a dollar sign starts no formula.
         incident.cost_usd.map_or_else(|| "unknown".to_owned(), |usd| code(&dollars(usd))),
     )
+}
+
+fn people(people: &People) -> String {
+    let mut lines = String::new();
+    if let Some(author) = &people.author {
+        lines.push_str(&format!("- Author of the first suspect: {}\n", code(&cut(author, 100))));
+    }
+    match &people.watch {
+        Watch::NotAsked | Watch::NotConfigured => {}
+        Watch::Unknown => lines.push_str("- On call: unknown, PagerDuty did not answer\n"),
+        Watch::Known(known) if known.is_empty() => lines.push_str("- On call: nobody\n"),
+        Watch::Known(known) => {
+            let names: Vec<String> = known.iter().take(6).map(|one| code(&cut(&one.name, 100))).collect();
+            lines.push_str(&format!("- On call: {}\n", names.join(", ")));
+        }
+    }
+    lines
 }
 
 fn evidence_list(evidence: &[Evidence], links: &Links) -> String {

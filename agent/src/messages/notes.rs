@@ -2,11 +2,67 @@
 //!
 //! Must hold: each is finished Slack mrkdwn; whatever is not ours in it is escaped.
 
-use chrono::{DateTime, Utc};
-use tripline_store::{Approval, ApprovalStatus};
+use chrono::{DateTime, TimeDelta, Utc};
+use tripline_store::{Approval, ApprovalStatus, Incident};
 
 use super::slack::{action_words, date, decision_line, page_link, person};
-use super::text::slack_inline;
+use super::text::{dollars, slack_inline};
+
+/// How an incident ended: after how long, at what cost.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ended {
+    /// How long it lasted: from its (last) opening to when it was last seen; at least that.
+    pub lasted: TimeDelta,
+    /// What it cost, in US dollars; `None` when unknown.
+    pub cost_usd: Option<f64>,
+    /// In how many windows it was seen.
+    pub windows: i64,
+}
+
+impl Ended {
+    /// How an incident that was resolved ended.
+    #[must_use]
+    pub fn of(incident: &Incident, now: DateTime<Utc>) -> Self {
+        let seen = incident.window.end.min(incident.resolved_at.unwrap_or(now));
+        Self {
+            lasted: (seen - incident.window.start).max(TimeDelta::zero()),
+            cost_usd: incident.cost_usd.filter(|cost| cost.is_finite()),
+            windows: incident.occurrences,
+        }
+    }
+
+    fn words(&self) -> String {
+        let minutes = self.lasted.num_minutes();
+        let lasted = match (minutes / 1440, minutes / 60 % 24, minutes % 60) {
+            (0, 0, minutes) => format!("{minutes} min"),
+            (0, hours, 0) => format!("{hours} h"),
+            (0, hours, minutes) => format!("{hours} h {minutes} min"),
+            (days, 0, _) => format!("{days} d"),
+            (days, hours, _) => format!("{days} d {hours} h"),
+        };
+        let cost =
+            self.cost_usd.map_or_else(|| "its cost is not known".to_owned(), |usd| format!("it cost {}", dollars(usd)));
+        let windows = if self.windows == 1 { "1 window".to_owned() } else { format!("{} windows", self.windows) };
+        format!("complete windows passed without it. It was seen over {lasted}, in {windows}; {cost}.")
+    }
+
+    /// For Slack.
+    #[must_use]
+    pub fn mrkdwn(&self) -> String {
+        format!("Resolved: {}", self.words())
+    }
+
+    /// For GitHub.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        // Between backticks a dollar sign starts no formula.
+        let words = self.words();
+        match self.cost_usd.map(dollars) {
+            Some(cost) => format!("Resolved: {}", words.replace(&cost, &format!("`{cost}`"))),
+            None => format!("Resolved: {words}"),
+        }
+    }
+}
 
 /// Something that is told in the thread of an incident's message.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,7 +70,7 @@ pub enum Note<'a> {
     /// The condition came back.
     Reopened,
     /// Enough complete windows passed without it.
-    Resolved,
+    Resolved(Ended),
     /// A decision was made.
     Decided(&'a Approval),
     /// An issue was opened.
@@ -54,7 +110,7 @@ impl Note<'_> {
     pub fn text(&self) -> String {
         match self {
             Self::Reopened => "This came back: the incident is open again.".to_owned(),
-            Self::Resolved => "Resolved: complete windows passed without it.".to_owned(),
+            Self::Resolved(ended) => ended.mrkdwn(),
             Self::Decided(approval) => decided(approval),
             Self::IssueOpened { url } => format!("Issue opened: {}", page_link(url)),
             Self::KillRequested { trace_id } => format!(
@@ -98,6 +154,19 @@ pub fn already_decided(approval: &Approval) -> String {
         Some(at) => format!("This was already {how} by {by}, {}. Your click changed nothing.", date(at)),
         None => format!("This was already {how} by {by}. Your click changed nothing."),
     }
+}
+
+/// To somebody who said whether an incident is right.
+#[must_use]
+pub fn thanks(correct: bool) -> String {
+    let what = if correct { "right" } else { "wrong" };
+    format!("Noted: you say this incident is {what}. Press the other button to change it.")
+}
+
+/// To somebody whose message is about an incident that is not there.
+#[must_use]
+pub fn incident_not_found() -> String {
+    "Tripline does not know this incident. Nothing was noted.".to_owned()
 }
 
 /// To somebody who clicked too late.

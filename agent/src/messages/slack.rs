@@ -7,12 +7,15 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use tripline_store::{Action, ActionStatus, Approval, ApprovalStatus, Incident, IncidentStatus, Severity, Via};
+use tripline_store::{
+    Action, ActionStatus, Approval, ApprovalStatus, Feedback, Incident, IncidentStatus, Severity, Via,
+};
 use url::Url;
 
-use super::buttons::Button;
+use super::buttons::{Button, Verdict};
 use super::text::{dollars, one_line, slack_inline, slack_plain, title};
 use crate::actions::Remediation;
+use crate::people::{People, Watch};
 
 const SECTION: usize = 2_900;
 const FIELD: usize = 1_900;
@@ -23,6 +26,7 @@ const MAX_APPROVALS: usize = 3;
 const MAX_ACTIONS: usize = 3;
 const MAX_GAPS: usize = 5;
 const MAX_SUSPECTS: usize = 3;
+const MAX_ON_CALL: usize = 6;
 /// Why an approval that came by the Kill button says so.
 pub(crate) const KILL_REASON: &str = "pressed Kill Loop";
 
@@ -55,6 +59,10 @@ pub struct IncidentView<'a> {
     pub actions: &'a [Action],
     /// Where to look further.
     pub links: &'a Links,
+    /// Whom it concerns.
+    pub people: &'a People,
+    /// What responders say of it, newest first.
+    pub feedback: &'a [Feedback],
 }
 
 /// Renders the message.
@@ -67,6 +75,7 @@ pub fn incident_message(view: &IncidentView<'_>) -> Content {
     ];
     narrative(incident, &mut blocks);
     suspects(incident, &mut blocks);
+    people(view.people, &mut blocks);
     gaps(incident, &mut blocks);
     for approval in view.approvals.iter().take(MAX_APPROVALS) {
         decision(approval, &mut blocks);
@@ -74,6 +83,7 @@ pub fn incident_message(view: &IncidentView<'_>) -> Content {
     for action in view.actions.iter().take(MAX_ACTIONS) {
         outcome(action, &mut blocks);
     }
+    verdicts(view, &mut blocks);
     footer(view, &mut blocks);
     Content { text: fallback(view), blocks: Some(Value::Array(blocks)) }
 }
@@ -202,6 +212,62 @@ fn suspect_line((index, suspect): (usize, &Value)) -> Option<String> {
 pub(super) fn no_culprit(incident: &Incident) -> &'static str {
     let unread = incident.gaps.iter().any(|gap| gap.source == "github");
     if unread { "unknown (commits could not be read)" } else { "none found" }
+}
+
+/// Whom to speak to: who wrote the suspect, who is on call, and which sources were not asked.
+fn people(people: &People, blocks: &mut Vec<Value>) {
+    let mut lines = Vec::new();
+    if let Some(author) = &people.author {
+        lines.push(format!("Author of the first suspect: {}", super::text::cut(&one_line(author), 100)));
+    }
+    match &people.watch {
+        Watch::NotAsked | Watch::NotConfigured => {}
+        Watch::Unknown => lines.push("On call: unknown, PagerDuty did not answer".to_owned()),
+        Watch::Known(known) if known.is_empty() => lines.push("On call: nobody".to_owned()),
+        Watch::Known(known) => {
+            let first = known.first().map_or(1, |one| one.level);
+            let names: Vec<String> = known
+                .iter()
+                .filter(|one| one.level == first)
+                .take(MAX_ON_CALL)
+                .map(|one| match &one.policy {
+                    Some(policy) => format!(
+                        "{} ({})",
+                        super::text::cut(&one_line(&one.name), 80),
+                        super::text::cut(&one_line(policy), 80)
+                    ),
+                    None => super::text::cut(&one_line(&one.name), 80),
+                })
+                .collect();
+            lines.push(format!("On call: {}", names.join(", ")));
+        }
+    }
+    if !people.not_configured.is_empty() {
+        lines.push(format!(
+            "Not asked, not configured: {}",
+            people.not_configured.iter().map(|name| one_line(name)).collect::<Vec<_>>().join(", ")
+        ));
+    }
+    if !lines.is_empty() {
+        blocks.push(section(plain(&lines.join("\n"), SECTION)));
+    }
+}
+
+/// What responders say, and the buttons to say it.
+fn verdicts(view: &IncidentView<'_>, blocks: &mut Vec<Value>) {
+    let id = &view.incident.id;
+    if let Some(newest) = view.feedback.first() {
+        let what = if newest.feedback.correct { "right" } else { "wrong" };
+        let more = match view.feedback.len() {
+            1 => String::new(),
+            more => format!(" (newest of {more})"),
+        };
+        blocks.push(section(mrkdwn(&format!("Marked {what} by {}{more}", person(&newest.feedback.given_by)))));
+    }
+    blocks.push(json!({
+        "type": "actions", "block_id": format!("tripline-verdict:{id}"),
+        "elements": [Verdict::Right.block(id), Verdict::Wrong.block(id)],
+    }));
 }
 
 fn gaps(incident: &Incident, blocks: &mut Vec<Value>) {

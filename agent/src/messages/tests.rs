@@ -110,7 +110,8 @@ fn links() -> Links {
 }
 
 fn render(incident: &Incident, approvals: &[Approval], actions: &[Action]) -> Content {
-    incident_message(&IncidentView { incident, approvals, actions, links: &links() })
+    let people = crate::people::People::of(incident, &[]);
+    incident_message(&IncidentView { incident, approvals, actions, links: &links(), people: &people, feedback: &[] })
 }
 
 fn snapshot(content: &Content) -> Value {
@@ -137,6 +138,39 @@ fn an_incident_that_asks_shows_its_parts_and_its_buttons() {
     insta::assert_json_snapshot!("asks", snapshot(&content));
 }
 
+/// Whether a block asks for a decision, and not for a verdict about the incident.
+fn is_decision(block: &Value) -> bool {
+    !block["block_id"].as_str().unwrap_or_default().starts_with("tripline-verdict:")
+}
+
+#[test]
+fn the_message_names_the_author_and_who_is_on_call_and_what_was_not_asked() {
+    use crate::people::{OnCall, People, Watch};
+    let incident = incident(&cost_spike());
+    let on_call = |name: &str, level, policy: Option<&str>| OnCall {
+        name: name.to_owned(),
+        level,
+        policy: policy.map(str::to_owned),
+    };
+    let known = vec![on_call("Ann <!here>", 1, Some("web")), on_call("Bo", 1, None), on_call("Cy", 2, None)];
+    let people = People {
+        watch: Watch::Known(known),
+        author: Some("ada\n<@U1>".to_owned()),
+        not_configured: vec!["datadog".to_owned(), "linear".to_owned()],
+    };
+    let told = |people: &People| {
+        let view =
+            IncidentView { incident: &incident, approvals: &[], actions: &[], links: &links(), people, feedback: &[] };
+        incident_message(&view).blocks.unwrap().to_string()
+    };
+    let shown = told(&people);
+    assert!(shown.contains("Author of the first suspect: ada &lt;@U1&gt;"), "{shown}");
+    assert!(shown.contains("On call: Ann &lt;!here&gt; (web), Bo") && !shown.contains("Cy"), "{shown}");
+    assert!(shown.contains("Not asked, not configured: datadog, linear"), "{shown}");
+    let unknown = told(&People { watch: Watch::Unknown, ..People::default() });
+    assert!(unknown.contains("On call: unknown, PagerDuty did not answer"), "{unknown}");
+}
+
 #[test]
 fn a_loop_has_a_third_button_that_kills() {
     let content = render(&incident(&agent_loop(15)), &[approval("kill_loop", ApprovalStatus::Pending)], &[]);
@@ -147,7 +181,7 @@ fn a_loop_has_a_third_button_that_kills() {
         .as_array()
         .unwrap()
         .iter()
-        .filter(|block| block["type"] == "actions")
+        .filter(|block| block["type"] == "actions" && is_decision(block))
         .flat_map(|block| block["elements"].as_array().unwrap())
         .map(|button| button["action_id"].as_str().unwrap())
         .collect();
@@ -183,7 +217,9 @@ fn decisions_and_outcomes_take_the_place_of_the_buttons() {
     .map(|(approval, action)| {
         let content = render(&incident, &[approval], &[action]);
         let blocks = content.blocks.clone().unwrap();
-        let blocks: Vec<Value> = blocks.as_array().unwrap().iter().rev().take(3).rev().cloned().collect();
+        let blocks: Vec<Value> =
+            blocks.as_array().unwrap().iter().filter(|block| is_decision(block)).cloned().collect();
+        let blocks: Vec<Value> = blocks.iter().rev().take(3).rev().cloned().collect();
         assert!(!blocks.iter().any(|block| block["type"] == "actions"));
         json!({"text": content.text, "last_blocks": blocks})
     })
@@ -213,7 +249,7 @@ fn every_note_says_what_happened() {
     let approved = approval("open_github_issue", ApprovalStatus::Approved);
     let notes = [
         Note::Reopened.text(),
-        Note::Resolved.text(),
+        Note::Resolved(Ended { lasted: chrono::TimeDelta::minutes(95), cost_usd: Some(12.5), windows: 4 }).text(),
         Note::Decided(&rejected).text(),
         Note::IssueOpened { url: "https://github.com/acme/shop/issues/7" }.text(),
         Note::IssueOpened { url: "javascript:alert(1)|x" }.text(),

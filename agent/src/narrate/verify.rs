@@ -4,30 +4,40 @@
 //! figures or two commit ids are swapped is refused, wherever they are swapped; a claim that points nowhere is refused; the
 //! culprit named is the first-ranked suspect.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
-use tripline_store::NarrativeParts;
+use tripline_store::{NarrationKind, NarrativeParts};
 
+use super::brief::{Form, form};
 use super::prompt::Exhibits;
 
-/// Words in all parts at most (seed 003: under 300).
-const MAX_WORDS: usize = 299;
+/// Words in a row that count as copied from a vendor's text.
+const COPIED: usize = 6;
+
+/// What no text of ours says, whatever the evidence asks for: it would call off what people are asked to look at.
+const CALLED_OFF: [&str; 8] = [
+    "false alarm",
+    "no action is needed",
+    "no action needed",
+    "nothing to do",
+    "ignore this",
+    "safe to ignore",
+    "all is well",
+    "can be closed",
+];
 
 /// A model's answer.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Answer {
-    /// What happened.
-    pub what_happened: Part,
-    /// The likely cause.
-    pub likely_cause: Part,
-    /// The impact.
-    pub impact: Part,
-    /// The recommended action.
-    pub recommended_action: Part,
     /// The commit it names as culprit.
     #[serde(default)]
     pub culprit: Option<String>,
+    /// Its parts, by key.
+    #[serde(flatten)]
+    pub parts: BTreeMap<String, Part>,
 }
 
 /// One part of an answer.
@@ -53,45 +63,125 @@ pub struct Claim {
     pub field: String,
 }
 
-/// Reads an answer, also one in a fence of backticks, and checks it.
+/// Reads an answer about an incident, also one in a fence of backticks, and checks it.
 ///
 /// # Errors
 /// Why it is refused, in a phrase.
 pub fn verified(content: &str, exhibits: &Exhibits) -> Result<NarrativeParts, String> {
+    let mut parts = proven(content, exhibits, form(NarrationKind::Incident))?.into_iter().map(|(_, text)| text);
+    let mut next = || parts.next().unwrap_or_default();
+    Ok(NarrativeParts { what_happened: next(), likely_cause: next(), impact: next(), recommended_action: next() })
+}
+
+/// Reads an answer of any form and checks it; its parts in the order of the form.
+///
+/// # Errors
+/// Why it is refused, in a phrase.
+pub fn proven(content: &str, exhibits: &Exhibits, form: &Form) -> Result<Vec<(&'static str, String)>, String> {
     let trimmed = content.trim();
     let unfenced = trimmed.strip_prefix("```json").or_else(|| trimmed.strip_prefix("```")).unwrap_or(trimmed);
     let unfenced = unfenced.strip_suffix("```").unwrap_or(unfenced);
-    let answer: Answer =
+    let mut answer: Answer =
         serde_json::from_str(unfenced).map_err(|error| format!("the answer is not in the agreed form ({error})"))?;
-    check(&answer, exhibits)?;
-    Ok(NarrativeParts {
-        what_happened: answer.what_happened.text,
-        likely_cause: answer.likely_cause.text,
-        impact: answer.impact.text,
-        recommended_action: answer.recommended_action.text,
-    })
+    check_as(&answer, exhibits, form)?;
+    let take = |answer: &mut Answer, key: &str| answer.parts.remove(key).map(|part| part.text).unwrap_or_default();
+    Ok(form.parts.iter().map(|key| (*key, take(&mut answer, key))).collect())
 }
 
-/// Checks an answer.
+/// Checks an answer about an incident.
 ///
 /// # Errors
 /// Why it is refused, in a phrase.
 pub fn check(answer: &Answer, exhibits: &Exhibits) -> Result<(), String> {
-    let parts = [&answer.what_happened, &answer.likely_cause, &answer.impact, &answer.recommended_action];
-    let words: usize = parts.iter().map(|part| part.text.split_whitespace().count()).sum();
-    if words > MAX_WORDS {
+    check_as(answer, exhibits, form(NarrationKind::Incident))
+}
+
+/// Checks an answer of any form.
+///
+/// # Errors
+/// Why it is refused, in a phrase.
+pub fn check_as(answer: &Answer, exhibits: &Exhibits, form: &Form) -> Result<(), String> {
+    let mut parts: Vec<(&str, &Part)> = Vec::new();
+    for key in form.parts {
+        parts.push((key, answer.parts.get(*key).ok_or_else(|| format!("the part '{key}' is missing"))?));
+    }
+    if let Some(other) = answer.parts.keys().find(|key| !form.parts.contains(&key.as_str())) {
+        return Err(format!("there is no part '{other}'"));
+    }
+    let words: usize = parts.iter().map(|(_, part)| part.text.split_whitespace().count()).sum();
+    if words > form.max_words {
         return Err(format!("it has {words} words"));
     }
-    if parts.iter().any(|part| part.text.trim().is_empty()) {
+    if parts.iter().any(|(_, part)| part.text.trim().is_empty()) {
         return Err("a part is empty".to_owned());
     }
-    if answer.culprit != exhibits.culprit {
+    if form.cause.is_some() && answer.culprit != exhibits.culprit {
         return Err("the culprit it names is not the first-ranked suspect".to_owned());
     }
-    for part in parts {
-        check_part(part, exhibits)?;
+    let copied = Copied::of(exhibits);
+    for (key, part) in &parts {
+        check_part(part, exhibits, &copied)?;
+        check_words(part)?;
+        if let Some((least, most)) = form.bullets {
+            check_bullets(key, &part.text, least, most)?;
+        }
+        if form.cause == Some(*key) {
+            first_commit_is_the_culprit(part, exhibits)?;
+        }
     }
-    first_commit_is_the_culprit(&answer.likely_cause, exhibits)
+    match parts.iter().find(|(key, part)| form.grounded == Some(*key) && part.claims.is_empty()) {
+        Some((key, _)) => Err(format!("'{key}' names nothing of the evidence")),
+        None => Ok(()),
+    }
+}
+
+/// Nothing that links, mentions or calls off.
+fn check_words(part: &Part) -> Result<(), String> {
+    let text = part.text.to_lowercase();
+    if text.contains("://")
+        || text.contains("www.")
+        || text.contains('<')
+        || text.contains("@channel")
+        || text.contains("@here")
+    {
+        return Err("it holds an address, a mention or markup".to_owned());
+    }
+    match CALLED_OFF.iter().find(|phrase| text.contains(**phrase)) {
+        Some(phrase) => Err(format!("it says '{phrase}', which is for people to decide")),
+        None => Ok(()),
+    }
+}
+
+fn check_bullets(key: &str, text: &str, least: usize, most: usize) -> Result<(), String> {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let bullets = lines.iter().filter(|line| line.starts_with("- ")).count();
+    if bullets != lines.len() || !(least..=most).contains(&bullets) {
+        return Err(format!("'{key}' must be {least} to {most} lines that begin with '- '"));
+    }
+    Ok(())
+}
+
+/// Runs of words in the texts of the evidence: a model that writes what a vendor's text tells it to is known by them.
+struct Copied(BTreeSet<Vec<String>>);
+
+impl Copied {
+    fn of(exhibits: &Exhibits) -> Self {
+        let texts = exhibits.rows.values().flatten().flat_map(|row| row.values()).filter_map(Value::as_str);
+        Self(texts.flat_map(runs).collect())
+    }
+
+    fn find(&self, text: &str) -> Option<String> {
+        runs(text).into_iter().find(|run| self.0.contains(run)).map(|run| run.join(" "))
+    }
+}
+
+fn runs(text: &str) -> Vec<Vec<String>> {
+    let words: Vec<String> = text
+        .split_whitespace()
+        .map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase())
+        .filter(|word| !word.is_empty())
+        .collect();
+    words.windows(COPIED).map(<[String]>::to_vec).collect()
 }
 
 /// The first commit that the cause names must be the first suspect.
@@ -106,7 +196,7 @@ fn first_commit_is_the_culprit(cause: &Part, exhibits: &Exhibits) -> Result<(), 
     }
 }
 
-fn check_part(part: &Part, exhibits: &Exhibits) -> Result<(), String> {
+fn check_part(part: &Part, exhibits: &Exhibits, copied: &Copied) -> Result<(), String> {
     let known_shas = known_shas(exhibits);
     let mut rest = part.text.as_str();
     for claim in &part.claims {
@@ -117,6 +207,9 @@ fn check_part(part: &Part, exhibits: &Exhibits) -> Result<(), String> {
             .ok_or_else(|| format!("the text has no '{}' where it is claimed", claim.value))?;
         if let Some(figure) = unclaimed(before, &known_shas) {
             return Err(format!("'{figure}' is not claimed"));
+        }
+        if let Some(run) = copied.find(before) {
+            return Err(format!("'{run}' is copied and not claimed as a quotation"));
         }
         let field = exhibits
             .rows
@@ -132,8 +225,11 @@ fn check_part(part: &Part, exhibits: &Exhibits) -> Result<(), String> {
         }
         rest = after;
     }
-    match unclaimed(rest, &known_shas) {
-        Some(figure) => Err(format!("'{figure}' is not claimed")),
+    if let Some(figure) = unclaimed(rest, &known_shas) {
+        return Err(format!("'{figure}' is not claimed"));
+    }
+    match copied.find(rest) {
+        Some(run) => Err(format!("'{run}' is copied and not claimed as a quotation")),
         None => Ok(()),
     }
 }

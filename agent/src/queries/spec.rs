@@ -184,6 +184,8 @@ pub struct EvidenceSpec {
     pub timeout: Duration,
     /// Whether it has a placeholder that the first answers fill (`shas`, `issue_ids`, `channels`), and runs after them.
     pub runs_second: bool,
+    /// Whether an installation without its source lacks nothing: it is told as not configured, and is no gap.
+    pub optional: bool,
 }
 
 /// A query people run by name.
@@ -471,7 +473,7 @@ impl EvidenceSpec {
     /// # Errors
     /// [`HeaderError`] for the first thing that is wrong.
     pub fn new(header: Header) -> Result<Self, HeaderError> {
-        let own = ["types", "content", "at", "kind", "text", "ref", "max_rows", "timeout"];
+        let own = ["types", "content", "at", "kind", "text", "ref", "max_rows", "timeout", "optional"];
         header.only(&keys(&own), BINDINGS)?;
         let bindings = bindings(&header)?;
         if let Some(input) = header.find("input") {
@@ -510,6 +512,13 @@ impl EvidenceSpec {
             timeline,
             max_rows,
             timeout,
+            optional: match header.find("optional").map(|entry| (entry.line, entry.value.as_str())) {
+                None | Some((_, "false")) => false,
+                Some((_, "true")) => true,
+                Some((line, other)) => {
+                    return Err(header.error(line, format!("'{other}' is neither true nor false"), None));
+                }
+            },
             runs_second: ["shas", "issue_ids", "channels"].iter().any(|p| header.placeholders.contains(*p)),
             header: Arc::new(header),
         })

@@ -73,13 +73,22 @@ pub enum SettingsError {
 pub struct SettingsLoader {
     file: Option<PathBuf>,
     environment: Environment,
+    /// What the file overrides.
+    base: Box<Settings>,
 }
 
 impl SettingsLoader {
     /// Settings of the installation whose home is `home` (`None`: defaults and environment only).
     #[must_use]
     pub fn new(home: Option<&Path>, environment: Environment) -> Self {
-        Self { file: home.map(|home| home.join("settings.json")), environment }
+        Self { file: home.map(|home| home.join("settings.json")), environment, base: Box::default() }
+    }
+
+    /// With other defaults: what the file does not say is as there.
+    #[must_use]
+    pub fn with_base(mut self, base: Settings) -> Self {
+        *self.base = base;
+        self
     }
 
     /// The file that is read, whether it exists or not.
@@ -93,12 +102,21 @@ impl SettingsLoader {
     /// # Errors
     /// [`SettingsError`] for the first thing that is wrong.
     pub fn load(&self) -> Result<Settings, SettingsError> {
-        let Some(path) = &self.file else { return self.with_environment(Settings::default()) };
+        let base = || self.with_environment((*self.base).clone());
+        let Some(path) = &self.file else { return base() };
         match std::fs::read_to_string(path) {
-            Ok(text) => self.with_environment(Settings::from_json(&text, &path.display().to_string())?),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.with_environment(Settings::default()),
+            Ok(text) => self.of_text(&text, &path.display().to_string()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => base(),
             Err(error) => Err(SettingsError::File { path: path.clone(), reason: error.to_string() }),
         }
+    }
+
+    /// What would be in force if the file held this text. `origin` names it in errors.
+    ///
+    /// # Errors
+    /// [`SettingsError`] for the first thing that is wrong.
+    pub fn of_text(&self, text: &str, origin: &str) -> Result<Settings, SettingsError> {
+        self.with_environment(Settings::over((*self.base).clone(), text, origin)?)
     }
 
     fn with_environment(&self, mut settings: Settings) -> Result<Settings, SettingsError> {
@@ -120,10 +138,14 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`] for the first thing that is wrong.
     pub fn from_json(text: &str, origin: &str) -> Result<Self, SettingsError> {
+        Self::over(Self::default(), text, origin)
+    }
+
+    fn over(base: Self, text: &str, origin: &str) -> Result<Self, SettingsError> {
         let not_json = |reason: String| SettingsError::NotJson { origin: origin.to_owned(), reason };
         let value: Value = serde_json::from_str(text).map_err(|error| not_json(error.to_string()))?;
         let Value::Object(overrides) = value else { return Err(not_json("it is not an object".to_owned())) };
-        merge(Self::default(), overrides, origin)
+        merge(base, overrides, origin)
     }
 }
 
@@ -240,13 +262,23 @@ impl Settings {
         }
         self.ingest.check(&refuse)?;
         self.runs.check(origin)?;
-        if !(1..=120).contains(&self.narrator.timeout_seconds) {
-            let value = self.narrator.timeout_seconds.to_string();
-            return Err(refuse("narrator.timeout_seconds".to_owned(), value, "from 1 to 120"));
+        if self.time_zone.parse::<chrono_tz::Tz>().is_err() {
+            let value = format!("'{}'", self.time_zone);
+            return Err(refuse("time_zone".to_owned(), value, "an IANA name such as UTC or Europe/Berlin"));
         }
-        if !(100..=8000).contains(&self.narrator.max_tokens) {
-            let value = self.narrator.max_tokens.to_string();
-            return Err(refuse("narrator.max_tokens".to_owned(), value, "from 100 to 8000"));
+        let narrator = &self.narrator;
+        for (key, value, least, most) in [
+            ("timeout_seconds", narrator.timeout_seconds, 1, 120),
+            ("max_tokens", u64::from(narrator.max_tokens), 100, 8_000),
+            ("attempts", u64::from(narrator.attempts), 1, 5),
+            ("repairs", u64::from(narrator.repairs), 0, 3),
+            ("max_requests_per_hour", u64::from(narrator.max_requests_per_hour), 0, 10_000),
+            ("max_tokens_per_day", narrator.max_tokens_per_day, 0, 1_000_000_000),
+        ] {
+            if !(least..=most).contains(&value) {
+                let allowed = format!("from {least} to {most}");
+                return Err(refuse(format!("narrator.{key}"), value.to_string(), &allowed));
+            }
         }
         Ok(())
     }

@@ -85,6 +85,33 @@ const TABLES: &[(&str, &str, &str)] = &[
         "workflow_runs",
         "owner:t repo:t id:t name:t display_title:t event:t status:t conclusion:t head_branch:t head_sha:t created_at:@ run_started_at:@",
     ),
+    // What an installation knows itself, for queries that join it; the store of a scene is another matter.
+    (
+        "agent",
+        "incidents",
+        "id:t type:t severity:t entity:t status:t opened_at:@ resolved_at:@ culprit_sha:t cost_usd:f",
+    ),
+    ("agent", "approvals", "id:t status:t created_at:@ expires_at:@"),
+    (
+        "pagerduty",
+        "oncalls",
+        "user__id:t user__summary:t schedule__summary:t escalation_policy__summary:t escalation_level:i start:@ end:@",
+    ),
+    (
+        "pagerduty",
+        "incidents",
+        "id:t incident_number:i title:t status:t urgency:t service__summary:t created_at:@ resolved_at:@ html_url:t",
+    ),
+    (
+        "datadog",
+        "events",
+        "id:t timestamp:@ title:t status:t service:t monitor_id:i monitor__name:t source_type_name:t",
+    ),
+    (
+        "linear",
+        "issues",
+        "identifier:t title:t state__name:t priority_label:t assignee__name:t team__key:t created_at:@ updated_at:@ url:t",
+    ),
     ("slack", "channels", "id:t name:t is_private:b is_archived:b is_member:b"),
     (
         "slack",

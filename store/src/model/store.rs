@@ -1,8 +1,8 @@
 //! The bundle of all aggregates, so that a caller holds one value and a test can swap one part.
 
 use super::{
-    Actions, Anomalies, ApiKeys, Approvals, AuditLog, CostBaselines, EvidenceSets, Incidents, JobRuns, Kills, Projects,
-    ReplayGuard, RunReports, Runs, SchemaSnapshots,
+    Actions, Anomalies, ApiKeys, Approvals, AuditLog, CostBaselines, Digests, EvidenceSets, IncidentFeedback,
+    Incidents, JobRuns, Kills, Narrations, Projects, ReplayGuard, RunReports, Runs, SchemaSnapshots,
 };
 use crate::ingest::EventLog;
 use std::fmt;
@@ -45,6 +45,12 @@ pub struct Store {
     pub runs: Arc<dyn Runs>,
     /// Reading about runs.
     pub reports: Arc<dyn RunReports>,
+    /// Weekly digests.
+    pub digests: Arc<dyn Digests>,
+    /// What models were sent.
+    pub narrations: Arc<dyn Narrations>,
+    /// What people say about incidents.
+    pub feedback: Arc<dyn IncidentFeedback>,
 }
 
 impl fmt::Debug for Store {
@@ -74,6 +80,9 @@ impl Store {
             + EventLog
             + Runs
             + RunReports
+            + Digests
+            + Narrations
+            + IncidentFeedback
             + 'static,
     {
         Self {
@@ -93,7 +102,10 @@ impl Store {
             replay: all.clone(),
             events: all.clone(),
             runs: all.clone(),
-            reports: all,
+            reports: all.clone(),
+            digests: all.clone(),
+            narrations: all.clone(),
+            feedback: all,
         }
     }
 }

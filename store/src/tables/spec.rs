@@ -73,7 +73,7 @@ pub fn table_specs() -> &'static [TableSpec] {
     TABLES
 }
 
-use super::sessions;
+use super::{sessions, told};
 use ColumnKind::{Boolean, Float, Integer, Text, Time};
 
 pub(super) const fn column(name: &'static str, kind: ColumnKind) -> ColumnSpec {
@@ -95,6 +95,10 @@ static TABLES: &[TableSpec] = &[
     sessions::EVENT_CORRELATIONS,
     sessions::AGENT_PERFORMANCE,
     sessions::INSIGHTS,
+    told::DIGESTS,
+    told::NARRATIONS,
+    told::INCIDENT_FEEDBACK,
+    told::DETECTOR_PRECISION,
     TableSpec {
         schema: "agent",
         name: "incidents",

@@ -128,6 +128,7 @@ async fn filled(home: &Home) -> SqliteStore {
         applied_by: "ann".to_owned(),
     };
     store.reports.record_fix(&scope, fix, minute(32)).await.unwrap();
+    crate::conformance::told::tell(&store, &first.id).await;
     sqlite
 }
 

@@ -84,7 +84,14 @@ impl Serve {
         until("every detector to have judged", async || {
             let jobs = self.items("/api/v1/jobs").await;
             // Those of sessions run only when there is one.
-            let others = ["approval_expiry", "session_processing", "session_monitoring"];
+            let others = [
+                "approval_expiry",
+                "session_processing",
+                "session_monitoring",
+                "on_call_brain",
+                "drift_patrol",
+                "weekly_digest",
+            ];
             let detectors = jobs.iter().filter(|job| !others.iter().any(|name| job["name"] == *name));
             let runs: Vec<Value> = detectors.map(|job| job["last_run"].clone()).collect();
             let ended = |run: &Value| run["finished_at"].is_string();

@@ -5,7 +5,8 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tripline_store::{
-    ActionFilter, Anomaly, AnomalyFilter, ApprovalFilter, Evidence, Incident, IncidentFilter, IncidentId, PageRequest,
+    ActionFilter, Anomaly, AnomalyFilter, ApprovalFilter, Evidence, Feedback, FeedbackVia, Incident, IncidentFilter,
+    IncidentId, Narration, NarrationFilter, NarrationKind, NewFeedback, PageRequest,
 };
 
 use super::actions::ActionView;
@@ -13,7 +14,7 @@ use super::approvals::ApprovalView;
 use super::{Listing, page_request, word};
 use crate::auth::Caller;
 use crate::error::ApiError;
-use crate::extract::{Id, Params};
+use crate::extract::{Id, JsonBody, Params};
 use crate::state::WebState;
 
 /// Filters of the listing.
@@ -42,6 +43,21 @@ pub(crate) struct IncidentDetail {
     actions: Vec<ActionView>,
     /// What its narrative rests on, by name.
     evidence: Vec<Evidence>,
+    /// What was sent to a model for its text, after redaction, and what became of the answer; newest first, at most 5.
+    narrations: Vec<Narration>,
+    /// What responders say of it, newest first.
+    feedback: Vec<Feedback>,
+}
+
+/// A verdict.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FeedbackBody {
+    /// Whether the incident is right.
+    correct: bool,
+    /// Why.
+    #[serde(default)]
+    comment: Option<String>,
 }
 
 pub(crate) async fn list(
@@ -74,11 +90,15 @@ pub(crate) async fn one(
     let anomalies = AnomalyFilter { incident_id: of_incident(), ..Default::default() };
     let approvals = ApprovalFilter { incident_id: of_incident(), ..Default::default() };
     let actions = ActionFilter { incident_id: of_incident(), ..Default::default() };
-    let (anomalies, approvals, actions, evidence) = tokio::try_join!(
+    let narrations = NarrationFilter { kind: Some(NarrationKind::Incident), subject_id: Some(id.to_string()) };
+    let five = PageRequest::first(5);
+    let (anomalies, approvals, actions, evidence, narrations, feedback) = tokio::try_join!(
         store.anomalies.list(scope, &anomalies, &page),
         store.approvals.list(scope, &approvals, &page),
         store.actions.list(scope, &actions, &page),
         store.evidence.list(scope, &id),
+        store.narrations.list(scope, &narrations, &five),
+        store.feedback.list(scope, &id),
     )?;
     let now = state.context().clock.now();
     Ok(Json(IncidentDetail {
@@ -87,5 +107,30 @@ pub(crate) async fn one(
         approvals: approvals.items.into_iter().map(|approval| ApprovalView::new(approval, now)).collect(),
         actions: actions.items.into_iter().map(ActionView::new).collect(),
         evidence,
+        narrations: narrations.items,
+        feedback,
     }))
+}
+
+/// Keeps what the caller says of an incident; saying something else later replaces it.
+pub(crate) async fn feedback(
+    State(state): State<WebState>,
+    caller: Caller,
+    Id(id): Id,
+    JsonBody(body): JsonBody<FeedbackBody>,
+) -> Result<Json<Feedback>, ApiError> {
+    let (ctx, now) = (state.context(), state.context().clock.now());
+    let id = IncidentId::new(id);
+    let comment = body.comment.filter(|comment| !comment.trim().is_empty());
+    let new = NewFeedback {
+        incident_id: id.clone(),
+        correct: body.correct,
+        given_by: caller.person.clone(),
+        via: FeedbackVia::Api,
+        comment,
+    };
+    let kept = ctx.store.feedback.give(&caller.scope, new, now).await?;
+    let cause = format!("feedback:{}:{}", kept.feedback.given_by, kept.given_at.timestamp_micros());
+    state.parts().governance.notices.update(&caller.scope, &id, &cause, now).await?;
+    Ok(Json(kept))
 }

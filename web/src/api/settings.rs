@@ -1,14 +1,18 @@
-//! The settings in force. Secrets are in the environment, never among them.
+//! The settings in force, and changing them. Secrets are in the environment, never among them.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::Serialize;
-use tripline_agent::settings::{Settings, SettingsStatus};
+use serde_json::{Map, Value, json};
+use tripline_agent::settings::{Change, ChangeError, Settings, SettingsStatus};
+use tripline_store::{ExactJson, NewAuditEntry};
 
 use crate::auth::Caller;
 use crate::error::ApiError;
+use crate::extract::JsonBody;
 use crate::state::WebState;
 
 /// Settings, and whether they are the newest that were written.
@@ -22,4 +26,58 @@ pub(crate) async fn show(State(state): State<WebState>, caller: Caller) -> Resul
     caller.of_installation(&state)?;
     let settings = &state.context().settings;
     Ok(Json(Shown { settings: settings.get(), reload: settings.status() }))
+}
+
+/// Settings after a change, and what is different.
+#[derive(Debug, Serialize)]
+pub(crate) struct ChangedView {
+    settings: Arc<Settings>,
+    reload: SettingsStatus,
+    /// What changed, from what to what.
+    changes: Vec<Change>,
+    /// Keys that the environment says otherwise about: the file has them, they are not in force.
+    overridden_by_environment: Vec<String>,
+}
+
+/// Merges the keys that are given into the settings; the others stay. `null` gives a key its default back.
+pub(crate) async fn change(
+    State(state): State<WebState>,
+    caller: Caller,
+    JsonBody(patch): JsonBody<Map<String, Value>>,
+) -> Result<Json<ChangedView>, ApiError> {
+    caller.of_installation(&state)?;
+    let ctx = state.context();
+    let (settings, now) = (ctx.settings.clone(), ctx.clock.now());
+    // Files are written on a thread for it.
+    let changed = tokio::task::spawn_blocking(move || settings.change(&patch, now)).await;
+    let changed = changed.map_err(|_| ApiError::internal())?.map_err(refused)?;
+    if !changed.changes.is_empty() {
+        let entry = NewAuditEntry {
+            actor: caller.person.clone(),
+            event: "settings.changed".to_owned(),
+            subject_type: "settings".to_owned(),
+            subject_id: "settings.json".to_owned(),
+            detail: ExactJson::new(&json!({"key": caller.name, "changes": changed.changes})),
+        };
+        ctx.store.audit.append(&ctx.scope, entry, now).await?;
+    }
+    Ok(Json(ChangedView {
+        settings: ctx.settings.get(),
+        reload: ctx.settings.status(),
+        changes: changed.changes,
+        overridden_by_environment: changed.overridden_by_environment,
+    }))
+}
+
+fn refused(error: ChangeError) -> ApiError {
+    match error {
+        ChangeError::Refused(error) => ApiError::unprocessable(error.to_string())
+            .hint("docs/settings.md has every key with its range; nothing was changed"),
+        ChangeError::NoFile => ApiError::new(StatusCode::CONFLICT, "not_kept", error.to_string()),
+        ChangeError::File { .. } => {
+            tracing::error!(%error, "the settings could not be written");
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "not_written", "the settings file could not be written")
+                .hint("check the permissions of TRIPLINE_HOME; nothing was changed")
+        }
+    }
 }

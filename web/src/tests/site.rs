@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tripline_agent::AgentContext;
 use tripline_agent::actions::{Destinations, OutboxOptions};
 use tripline_agent::govern::{Governance, Governor};
-use tripline_agent::settings::{Settings, SettingsHandle};
+use tripline_agent::settings::{Settings, SettingsHandle, SettingsLoader};
 use tripline_engine::{Clock, Engine, EngineError, EngineOptions, Environment, LocalTable, ManualClock, SystemClock};
 use tripline_simulator::{Content, SimulatorHandle, SimulatorOptions};
 use tripline_store::{
@@ -150,7 +150,8 @@ impl Site {
             store: store.clone(),
             scope: scope.clone(),
             clock: clock.clone(),
-            settings: SettingsHandle::new(settings),
+            settings: SettingsHandle::new(settings.clone())
+                .with_loader(SettingsLoader::new(Some(home.path()), Environment::default()).with_base(settings)),
         };
         let destinations = Destinations::from_environment(&environment(&simulator));
         let options = OutboxOptions { settle_pause: std::time::Duration::ZERO, ..OutboxOptions::default() };

@@ -250,3 +250,95 @@ async fn policy_never_acts_through_an_approval_of_another_action() {
     assert_eq!(approvals[0].status, ApprovalStatus::Pending);
     assert!(house.vendors.issues().is_empty() && house.actions("kill_loop").await.is_empty());
 }
+
+/// Resolves every open incident of the cost spike's detector by three clean windows.
+async fn resolve(house: &House) {
+    for n in 1..=3 {
+        let end = house.now() + TimeDelta::minutes(15 * n);
+        let judged = JudgedWindow {
+            detector: "cost_spike".to_owned(),
+            window: Window::new(end - TimeDelta::hours(1), end).unwrap(),
+            fingerprints_seen: Vec::new(),
+        };
+        let policy = tripline_store::IncidentPolicy::default();
+        let resolved = house.store.incidents.record_clean_window(&house.scope, judged, &policy, house.now()).await;
+        for incident in resolved.unwrap() {
+            for _ in 0..2 {
+                house.governance.gate.incident_resolved(&house.scope, &incident).await.unwrap();
+            }
+        }
+    }
+}
+
+/// An incident with an issue that somebody approved.
+async fn with_issue(house: &House) {
+    house.open(cost_spike()).await;
+    house.drain().await;
+    decide(house, Decision::Approve, APPROVER).await;
+    house.drain().await;
+    assert_eq!(house.vendors.issues().len(), 1);
+}
+
+#[tokio::test]
+async fn the_end_of_an_incident_closes_its_message_and_its_issue_with_duration_and_cost_once() {
+    let house = House::new().await;
+    with_issue(&house).await;
+    resolve(&house).await;
+    house.drain().await;
+    let issue = house.vendors.issues().remove(0);
+    assert_eq!((&issue["state"], issue["comments"].as_array().unwrap().len()), (&json!("closed"), 1));
+    let comment = issue["comments"][0]["body"].as_str().unwrap().to_owned();
+    assert!(
+        comment.starts_with(
+            "Resolved: complete windows passed without it. It was seen over 1 h, in 1 window; it cost `$12.50`."
+        ),
+        "{comment}"
+    );
+    let messages = house.vendors.messages();
+    let thread: Vec<&str> =
+        messages.iter().filter(|m| m.get("thread_ts").is_some()).filter_map(|m| m["text"].as_str()).collect();
+    assert!(thread.iter().any(|text| text.contains("it cost $12.50")), "{thread:?}");
+    assert!(messages[0]["blocks"].to_string().contains("Status: resolved"));
+    assert_eq!(house.record("policy.issue_closed").await.len(), 1, "handed over twice, done once");
+    assert_eq!(house.actions("github_issue_state").await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_incident_that_comes_back_opens_its_issue_again_and_no_other() {
+    let house = House::new().await;
+    with_issue(&house).await;
+    resolve(&house).await;
+    house.drain().await;
+    house.advance(TimeDelta::hours(2));
+    let mut again = cost_spike();
+    again.window = Window::new(house.now() - TimeDelta::hours(1), house.now()).unwrap();
+    let incident = house.open(again).await;
+    assert_eq!(incident.reopened_count, 1);
+    house.drain().await;
+    let issues = house.vendors.issues();
+    assert_eq!((issues.len(), &issues[0]["state"]), (1, &json!("open")));
+    assert_eq!(house.approvals().await.len(), 1, "nobody is asked for a second issue");
+}
+
+#[tokio::test]
+async fn after_a_lost_answer_the_comment_is_not_made_twice() {
+    use crate::govern::testing::Fault;
+    let house = House::new().await;
+    with_issue(&house).await;
+    resolve(&house).await;
+    house.vendors.fault("/issues/1/comments", Fault::Status(503));
+    house.drain().await;
+    house.advance(TimeDelta::minutes(30));
+    house.drain().await;
+    let issue = house.vendors.issues().remove(0);
+    assert_eq!((&issue["state"], issue["comments"].as_array().unwrap().len()), (&json!("closed"), 1));
+}
+
+#[tokio::test]
+async fn where_issues_are_left_to_people_they_stay_open() {
+    let house = House::with(|settings| settings.governance.close_issues = false, |_| {}).await;
+    with_issue(&house).await;
+    resolve(&house).await;
+    house.drain().await;
+    assert!(house.actions("github_issue_state").await.is_empty());
+}

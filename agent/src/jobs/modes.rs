@@ -1,0 +1,160 @@
+//! The modes by the clock: the on-call brain, the drift patrol and the weekly digest, for real and dry.
+//!
+//! Owns: what a run of each does and what it keeps in its detail. Does not own: judging (detect, quality), responding, the
+//! digest itself. Must hold: a run that had a source missing is a gap, not a clean one; dry, nothing is written.
+
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
+use tripline_store::{ApprovalFilter, ApprovalStatus, JobRunFilter, JobStatus, PageRequest, Window};
+
+use super::spec::{JobSpec, Work};
+use super::{Ended, HandRun, Inspector, JobError, Jobs, Made, Persist, ended, swept};
+use crate::queries::DetectorSpec;
+use crate::sessions::{MonitoringAgent, ProcessingWorker};
+
+/// The incident type whose detectors the patrol judges.
+const DRIFT: &str = "prompt_drift";
+
+/// One cycle of the on-call brain: every detector judges what is due (what it judged already costs nothing), and what they
+/// found since the cycle before is summed up.
+///
+/// Boxed, because a job is running here that runs jobs: detectors, which run none.
+pub(super) fn on_call(jobs: &Jobs, tick: DateTime<Utc>) -> BoxFuture<'_, Result<Ended, JobError>> {
+    Box::pin(cycle(jobs, tick))
+}
+
+async fn cycle(jobs: &Jobs, tick: DateTime<Utc>) -> Result<Ended, JobError> {
+    let ctx = jobs.detectors.context();
+    let now = ctx.clock.now();
+    let mut detectors = serde_json::Map::new();
+    let mut missing: Vec<String> = Vec::new();
+    let (mut findings, mut requests) = (0, 0);
+    for spec in jobs.specs().into_iter().filter(|spec| matches!(spec.work, Work::Detect(_))) {
+        jobs.run_job(&spec, now).await?;
+        let filter = JobRunFilter { job: Some(spec.name.clone()), ..JobRunFilter::default() };
+        let newest = ctx.store.jobs.list(&ctx.scope, &filter, &PageRequest::first(1)).await?.items.into_iter().next();
+        let Some(run) = newest else {
+            missing.push(format!("{}: never judged", spec.name));
+            continue;
+        };
+        let detail = run.detail.unwrap_or_default();
+        let of = |key: &str| detail.get(key).cloned().unwrap_or(Value::Null);
+        if matches!(run.status, JobStatus::Gap | JobStatus::Failed | JobStatus::TimedOut) {
+            missing.push(format!("{}: {}", spec.name, run.error.unwrap_or_else(|| run.status.to_string())));
+        }
+        findings += of("findings").as_u64().unwrap_or_default();
+        requests += of("requests").as_u64().unwrap_or_default();
+        detectors.insert(
+            spec.name.clone(),
+            json!({"status": run.status, "due_at": run.due_at, "findings": of("findings"), "opened": of("opened"),
+                "updated": of("updated"), "resolved": of("resolved"), "requests": of("requests"), "gaps": of("gaps")}),
+        );
+    }
+    let detail = json!({"cycle": tick, "detectors": detectors, "findings": findings, "requests": requests});
+    if missing.is_empty() {
+        return Ok(Ended { status: JobStatus::Ok, error: None, detail, partial: false });
+    }
+    Ok(Ended { status: JobStatus::Gap, error: Some(missing.join("; ")), detail, partial: true })
+}
+
+/// The drift patrol: every output of the day against its schema, and the detectors of drift judged and responded to.
+pub(super) async fn patrol(jobs: &Jobs, tick: DateTime<Utc>) -> Result<Ended, JobError> {
+    let ctx = jobs.detectors.context();
+    let mut whole = Ended { status: JobStatus::Ok, error: None, detail: json!({}), partial: false };
+    let mut judged = Vec::new();
+    for (detector, window) in drift_windows(jobs, tick)? {
+        let judgement = jobs.detectors.judge(&detector, window, Persist::Baselines).await?;
+        let response =
+            jobs.responder.respond(&judgement).await.map_err(|error| JobError::Quality(error.to_string()))?;
+        let one = ended(&judgement, &response);
+        judged.push(json!({"detector": detector.name, "window_end": window.end, "outcome": one.detail}));
+        if one.status != JobStatus::Ok {
+            whole = Ended { status: one.status, error: one.error, ..whole };
+        }
+    }
+    let sweep = Inspector::new(ctx.clone()).sweep(tick).await?;
+    if !sweep.gaps.is_empty() && whole.status == JobStatus::Ok {
+        let reasons: Vec<&str> = sweep.gaps.iter().map(|gap| gap.reason.as_str()).collect();
+        whole = Ended { status: JobStatus::Gap, error: Some(reasons.join("; ")), ..whole };
+    }
+    whole.detail = json!({
+        "detectors": judged, "features": swept(&sweep), "outputs": sweep.features.iter().map(|f| f.total).sum::<u64>(),
+        "requests": sweep.requests, "gaps": sweep.gaps,
+    });
+    Ok(whole)
+}
+
+/// The detectors of drift with the window of their latest tick: the same window that they judge by themselves, so that a
+/// clean one is counted once.
+fn drift_windows(jobs: &Jobs, tick: DateTime<Utc>) -> Result<Vec<(std::sync::Arc<DetectorSpec>, Window)>, JobError> {
+    let mut windows = Vec::new();
+    for spec in jobs.specs() {
+        if let Work::Detect(detector) = &spec.work
+            && detector.kind == DRIFT
+        {
+            let end = spec.schedule.last_at(tick).unwrap_or(tick);
+            windows.push((std::sync::Arc::clone(detector), Window::new(end - detector.window, end)?));
+        }
+    }
+    Ok(windows)
+}
+
+/// How a run of the weekly digest ended.
+pub(super) fn of_digest(made: &Made) -> Ended {
+    let digest = &made.digest;
+    let detail = json!({
+        "digest": digest.id, "week_start": digest.week_start, "week_end": digest.week_end, "narrator": digest.narrator,
+        "post": made.post, "requests": made.requests, "gaps": digest.gaps,
+    });
+    if made.waits {
+        let reasons: Vec<String> = digest.gaps.iter().map(|gap| format!("{}: {}", gap.source, gap.reason)).collect();
+        return Ended { status: JobStatus::Gap, error: Some(reasons.join("; ")), detail, partial: false };
+    }
+    Ended { status: JobStatus::Ok, error: None, detail, partial: false }
+}
+
+impl Jobs {
+    /// What a job would do now. Writes nothing.
+    pub(super) async fn dry_run(&self, spec: &JobSpec, now: DateTime<Utc>) -> Result<HandRun, JobError> {
+        let ctx = self.detectors.context();
+        let would = match &spec.work {
+            Work::Detect(detector) => {
+                let window = Window::new(now - detector.window, now)?;
+                let judgement = self.detectors.judge(detector, window, Persist::Nothing).await?;
+                return Ok(HandRun::Dry { judgement: Some(judgement), would: None });
+            }
+            Work::ExpireApprovals => {
+                let filter = ApprovalFilter { status: Some(ApprovalStatus::Pending), ..ApprovalFilter::default() };
+                let pending = ctx.store.approvals.list(&ctx.scope, &filter, &PageRequest::first(500)).await?.items;
+                let due = pending.into_iter().filter(|approval| approval.request.expires_at <= now);
+                json!({"expire": due.map(|approval| approval.id).collect::<Vec<_>>()})
+            }
+            Work::ProcessSessions => json!({"sessions_wait": ProcessingWorker::new(ctx).has_work().await?}),
+            Work::MonitorSessions => json!({"sessions_wait": MonitoringAgent::new(ctx).has_work().await?}),
+            Work::OnCall => {
+                let mut judgements = Vec::new();
+                for detector in self.detectors.queries().current().detectors.values() {
+                    let window = Window::new(now - detector.window, now)?;
+                    judgements.push(self.detectors.judge(detector, window, Persist::Nothing).await?);
+                }
+                let requests: u64 = judgements.iter().map(|judgement| judgement.requests).sum();
+                json!({"judgements": judgements, "requests": requests})
+            }
+            Work::DriftPatrol => {
+                let mut judgements = Vec::new();
+                for (detector, _) in drift_windows(self, now)? {
+                    let window = Window::new(now - detector.window, now)?;
+                    judgements.push(self.detectors.judge(&detector, window, Persist::Nothing).await?);
+                }
+                let sweep = Inspector::new(ctx.clone()).sweep(now).await?;
+                json!({"judgements": judgements, "sweep": sweep})
+            }
+            Work::WeeklyDigest => {
+                let end = spec.schedule.last_at(now).unwrap_or(now);
+                json!({"digest": self.digest(end, true).await?})
+            }
+        };
+        Ok(HandRun::Dry { judgement: None, would: Some(would) })
+    }
+}
