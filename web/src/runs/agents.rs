@@ -62,6 +62,17 @@ pub(crate) async fn list(
     Ok(Json(Agents { agents: agents.collect(), page: slice.page(total) }))
 }
 
+/// Refuses an agent that `/v1/agents` would not list for this caller: nothing of it has been judged, or it is
+/// another customer's. Asked where an answer would be empty, so that a typing error does not read as "all is well".
+pub(super) async fn require_known(state: &WebState, caller: &Caller, agent: &str) -> Result<(), ApiError> {
+    let (judged, _) = state.context().store.reports.agent_runs(&caller.scope, agent, None, 1, 0).await?;
+    if judged.is_empty() {
+        return Err(ApiError::not_found("agent", agent)
+            .hint("GET /v1/agents lists the agents with a judged run; a run is judged when it has ended or stalled"));
+    }
+    Ok(())
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunQuery {
@@ -86,6 +97,9 @@ pub(crate) async fn runs(
     let reports = &state.context().store.reports;
     let page = reports.agent_runs(&caller.scope, &agent, query.has_signals, slice.limit, slice.offset);
     let (runs, total) = page.await?;
+    if total == 0 {
+        require_known(&state, &caller, &agent).await?;
+    }
     Ok(Json(Runs { runs: runs.into_iter().map(RunView::from).collect(), page: slice.page(total) }))
 }
 
@@ -119,7 +133,7 @@ pub(crate) async fn signals(
     };
     let failure_type = query.failure_type.map(|kind| failure_type(&state, &kind)).transpose()?;
     let filter = SignalFilter {
-        agent_id: Some(agent),
+        agent_id: Some(agent.clone()),
         run_id: None,
         failure_type,
         severity,
@@ -127,6 +141,9 @@ pub(crate) async fn signals(
     };
     let runs = &state.context().store.runs;
     let (signals, total) = runs.signals(&caller.scope, &filter, slice.limit, slice.offset).await?;
+    if total == 0 {
+        require_known(&state, &caller, &agent).await?;
+    }
     Ok(Json(Signals { signals: signals.into_iter().map(SignalView::from).collect(), page: slice.page(total) }))
 }
 
@@ -188,5 +205,8 @@ pub(crate) async fn issues(
 ) -> Result<Json<Issues>, ApiError> {
     let status = query.status.as_deref().map(|status| status.to_ascii_lowercase().parse()).transpose()?;
     let issues = state.context().store.reports.issues(&caller.scope, &agent, status).await?;
+    if issues.is_empty() {
+        require_known(&state, &caller, &agent).await?;
+    }
     Ok(Json(Issues { total: issues.len(), issues: issues.into_iter().map(IssueView::from).collect() }))
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tripline_store::AgentInsights;
 
+use super::agents::require_known;
 use super::views::{ratio, seconds};
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -31,6 +32,7 @@ pub(crate) async fn show(
     caller: Caller,
     Id(agent): Id,
 ) -> Result<Json<Insights>, ApiError> {
+    require_known(&state, &caller, &agent).await?;
     let context = state.context();
     let known = context.store.reports.insights(&caller.scope, &agent, context.clock.now()).await?;
     Ok(Json(view(&known)))

@@ -83,7 +83,13 @@ async fn nobody_sees_another_customer_s_agents() {
     assert_eq!(agents["page"]["total"], 0);
     assert_eq!(get(&site, "other", "/v1/runs/r0").await.0, 404);
     assert_eq!(get(&site, "other", "/v1/signals/1/fix-status").await.0, 404);
-    assert_eq!(get(&site, "other", "/v1/agents/agent/signals").await.1["page"]["total"], 0);
+    for part in ["runs", "signals", "insights", "issues"] {
+        let theirs = get(&site, "other", &format!("/v1/agents/agent/{part}")).await;
+        let nobodys = get(&site, "read", &format!("/v1/agents/nobody/{part}")).await;
+        assert_eq!((theirs.0, nobodys.0), (404, 404), "{part} of an agent the key cannot see");
+    }
+    let (status, none) = get(&site, "read", "/v1/agents/agent/signals?severity=low").await;
+    assert_eq!((status, &none["page"]["total"]), (200, &json!(0)), "a filter may leave nothing");
 }
 
 #[tokio::test(flavor = "multi_thread")]
