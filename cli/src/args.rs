@@ -41,9 +41,6 @@ pub(crate) enum Command {
     /// Look at detectors and run one over a window. Writes nothing.
     #[command(subcommand)]
     Detectors(DetectorsCommand),
-    /// Measure how right the verdicts are.
-    #[command(subcommand)]
-    Bench(BenchCommand),
     /// Look at jobs and run one now.
     #[command(subcommand)]
     Jobs(JobsCommand),
@@ -311,6 +308,8 @@ pub(crate) enum DetectorsCommand {
 pub(crate) enum BenchCommand {
     /// Replay labelled history through the whole product and print recall, precision, delay and culprits per class.
     Accuracy(AccuracyArgs),
+    /// How many of a model's texts are accepted, repaired and rejected, when it is honest and when it is not.
+    Narratives(NarrativesArgs),
 }
 
 #[derive(Debug, Args)]
@@ -360,12 +359,6 @@ pub(crate) enum JobsCommand {
         #[arg(long)]
         dry_run: bool,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BenchCommand {
-    /// How many of a model's texts are accepted, repaired and rejected, when it is honest and when it is not.
-    Narratives(NarrativesArgs),
 }
 
 #[derive(Debug, Args)]

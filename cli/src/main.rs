@@ -54,9 +54,9 @@ async fn run(command: Command, environment: Environment) -> Result<(), Failure> 
     let home = || Home::of(environment);
     match command {
         Command::Demo(args) => commands::demo::run(args).await,
-        Command::Bench(command) => commands::bench::run(command).await,
         Command::Simulate(args) => commands::simulate::run(args).await,
         Command::Bench(command) => match command {
+            BenchCommand::Accuracy(args) => commands::bench::accuracy(args).await,
             BenchCommand::Narratives(args) => commands::bench_narratives::run(args).await,
         },
         Command::Detectors(command) => commands::detectors::run(command, &home()?).await,

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use tripline_simulator::{Labelled, LabelledOptions};
 
-use crate::args::{AccuracyArgs, BenchCommand};
+use crate::args::AccuracyArgs;
 use crate::failure::Failure;
 use crate::terminal;
 
@@ -40,12 +40,7 @@ struct Report {
     histories: Vec<History>,
 }
 
-pub(crate) async fn run(command: BenchCommand) -> Result<(), Failure> {
-    let BenchCommand::Accuracy(args) = command;
-    accuracy(args).await
-}
-
-async fn accuracy(args: AccuracyArgs) -> Result<(), Failure> {
+pub(crate) async fn accuracy(args: AccuracyArgs) -> Result<(), Failure> {
     let (mut ours, mut plain) = (Tally::default(), Tally::default());
     let mut histories = Vec::new();
     if let Some(folder) = &args.data {

@@ -187,13 +187,14 @@ async fn briefs(home: &Home, truth: &Truth) -> Result<Vec<Brief>, Failure> {
     for incident in &truth.incidents {
         let kind = json!(incident.class).as_str().unwrap_or_default().to_owned();
         let reader = Reader::open(home, Some(incident.ends_at)).await?;
-        let judgement = run_once(&reader.context, &reader.queries, &kind, incident.ends_at, Persist::Nothing).await?;
+        let queries = reader.queries()?;
+        let judgement = run_once(&reader.context, &queries, &kind, incident.ends_at, Persist::Nothing).await?;
         let Some(finding) = judgement.findings.iter().find(|finding| finding.entity == incident.entity) else {
             return Err(Failure::new(format!("{kind} does not find {} at {}", incident.entity, incident.ends_at)));
         };
         let anomaly = finding.to_anomaly(incident.ends_at);
         let repository = Repository::from_environment(&home.environment);
-        let investigator = Investigator::new(reader.context.clone(), reader.queries.clone(), repository);
+        let investigator = Investigator::new(reader.context.clone(), queries, repository);
         let findings = investigator.investigate(&anomaly, &judgement.gaps).await;
         plain.push(Story { anomaly: &anomaly, findings: &findings }.brief());
     }
@@ -221,7 +222,7 @@ async fn week(home: &Home, truth: &Truth) -> Result<Brief, Failure> {
     let keeper = Arc::new(Keeper::default());
     let digester = Digester::new(DigesterParts {
         ctx: reader.context.clone(),
-        queries: reader.queries.clone(),
+        queries: reader.queries()?,
         repository: Repository::from_environment(&home.environment),
         narrator: Arc::clone(&keeper) as Arc<dyn Narrator>,
         notices: None,
