@@ -178,8 +178,33 @@ pub fn with_ledger(
     environment: &Environment,
     ledger: Option<Ledger>,
 ) -> Result<Arc<dyn Narrator>, model::ModelError> {
-    Ok(match model_config(settings, environment)? {
-        Some(config) => Arc::new(ModelNarrator::new(config, settings.clone())?.with_ledger(ledger)),
-        None => Arc::new(TemplateNarrator),
-    })
+    // Whether it can be is said at the start; afterwards settings may say otherwise at any time.
+    model_config(settings, environment)?;
+    Ok(Arc::new(ChosenNarrator { settings: settings.clone(), environment: environment.clone(), ledger }))
+}
+
+/// Tells as the settings of the moment say.
+#[derive(Debug)]
+struct ChosenNarrator {
+    settings: SettingsHandle,
+    environment: Environment,
+    ledger: Option<Ledger>,
+}
+
+#[async_trait]
+impl Narrator for ChosenNarrator {
+    async fn tell(&self, brief: Brief) -> Told {
+        let model = match model_config(&self.settings, &self.environment) {
+            Ok(None) => return TemplateNarrator.tell(brief).await,
+            Ok(Some(config)) => ModelNarrator::new(config, self.settings.clone()),
+            Err(error) => Err(error),
+        };
+        match model {
+            Ok(model) => model.with_ledger(self.ledger.clone()).tell(brief).await,
+            Err(error) => {
+                tracing::warn!(%error, "the template tells instead of the model that the settings name");
+                Told { parts: brief.template, narrator: format!("template (model unavailable: {error})"), report: None }
+            }
+        }
+    }
 }

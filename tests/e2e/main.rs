@@ -12,6 +12,7 @@
 mod clicks;
 mod crashes;
 mod demo;
+mod digest;
 mod documents;
 mod environment;
 mod events;

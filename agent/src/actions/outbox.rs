@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use tripline_engine::SharedClock;
-use tripline_store::{Action, ActionKind, LeaseRequest, LeasedAction, Retry, Scope, Store, StoreError};
+use tripline_store::{Action, ActionKind, IncidentStatus, LeaseRequest, LeasedAction, Retry, Scope, Store, StoreError};
 
 use super::destinations::Destinations;
 use super::http::Http;
@@ -25,6 +25,7 @@ use super::notices::Notices;
 use super::perform::Verdict;
 use super::{repair, schedule};
 use crate::govern::GovernError;
+
 use crate::settings::SettingsHandle;
 
 /// How the worker works.
@@ -304,7 +305,13 @@ impl Inner {
             }
             Ok(ActionType::Remediate(Remediation::OpenGithubIssue)) => {
                 if let Some(url) = text("url") {
-                    store.incidents.set_github_issue(scope, id, url, now).await?;
+                    let incident = store.incidents.set_github_issue(scope, id, url, now).await?;
+                    // Approved after the incident had ended: there is nothing left to leave the issue open for.
+                    if incident.status == IncidentStatus::Resolved && self.parts.settings.get().governance.close_issues
+                    {
+                        let comment = crate::messages::Ended::of(&incident, now).markdown();
+                        self.parts.notices.issue_state(scope, &incident, false, &comment, now).await?;
+                    }
                 }
             }
             _ => {}

@@ -3,6 +3,7 @@
 //! Must hold: each is finished Slack mrkdwn; whatever is not ours in it is escaped.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
 use tripline_store::{Approval, ApprovalStatus, Incident};
 
 use super::slack::{action_words, date, decision_line, page_link, person};
@@ -11,7 +12,7 @@ use super::text::{dollars, slack_inline};
 /// How an incident ended: after how long, at what cost.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ended {
-    /// How long it lasted: from its (last) opening to when it was last seen; at least that.
+    /// How long it lasted: from its onset (else the begin of the first window it was seen in) to the end of the last one.
     pub lasted: TimeDelta,
     /// What it cost, in US dollars; `None` when unknown.
     pub cost_usd: Option<f64>,
@@ -24,8 +25,9 @@ impl Ended {
     #[must_use]
     pub fn of(incident: &Incident, now: DateTime<Utc>) -> Self {
         let seen = incident.window.end.min(incident.resolved_at.unwrap_or(now));
+        let began = onset(incident).unwrap_or(incident.window.start);
         Self {
-            lasted: (seen - incident.window.start).max(TimeDelta::zero()),
+            lasted: (seen - began).max(TimeDelta::zero()),
             cost_usd: incident.cost_usd.filter(|cost| cost.is_finite()),
             windows: incident.occurrences,
         }
@@ -62,6 +64,13 @@ impl Ended {
             None => format!("Resolved: {words}"),
         }
     }
+}
+
+/// When it began, as the investigation found; `None` before it was investigated.
+fn onset(incident: &Incident) -> Option<DateTime<Utc>> {
+    let entries = incident.timeline.as_array()?;
+    let onset = entries.iter().find(|entry| entry.get("kind").and_then(Value::as_str) == Some("onset"))?;
+    onset.get("at")?.as_str()?.parse().ok()
 }
 
 /// Something that is told in the thread of an incident's message.

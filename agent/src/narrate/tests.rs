@@ -567,3 +567,23 @@ async fn without_a_key_the_template_tells() {
     let error = from_environment(&settings, &Environment::default()).err().unwrap();
     assert!(error.to_string().contains("GROQ_API_KEY"));
 }
+
+#[tokio::test]
+async fn another_narrator_that_the_settings_name_tells_from_then_on() {
+    let scene = crate::testing::World::default().scene(noon());
+    let toy = Toy { answers: Arc::new(Mutex::new(vec![(200, answer().to_string())])), ..Toy::default() };
+    let narrator = toy_narrator(&toy, Some(&scene.ctx)).await;
+    let (anomaly, findings) = (cascade(), findings());
+    let story = Story { anomaly: &anomaly, findings: &findings };
+    assert_eq!(narrator.narrate(story).await.narrator, "model:toy");
+    let choose = |provider| {
+        let narrator = NarratorSettings { provider, ..NarratorSettings::default() };
+        scene.ctx.settings.set(Settings { narrator, ..Settings::default() });
+    };
+    choose(NarratorProvider::Template);
+    assert_eq!(narrator.narrate(story).await.narrator, "template");
+    choose(NarratorProvider::Anthropic);
+    let told = narrator.narrate(story).await;
+    assert!(told.narrator.contains("set ANTHROPIC_API_KEY") && told.report.is_none(), "{}", told.narrator);
+    assert_eq!(toy.seen.lock().unwrap().len(), 1);
+}

@@ -19,7 +19,7 @@ pub(crate) async fn run(args: DigestArgs, home: &Home) -> Result<(), Failure> {
     let made = digester.make(end, args.dry_run).await.map_err(JobError::from)?;
     if !args.dry_run {
         // The post; a running server may send it first, never twice.
-        server.governance.outbox.drain(now).await.map_err(Failure::display)?;
+        server.governance.outbox.drain(clock.now()).await.map_err(Failure::display)?;
     }
     if args.json {
         terminal::line(&serde_json::to_string_pretty(&made).map_err(Failure::display)?);

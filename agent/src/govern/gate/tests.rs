@@ -342,3 +342,16 @@ async fn where_issues_are_left_to_people_they_stay_open() {
     house.drain().await;
     assert!(house.actions("github_issue_state").await.is_empty());
 }
+
+#[tokio::test]
+async fn an_issue_that_is_approved_after_the_end_is_opened_and_closed() {
+    let house = House::new().await;
+    house.open(cost_spike()).await;
+    house.drain().await;
+    resolve(&house).await;
+    decide(&house, Decision::Approve, APPROVER).await;
+    house.drain().await;
+    house.drain().await;
+    let issue = house.vendors.issues().remove(0);
+    assert_eq!((&issue["state"], issue["comments"].as_array().unwrap().len()), (&json!("closed"), 1));
+}
