@@ -8,6 +8,7 @@
 //! is bounded by batches, never by the result; what is secret (keys, signatures, response addresses) is in no column.
 
 mod predicate;
+mod modes;
 mod provider;
 mod scan;
 mod sessions;
