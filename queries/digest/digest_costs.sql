@@ -2,7 +2,8 @@
 -- title: What model calls cost in the week, and in the week before
 -- sources: langfuse
 --
--- One row with scope 'total', one per feature, one per day (24 hours, counted from the week's begin).
+-- One row with scope 'total', one per feature, one per day (24 hours, counted from the week's begin). Sums are rounded to a
+-- millionth of a dollar: in which order they are added must not show.
 
 WITH calls AS (
     SELECT
@@ -20,9 +21,9 @@ sums AS (
         'total' AS scope,
         CAST(NULL AS VARCHAR) AS feature,
         CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS day_start,
-        coalesce(sum(CASE WHEN this_week THEN cost_usd END), 0.0) AS cost_usd,
+        round(coalesce(sum(CASE WHEN this_week THEN cost_usd END), 0.0), 6) AS cost_usd,
         coalesce(sum(CASE WHEN this_week THEN 1 END), 0) AS generations,
-        coalesce(sum(CASE WHEN NOT this_week THEN cost_usd END), 0.0) AS previous_cost_usd,
+        round(coalesce(sum(CASE WHEN NOT this_week THEN cost_usd END), 0.0), 6) AS previous_cost_usd,
         coalesce(sum(CASE WHEN NOT this_week THEN 1 END), 0) AS previous_generations
     FROM calls
     UNION ALL
@@ -30,15 +31,15 @@ sums AS (
         CASE WHEN grouping(feature) = 0 THEN 'feature' ELSE 'day' END,
         feature,
         day_start,
-        coalesce(sum(CASE WHEN this_week THEN cost_usd END), 0.0),
+        round(coalesce(sum(CASE WHEN this_week THEN cost_usd END), 0.0), 6),
         coalesce(sum(CASE WHEN this_week THEN 1 END), 0),
-        coalesce(sum(CASE WHEN NOT this_week THEN cost_usd END), 0.0),
+        round(coalesce(sum(CASE WHEN NOT this_week THEN cost_usd END), 0.0), 6),
         coalesce(sum(CASE WHEN NOT this_week THEN 1 END), 0)
     FROM calls
     GROUP BY GROUPING SETS ((feature), (day_start))
 )
 SELECT scope, feature, day_start, cost_usd, generations, previous_cost_usd, previous_generations,
-    cost_usd - previous_cost_usd AS change_usd
+    round(cost_usd - previous_cost_usd, 6) AS change_usd
 FROM sums
 WHERE scope <> 'day' OR day_start >= $week_start
 ORDER BY scope DESC, CASE WHEN scope = 'day' THEN 0.0 ELSE cost_usd END DESC, day_start, feature

@@ -21,7 +21,7 @@ SELECT
     CAST(NULL AS VARCHAR) AS culprit_sha,
     coalesce(sum(CASE WHEN opened_this_week THEN 1 ELSE 0 END), 0) AS opened,
     coalesce(sum(CASE WHEN open_at_end THEN 1 ELSE 0 END), 0) AS still_open,
-    coalesce(sum(CASE WHEN opened_this_week THEN cost_usd END), 0.0) AS cost_usd,
+    round(coalesce(sum(CASE WHEN opened_this_week THEN cost_usd END), 0.0), 6) AS cost_usd,
     0 AS rank
 FROM listed
 UNION ALL
