@@ -20,6 +20,7 @@ mod outbox;
 mod outcome;
 mod perform;
 mod probe;
+mod pull_request;
 mod repair;
 mod schedule;
 mod slack;
@@ -29,7 +30,7 @@ pub use destinations::{DestinationCheck, Destinations, Repository};
 pub(crate) use github::marker;
 pub(crate) use kinds::exact;
 pub use kinds::{
-    ActionType, KillLoop, OpenIssue, PostDigest, PostMessage, RecordOnly, Remediation, Respond, Response,
+    ActionType, CheckRun, PullComment, RequestChanges, KillLoop, OpenIssue, PostDigest, PostMessage, RecordOnly, Remediation, Respond, Response,
     SetIssueState, SignalWebhook, ThreadReply, UpdateMessage,
 };
 pub(crate) use notices::message_key;

@@ -7,6 +7,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tripline_agent::AgentContext;
 use tripline_agent::govern::Governance;
+use tripline_agent::queries::QueryLibrary;
+use tripline_agent::risk::Risk;
 
 use crate::auth::AuthMode;
 use crate::metrics::Metrics;
@@ -71,6 +73,10 @@ pub struct WebParts {
     pub sources: Arc<dyn SourceStatuses>,
     /// Detectors.
     pub detectors: Arc<dyn DetectorCatalog>,
+    /// Scores of pull requests.
+    pub risk: Risk,
+    /// The query files.
+    pub queries: QueryLibrary,
     /// Whether keys are needed.
     pub auth: AuthMode,
     /// Limits.
