@@ -381,7 +381,9 @@ impl Forensics {
         said.insert("channels".to_owned(), Param::TextList(channels));
         let commits = async {
             let Some(repository) = &self.repository else {
-                return Err(ForensicsError::Rows("no repository is configured: set GITHUB_OWNER and GITHUB_REPO".to_owned()));
+                return Err(ForensicsError::Rows(
+                    "no repository is configured: set GITHUB_OWNER and GITHUB_REPO".to_owned(),
+                ));
             };
             let mut params = repository.params();
             params.extend(window.clone());
@@ -471,14 +473,20 @@ mod tests {
 
     #[test]
     fn only_a_commit_before_an_error_leads_to_it_and_only_within_a_day() {
-        let commits: Vec<Row> = [("a", "2026-01-01T23:59:00Z"), ("b", "2026-01-02T10:00:00Z"), ("c", "2026-01-03T01:00:00Z")]
-            .map(|(sha, at)| row(json!({"sha": sha.repeat(40), "message": "m", "at": at})))
-            .to_vec();
+        let commits: Vec<Row> =
+            [("a", "2026-01-01T23:59:00Z"), ("b", "2026-01-02T10:00:00Z"), ("c", "2026-01-03T01:00:00Z")]
+                .map(|(sha, at)| row(json!({"sha": sha.repeat(40), "message": "m", "at": at})))
+                .to_vec();
         let error = row(json!({"id": "1", "title": "Broken pipe", "count": 3, "first_seen": "2026-01-03T00:00:00Z",
             "last_seen": "2026-01-03T02:00:00Z"}));
-        let traces: Vec<Row> = [("t1", "2026-01-03T01:59:00Z", "2026-01-03T03:00:00Z"), ("t2", "2026-01-03T02:01:00Z", "2026-01-03T03:00:00Z")]
-            .map(|(id, from, to)| row(json!({"trace_id": id, "cost_usd": 1.0, "generations": 2, "started_at": from, "ended_at": to})))
-            .to_vec();
+        let traces: Vec<Row> = [
+            ("t1", "2026-01-03T01:59:00Z", "2026-01-03T03:00:00Z"),
+            ("t2", "2026-01-03T02:01:00Z", "2026-01-03T03:00:00Z"),
+        ]
+        .map(|(id, from, to)| {
+            row(json!({"trace_id": id, "cost_usd": 1.0, "generations": 2, "started_at": from, "ended_at": to}))
+        })
+        .to_vec();
         let (nodes, edges) = incident_graph(&commits, &[error], &traces, &[]);
         let shown: Vec<(&str, &str)> = edges.iter().map(|edge| (edge.source.as_str(), edge.target.as_str())).collect();
         let b = format!("commit-{}", "b".repeat(40));
@@ -489,12 +497,16 @@ mod tests {
     #[test]
     fn a_trace_is_drawn_by_parents_and_a_cycle_ends() {
         let rows: Vec<Row> = [("root", ""), ("a", "root"), ("b", "a"), ("x", "y"), ("y", "x"), ("lost", "gone")]
-            .map(|(id, parent)| row(json!({"id": id, "parent_id": parent, "type": "SPAN", "name": id, "level": "DEFAULT"})))
+            .map(|(id, parent)| {
+                row(json!({"id": id, "parent_id": parent, "type": "SPAN", "name": id, "level": "DEFAULT"}))
+            })
             .to_vec();
         let (nodes, edges) = trace_graph(&rows);
         let ends: Vec<(&str, &str)> = edges.iter().map(|edge| (edge.source.as_str(), edge.target.as_str())).collect();
         let o = |id: &str| format!("observation-{id}");
-        assert!(ends.contains(&(o("root").as_str(), o("a").as_str())) && ends.contains(&(o("a").as_str(), o("b").as_str())));
+        assert!(
+            ends.contains(&(o("root").as_str(), o("a").as_str())) && ends.contains(&(o("a").as_str(), o("b").as_str()))
+        );
         assert_eq!(edges.len(), 4);
         let of = |id: &str| nodes.iter().find(|node| node.id == o(id)).unwrap();
         assert!(of("b").position.y > of("a").position.y && of("x").position.y > of("b").position.y);

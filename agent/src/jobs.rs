@@ -29,11 +29,11 @@ use tripline_store::{Begun, JobOutcome, JobRun, JobRunFilter, JobStatus, NewJobR
 
 use crate::detect::{DetectError, Detectors, Judgement, Persist};
 use crate::digest::{DigestError, Digester, Made};
-use crate::risk::Risk;
 use crate::quality::{Inspector, QualityError, Sweep};
 use crate::queries::HeaderError;
 use crate::queries::library::QuerySet;
 use crate::respond::Responder;
+use crate::risk::Risk;
 use crate::sessions::{Done, MonitoringAgent, ProcessingWorker};
 use crate::settings::Settings;
 

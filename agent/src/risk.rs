@@ -94,7 +94,9 @@ impl RiskError {
     pub(crate) fn gap(self, source: &str) -> Result<Gap, Self> {
         match self {
             Self::Source { name, message } => Ok(Gap { source: name, reason: message }),
-            Self::Engine(error @ EngineError::Query { .. } | error @ EngineError::ReadOnly(_)) => Err(Self::Engine(error)),
+            Self::Engine(error @ EngineError::Query { .. } | error @ EngineError::ReadOnly(_)) => {
+                Err(Self::Engine(error))
+            }
             Self::Engine(error) => Ok(Gap { source: source.to_owned(), reason: error.to_string() }),
             other => Err(other),
         }

@@ -170,8 +170,10 @@ mod tests {
     #[test]
     fn a_set_of_tools_is_new_once_also_when_judged_again() {
         let tools = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let traces =
-            [TraceFacts { tools: tools(&["b", "a"]), ..trace("1") }, TraceFacts { tools: tools(&["a", "b", "a"]), ..trace("2") }];
+        let traces = [
+            TraceFacts { tools: tools(&["b", "a"]), ..trace("1") },
+            TraceFacts { tools: tools(&["a", "b", "a"]), ..trace("2") },
+        ];
         let sample = judge(&traces, &SamplingPolicy::default(), &BTreeMap::new());
         assert_eq!((sample.kept.len(), sample.new_patterns.len()), (1, 1));
         let seen = sample.new_patterns.iter().map(|seen| (seen.pattern.clone(), seen.trace_id.clone())).collect();

@@ -122,8 +122,9 @@ impl Server {
         });
         let investigator = Investigator::new(context.clone(), queries.clone(), repository);
         let responder = Responder::new(context.clone(), investigator, narrator, Arc::clone(&governance.gate) as _);
-        let jobs =
-            Jobs::new(Detectors::new(context.clone(), queries.clone()), responder, holder()).with_digester(digester).with_risk(risk.clone());
+        let jobs = Jobs::new(Detectors::new(context.clone(), queries.clone()), responder, holder())
+            .with_digester(digester)
+            .with_risk(risk.clone());
         let engines = Arc::new(engines);
         let judge =
             Judge::new(context.clone(), queries.clone(), Arc::new(LogEvents::new(Arc::clone(&context.store.events))));

@@ -33,10 +33,7 @@ impl Repository {
     /// Its parts as values of `$owner` and `$repo`.
     pub(crate) fn params(&self) -> tripline_engine::Params {
         let text = |value: &str| tripline_engine::Param::Text(value.to_owned());
-        tripline_engine::Params::from([
-            ("owner".to_owned(), text(&self.owner)),
-            ("repo".to_owned(), text(&self.name)),
-        ])
+        tripline_engine::Params::from([("owner".to_owned(), text(&self.owner)), ("repo".to_owned(), text(&self.name))])
     }
 
     /// Its name.

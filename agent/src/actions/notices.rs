@@ -15,8 +15,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::kinds::{
-    ActionType, CheckRun, PostDigest, PullComment, PostMessage, Remediation, Respond, Response, SetIssueState, SignalWebhook, ThreadReply,
-    UpdateMessage, exact,
+    ActionType, CheckRun, PostDigest, PostMessage, PullComment, Remediation, Respond, Response, SetIssueState,
+    SignalWebhook, ThreadReply, UpdateMessage, exact,
 };
 use crate::govern::GovernError;
 use crate::messages::{Content, Note};
@@ -243,7 +243,8 @@ impl Notices {
         now: DateTime<Utc>,
     ) -> Result<bool, GovernError> {
         let payload = exact(&comment)?;
-        let last = self.last_about(scope, ActionType::GithubPullComment, |action| action.target.as_deref() == Some(pull));
+        let last =
+            self.last_about(scope, ActionType::GithubPullComment, |action| action.target.as_deref() == Some(pull));
         let last = last.await?;
         let alive = |action: &Action| !matches!(action.status, ActionStatus::Failed | ActionStatus::Unknown);
         if last.as_ref().is_some_and(|last| alive(last) && last.payload.text() == payload.text()) {

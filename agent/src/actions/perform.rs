@@ -15,8 +15,8 @@ use tripline_store::{
 };
 
 use super::kinds::{
-    ActionType, CheckRun, KillLoop, PullComment, RequestChanges, OpenIssue, PostDigest, PostMessage, RecordOnly, Remediation, Respond, Response,
-    SetIssueState, SignalWebhook, ThreadReply, UpdateMessage, read,
+    ActionType, CheckRun, KillLoop, OpenIssue, PostDigest, PostMessage, PullComment, RecordOnly, Remediation,
+    RequestChanges, Respond, Response, SetIssueState, SignalWebhook, ThreadReply, UpdateMessage, read,
 };
 use super::outbox::Inner;
 use super::outcome::{Look, Sent};
@@ -91,7 +91,9 @@ impl Plan {
             | Self::Review(_) => true,
             Self::Respond(respond) => matches!(respond.response, Response::Ephemeral { .. }),
             // A receiver of the webhook tells repetitions by their key.
-            Self::Kill(_) | Self::Record | Self::Update(_) | Self::Webhook(_) | Self::Comment(_) | Self::Check(_) => false,
+            Self::Kill(_) | Self::Record | Self::Update(_) | Self::Webhook(_) | Self::Comment(_) | Self::Check(_) => {
+                false
+            }
         }
     }
 }
@@ -201,12 +203,9 @@ impl Inner {
             },
             Plan::Respond(_) => Look::CannotTell("Slack cannot tell whether an answer to a click arrived".to_owned()),
             Plan::Review(review) => pull_request::find_review(http, &destinations.github, review).await,
-            Plan::Kill(_)
-            | Plan::Record
-            | Plan::Update(_)
-            | Plan::Webhook(_)
-            | Plan::Comment(_)
-            | Plan::Check(_) => Look::Absent,
+            Plan::Kill(_) | Plan::Record | Plan::Update(_) | Plan::Webhook(_) | Plan::Comment(_) | Plan::Check(_) => {
+                Look::Absent
+            }
         })
     }
 

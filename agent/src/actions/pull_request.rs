@@ -175,7 +175,9 @@ fn review_hint(status: StatusCode) -> &'static str {
 
 fn check_hint(status: StatusCode) -> &'static str {
     match status {
-        StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => ": only the token of a GitHub App (checks: write) may write checks",
+        StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
+            ": only the token of a GitHub App (checks: write) may write checks"
+        }
         other => comment_hint(other),
     }
 }

@@ -39,7 +39,8 @@ pub fn of(trace_id: &str, observations: &[(String, Option<DateTime<Utc>>, f64)])
         *names.entry(name.clone()).or_default() += 1;
     }
     let times = || observations.iter().filter_map(|(_, at, _)| *at);
-    let minutes = times().min().zip(times().max()).map_or(0.0, |(from, to)| (to - from).num_milliseconds() as f64 / 60_000.0);
+    let minutes =
+        times().min().zip(times().max()).map_or(0.0, |(from, to)| (to - from).num_milliseconds() as f64 / 60_000.0);
     let total_cost: f64 = observations.iter().map(|(_, _, cost)| cost).sum();
     let most = names.iter().max_by(|a, b| a.1.cmp(b.1).then_with(|| b.0.cmp(a.0)));
     Fingerprint {
@@ -78,7 +79,10 @@ mod tests {
     #[test]
     fn what_repeats_most_is_named_with_its_speed() {
         let at = |seconds: i64| DateTime::from_timestamp(1_700_000_000 + seconds, 0);
-        let rows: Vec<_> = (0..14).map(|n| ("retry-search".to_owned(), at(n * 12), 0.02)).chain([("plan".to_owned(), at(168), 0.02)]).collect();
+        let rows: Vec<_> = (0..14)
+            .map(|n| ("retry-search".to_owned(), at(n * 12), 0.02))
+            .chain([("plan".to_owned(), at(168), 0.02)])
+            .collect();
         let print = of("t", &rows);
         assert_eq!((print.gen_count, print.repeat_count), (15, 14));
         assert_eq!(print.pattern.as_deref(), Some("retry-search x14"));

@@ -197,7 +197,8 @@ impl Jobs {
             Work::MeasureCommits => match self.risk.as_ref().and_then(|risk| Some((risk, risk.repository().ok()?))) {
                 Some((risk, repository)) => {
                     // Only the listing: what it would measure, without asking for it.
-                    let history = risk.history(repository, 0, false).await.map_err(|e| JobError::Risk(e.to_string()))?;
+                    let history =
+                        risk.history(repository, 0, false).await.map_err(|e| JobError::Risk(e.to_string()))?;
                     json!({"measured": history.coverage.measured, "commits": history.coverage.commits})
                 }
                 None => json!({"measured": 0, "commits": null}),

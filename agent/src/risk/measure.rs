@@ -242,7 +242,10 @@ impl Risk {
     async fn fetch(&self, target: &Target, step: &[Listed]) -> (Result<Step, (&'static str, RiskError)>, u64) {
         let times = || step.iter().map(|commit| commit.committed_at);
         let (Some(first), Some(last)) = (times().min(), times().max()) else {
-            return (Ok(Step { files: BTreeMap::new(), costs: Sums::new(Vec::new()), errors: Sums::new(Vec::new()) }), 0);
+            return (
+                Ok(Step { files: BTreeMap::new(), costs: Sums::new(Vec::new()), errors: Sums::new(Vec::new()) }),
+                0,
+            );
         };
         let window = Params::from([
             ("since".to_owned(), Param::Timestamp(first - DAY)),
@@ -273,7 +276,8 @@ impl Risk {
                     by_sha.entry(sha).or_default().push(ChangedFile { path, previous_path });
                 }
             }
-            let cost = |row: &Map<String, Value>| Some((time(row.get("second")?)?, row.get("cost_usd")?.as_f64()?.max(0.0)));
+            let cost =
+                |row: &Map<String, Value>| Some((time(row.get("second")?)?, row.get("cost_usd")?.as_f64()?.max(0.0)));
             let error = |row: &Map<String, Value>| Some((time(row.get("first_seen")?)?, 1.0));
             Ok(Step {
                 files: by_sha,

@@ -135,7 +135,9 @@ impl Risk {
                     Err(why) => published.notes.push(format!("no check is written: {why}")),
                 }
             }
-            None => published.notes.push("no check is written: GitHub does not say which commit is the last".to_owned()),
+            None => {
+                published.notes.push("no check is written: GitHub does not say which commit is the last".to_owned())
+            }
         }
         if report.is_risky() && pull.state == "open" {
             published.incident = Some(self.ask(scored, now).await?);

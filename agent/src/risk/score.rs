@@ -228,9 +228,13 @@ pub fn score(pull: Pull, history: &[MeasuredCommit], coverage: Coverage, thresho
         })
         .collect();
     commits.sort_by(|a, b| {
-        let weight =
-            |part: &CommitPart| part.error_delta.max(0) as f64 * ERROR_POINTS + part.cost_delta_usd.max(0.0) * COST_POINTS;
-        weight(b).total_cmp(&weight(a)).then_with(|| b.committed_at.cmp(&a.committed_at)).then_with(|| a.sha.cmp(&b.sha))
+        let weight = |part: &CommitPart| {
+            part.error_delta.max(0) as f64 * ERROR_POINTS + part.cost_delta_usd.max(0.0) * COST_POINTS
+        };
+        weight(b)
+            .total_cmp(&weight(a))
+            .then_with(|| b.committed_at.cmp(&a.committed_at))
+            .then_with(|| a.sha.cmp(&b.sha))
     });
     let commit_count = commits.len();
     commits.truncate(LISTED_COMMITS);

@@ -41,7 +41,8 @@ fn write(data: &std::path::Path) {
             "commit": {"message": "change", "author": {"name": "D", "email": "d@x", "date": stamp(at)},
                 "committer": {"name": "D", "email": "d@x", "date": stamp(at)}}, "parents": [], "files": files})
     };
-    let file = |path: &str| json!([{"filename": path, "status": "modified", "additions": 1, "deletions": 1, "changes": 2}]);
+    let file =
+        |path: &str| json!([{"filename": path, "status": "modified", "additions": 1, "deletions": 1, "changes": 2}]);
     let (first, second) = (now() - TimeDelta::days(20), now() - TimeDelta::days(10));
     let generation = |id: usize, at: DateTime<Utc>, cost: f64| {
         json!({"id": format!("g{id}"), "traceId": format!("t{id}"), "type": "GENERATION", "name": "chat", "level": "DEFAULT",
@@ -70,13 +71,22 @@ fn write(data: &std::path::Path) {
         ),
         (
             "langfuse/observations",
-            json!([generation(1, first - hour, 1.0), generation(2, first + hour, 3.0), generation(3, second - hour, 5.0),
-                generation(4, second + hour, 0.5)]),
+            json!([
+                generation(1, first - hour, 1.0),
+                generation(2, first + hour, 3.0),
+                generation(3, second - hour, 5.0),
+                generation(4, second + hour, 0.5)
+            ]),
         ),
         (
             "sentry/issues",
-            json!([issue(1, first - hour), issue(2, first + hour), issue(3, first + hour * 2), issue(4, first + hour * 3),
-                issue(5, first + hour * 23)]),
+            json!([
+                issue(1, first - hour),
+                issue(2, first + hour),
+                issue(3, first + hour * 2),
+                issue(4, first + hour * 3),
+                issue(5, first + hour * 23)
+            ]),
         ),
     ];
     for (name, rows) in files {

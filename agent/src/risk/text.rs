@@ -114,7 +114,8 @@ pub fn brief(report: &Report) -> Brief {
 }
 
 fn file_line(file: &FilePart) -> String {
-    let renamed = file.previous_path.as_deref().map(|old| format!(" (before: {})", code(&cut(old, PATH)))).unwrap_or_default();
+    let renamed =
+        file.previous_path.as_deref().map(|old| format!(" (before: {})", code(&cut(old, PATH)))).unwrap_or_default();
     format!(
         "- {}{renamed}: {} — {}, {} new errors, {} more\n",
         code(&cut(&file.path, PATH)),

@@ -66,14 +66,11 @@ fn only(values: &[Vec<u8>]) -> Result<&str, Refusal> {
 ///
 /// # Errors
 /// The reason for refusing.
-pub fn verify<'a>(
-    secret: Option<&SecretString>,
-    signatures: &'a [Vec<u8>],
-    body: &[u8],
-) -> Result<&'a str, Refusal> {
+pub fn verify<'a>(secret: Option<&SecretString>, signatures: &'a [Vec<u8>], body: &[u8]) -> Result<&'a str, Refusal> {
     let secret = secret.filter(|secret| !secret.expose_secret().trim().is_empty()).ok_or(Refusal::NoSecret)?;
     let signature = only(signatures)?;
-    let digits = signature.strip_prefix("sha256=").filter(|digits| digits.len() == 64).ok_or(Refusal::MalformedHeader)?;
+    let digits =
+        signature.strip_prefix("sha256=").filter(|digits| digits.len() == 64).ok_or(Refusal::MalformedHeader)?;
     // One spelling only, so that a copy is seen as one.
     let lower_hex = digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     let expected = hex::decode(digits).ok().filter(|_| lower_hex).ok_or(Refusal::MalformedHeader)?;

@@ -30,8 +30,11 @@ pub(crate) async fn run(args: PrRiskArgs, home: &Home) -> Result<(), Failure> {
         let pull = format!("{target}#{}", args.number);
         for action_type in ["github_pull_comment", "github_check_run"] {
             let filter = ActionFilter { action_type: Some(action_type.to_owned()), ..ActionFilter::default() };
-            let listed = server.context.store.actions.list(&server.context.scope, &filter, &PageRequest::first(100)).await?;
-            if let Some(action) = listed.items.into_iter().find(|action| action.target.as_deref() == Some(pull.as_str())) {
+            let listed =
+                server.context.store.actions.list(&server.context.scope, &filter, &PageRequest::first(100)).await?;
+            if let Some(action) =
+                listed.items.into_iter().find(|action| action.target.as_deref() == Some(pull.as_str()))
+            {
                 written.push(json!({"type": action_type, "status": action.status, "error": action.error,
                     "url": action.result.as_ref().and_then(|result| result.get("url"))}));
             }
@@ -47,21 +50,34 @@ pub(crate) async fn run(args: PrRiskArgs, home: &Home) -> Result<(), Failure> {
         return Ok(());
     }
     let points = &report.points;
-    terminal::line(&format!("{target}#{}: risk score {}/100 (threshold {})", args.number, points.score, report.threshold));
+    terminal::line(&format!(
+        "{target}#{}: risk score {}/100 (threshold {})",
+        args.number, points.score, report.threshold
+    ));
     terminal::line(&format!(
         "  {} new errors × 4 = {:.0} points, ${:.2} × 10 = {:.1} points (at most 50)",
         points.errors, points.error_points, points.cost_usd, points.cost_points
     ));
     let rows = report.files.iter().map(|file| {
         let cost = format!("${:.2}", file.points.cost_usd);
-        vec![file.path.clone(), file.points.score.to_string(), file.changes.to_string(), file.points.errors.to_string(), cost]
+        vec![
+            file.path.clone(),
+            file.points.score.to_string(),
+            file.changes.to_string(),
+            file.points.errors.to_string(),
+            cost,
+        ]
     });
     terminal::line(&terminal::table(&["file", "score", "changes", "errors", "cost"], rows.collect()));
     terminal::line(&scored.text.assessment);
     terminal::line(&scored.text.recommendation);
     for one in &written {
         let error = one["error"].as_str().map(|error| format!(": {error}")).unwrap_or_default();
-        terminal::line(&format!("{}: {}{error}", one["type"].as_str().unwrap_or_default(), one["status"].as_str().unwrap_or_default()));
+        terminal::line(&format!(
+            "{}: {}{error}",
+            one["type"].as_str().unwrap_or_default(),
+            one["status"].as_str().unwrap_or_default()
+        ));
     }
     for note in published.iter().flat_map(|published| &published.notes) {
         terminal::error_line(&format!("note: {note}"));

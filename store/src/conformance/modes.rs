@@ -62,7 +62,11 @@ fn pattern(text: &str, trace: &str) -> SeenPattern {
 pub(crate) async fn fill(store: &Store) {
     store.risk.keep_measured(&scope(), REPOSITORY, vec![commit("a", 1, &["x"])], minute(9)).await.unwrap();
     store.risk.keep_score(&scope(), score(3, 12)).await.unwrap();
-    store.sampling.keep_sample(&scope(), stats(5, 1, 4), vec![trace("t", 100)], vec![pattern("[]", "t")]).await.unwrap();
+    store
+        .sampling
+        .keep_sample(&scope(), stats(5, 1, 4), vec![trace("t", 100)], vec![pattern("[]", "t")])
+        .await
+        .unwrap();
 }
 
 pub async fn a_commit_is_measured_once(store: Store) {

@@ -2,7 +2,8 @@
 
 use super::{
     Actions, Anomalies, ApiKeys, Approvals, AuditLog, CostBaselines, Digests, EvidenceSets, IncidentFeedback,
-    Incidents, JobRuns, Kills, Narrations, Projects, ReplayGuard, RiskMemory, RunReports, Runs, Sampling, SchemaSnapshots,
+    Incidents, JobRuns, Kills, Narrations, Projects, ReplayGuard, RiskMemory, RunReports, Runs, Sampling,
+    SchemaSnapshots,
 };
 use crate::ingest::EventLog;
 use std::fmt;

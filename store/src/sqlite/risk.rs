@@ -232,13 +232,7 @@ impl RiskMemory for SqliteStore {
                 tx.connection,
                 "DELETE FROM risk_requests
                  WHERE project_id = ?1 AND repository = ?2 AND number = ?3 AND requested_at = ?4 AND closed = ?5",
-                params![
-                    scope.project_id(),
-                    request.repository,
-                    number,
-                    micros(request.requested_at),
-                    request.closed
-                ],
+                params![scope.project_id(), request.repository, number, micros(request.requested_at), request.closed],
             )?;
             Ok(())
         })

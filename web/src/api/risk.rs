@@ -68,19 +68,27 @@ pub(crate) fn only_ours(state: &WebState, owner: Option<&str>, repo: Option<&str
     if same(owner, ours.owner()) && same(repo, ours.name()) {
         return Ok(());
     }
-    Err(ApiError::new(StatusCode::FORBIDDEN, "other_repository", "only the installation's repository can be asked about")
-        .hint(format!("leave owner and repo out, or name {ours}")))
+    Err(ApiError::new(
+        StatusCode::FORBIDDEN,
+        "other_repository",
+        "only the installation's repository can be asked about",
+    )
+    .hint(format!("leave owner and repo out, or name {ours}")))
 }
 
 pub(crate) fn failed(error: &RiskError) -> ApiError {
     match error {
-        RiskError::NotConfigured => ApiError::new(StatusCode::CONFLICT, "not_configured", "no repository is configured")
-            .hint("set GITHUB_OWNER and GITHUB_REPO"),
-        RiskError::NoPull { number, .. } => ApiError::not_found("pull request", &number.to_string()),
-        RiskError::Source { .. } | RiskError::Rows(_) => {
-            ApiError::new(StatusCode::BAD_GATEWAY, "source", "the score is unknown: a source did not give a whole answer")
-                .detail(error.to_string())
+        RiskError::NotConfigured => {
+            ApiError::new(StatusCode::CONFLICT, "not_configured", "no repository is configured")
+                .hint("set GITHUB_OWNER and GITHUB_REPO")
         }
+        RiskError::NoPull { number, .. } => ApiError::not_found("pull request", &number.to_string()),
+        RiskError::Source { .. } | RiskError::Rows(_) => ApiError::new(
+            StatusCode::BAD_GATEWAY,
+            "source",
+            "the score is unknown: a source did not give a whole answer",
+        )
+        .detail(error.to_string()),
         RiskError::Engine(error) => error.clone().into(),
         RiskError::Store(error) => error.clone().into(),
         RiskError::Govern(error) => error.clone().into(),
