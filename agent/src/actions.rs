@@ -20,6 +20,7 @@ mod outbox;
 mod outcome;
 mod perform;
 mod probe;
+mod pull_request;
 mod repair;
 mod schedule;
 mod slack;
@@ -29,8 +30,8 @@ pub use destinations::{DestinationCheck, Destinations, Repository};
 pub(crate) use github::marker;
 pub(crate) use kinds::exact;
 pub use kinds::{
-    ActionType, KillLoop, OpenIssue, PostDigest, PostMessage, RecordOnly, Remediation, Respond, Response,
-    SetIssueState, SignalWebhook, ThreadReply, UpdateMessage,
+    ActionType, CheckRun, KillLoop, OpenIssue, PostDigest, PostMessage, PullComment, RecordOnly, Remediation,
+    RequestChanges, Respond, Response, SetIssueState, SignalWebhook, ThreadReply, UpdateMessage,
 };
 pub(crate) use notices::message_key;
 

@@ -33,6 +33,7 @@ use crate::quality::{Inspector, QualityError, Sweep};
 use crate::queries::HeaderError;
 use crate::queries::library::QuerySet;
 use crate::respond::Responder;
+use crate::risk::Risk;
 use crate::sessions::{Done, MonitoringAgent, ProcessingWorker};
 use crate::settings::Settings;
 
@@ -90,6 +91,9 @@ pub enum JobError {
     /// Outputs could not be judged.
     #[error("{0}")]
     Quality(String),
+    /// History could not be read.
+    #[error("{0}")]
+    Risk(String),
     /// The week could not be told.
     #[error("{0}")]
     Digest(String),
@@ -138,6 +142,7 @@ pub struct Jobs {
     detectors: Detectors,
     responder: Responder,
     digester: Option<Digester>,
+    risk: Option<Risk>,
     /// Names this process in leases.
     holder: String,
     stop: CancellationToken,
@@ -162,13 +167,20 @@ impl Jobs {
     /// Jobs over these detectors; `holder` names this process in leases.
     #[must_use]
     pub fn new(detectors: Detectors, responder: Responder, holder: impl Into<String>) -> Self {
-        Self { detectors, responder, digester: None, holder: holder.into(), stop: CancellationToken::new() }
+        Self { detectors, responder, digester: None, risk: None, holder: holder.into(), stop: CancellationToken::new() }
     }
 
     /// With what makes the weekly digest; without it that job has nothing to do.
     #[must_use]
     pub fn with_digester(mut self, digester: Digester) -> Self {
         self.digester = Some(digester);
+        self
+    }
+
+    /// With what scores pull requests; without it those jobs have nothing to do.
+    #[must_use]
+    pub fn with_risk(mut self, risk: Risk) -> Self {
+        self.risk = Some(risk);
         self
     }
 
@@ -286,6 +298,11 @@ impl Jobs {
             Work::ProcessSessions => ProcessingWorker::new(ctx).has_work().await,
             Work::MonitorSessions => MonitoringAgent::new(ctx).has_work().await,
             Work::WeeklyDigest => Ok(self.digester.is_some()),
+            Work::ScorePulls => match &self.risk {
+                Some(risk) => risk.has_work().await,
+                None => Ok(false),
+            },
+            Work::MeasureCommits => Ok(self.risk.as_ref().is_some_and(|risk| risk.repository().is_ok())),
             Work::Detect(_) | Work::ExpireApprovals | Work::OnCall | Work::DriftPatrol => Ok(true),
         }
     }
@@ -408,6 +425,8 @@ impl Jobs {
                 Ok(made) => modes::of_digest(&made),
                 Err(error) => Ended::failed(error),
             },
+            (Work::ScorePulls, _) => modes::score_pulls(self.risk.as_ref()).await,
+            (Work::MeasureCommits, _) => modes::measure_commits(self.risk.as_ref()).await,
         }
     }
 

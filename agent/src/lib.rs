@@ -11,6 +11,7 @@ pub mod actions;
 pub mod context;
 pub mod detect;
 pub mod digest;
+pub mod forensics;
 pub mod govern;
 pub mod investigate;
 pub mod jobs;
@@ -20,7 +21,9 @@ pub mod people;
 pub mod quality;
 pub mod queries;
 pub mod respond;
+pub mod risk;
 pub mod runs;
+pub mod sampler;
 pub mod sessions;
 pub mod settings;
 

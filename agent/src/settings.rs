@@ -32,13 +32,15 @@ pub use write::{Change, ChangeError, Changed};
 pub const DEFAULT_SETTINGS_JSON: &str = include_str!("../../settings.json");
 
 /// When the jobs run that are no detector's.
-const DEFAULT_SCHEDULES: [(&str, &str); 6] = [
+const DEFAULT_SCHEDULES: [(&str, &str); 8] = [
     ("approval_expiry", "0 * * * * *"),
     ("session_processing", "*/5 * * * * *"),
     ("session_monitoring", "*/5 * * * * *"),
     ("on_call_brain", "45 */15 * * * *"),
     ("drift_patrol", "50 0 */4 * * *"),
     ("weekly_digest", "0 0 9 * * MON"),
+    ("pr_risk", "*/5 * * * * *"),
+    ("risk_history", "20 10 * * * *"),
 ];
 
 /// What a threshold may be.

@@ -41,6 +41,11 @@ pub(crate) enum Command {
     /// Look at detectors and run one over a window. Writes nothing.
     #[command(subcommand)]
     Detectors(DetectorsCommand),
+    /// Score a pull request by what followed when its files were changed before, and comment on it.
+    PrRisk(PrRiskArgs),
+    /// Draw what led to what: the graph of a trace or of a window. Writes nothing.
+    #[command(subcommand)]
+    Forensics(ForensicsCommand),
     /// Look at jobs and run one now.
     #[command(subcommand)]
     Jobs(JobsCommand),
@@ -339,6 +344,63 @@ pub(crate) struct AccuracyArgs {
     #[arg(long, value_name = "N")]
     pub(crate) restart_every: Option<u32>,
     /// Print one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ForensicsCommand {
+    /// The observations of a trace, by who called whom.
+    Trace {
+        /// The trace.
+        id: String,
+        /// Print a Mermaid flowchart instead of JSON.
+        #[arg(long)]
+        mermaid: bool,
+        /// Set the clock.
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        now: Option<DateTime<Utc>>,
+    },
+    /// Commits, errors, traces and messages of a window.
+    Incident {
+        /// Begin of the window.
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        start: DateTime<Utc>,
+        /// End of the window, exclusive.
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        end: DateTime<Utc>,
+        /// Print a Mermaid flowchart instead of JSON.
+        #[arg(long)]
+        mermaid: bool,
+        /// Set the clock.
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        now: Option<DateTime<Utc>>,
+    },
+    /// The dearest traces of the last seven days, as JSON.
+    WorstTraces {
+        /// How many.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=100))]
+        limit: u16,
+        /// Set the clock.
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        now: Option<DateTime<Utc>>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PrRiskArgs {
+    /// Number of the pull request.
+    pub(crate) number: u64,
+    /// Owner of the repository; default: GITHUB_OWNER.
+    #[arg(long, requires = "repo")]
+    pub(crate) owner: Option<String>,
+    /// Name of the repository; default: GITHUB_REPO.
+    #[arg(long, requires = "owner")]
+    pub(crate) repo: Option<String>,
+    /// Score it, and neither keep nor post anything.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -71,6 +71,8 @@ async fn run(command: Command, environment: Environment) -> Result<(), Failure> 
         Command::Session(command) => commands::session::run(command, &home()?).await,
         Command::Serve(args) => commands::serve::run(args, &home()?).await,
         Command::Digest(args) => commands::digest::run(args, &home()?).await,
+        Command::Forensics(command) => commands::forensics::run(command, &home()?).await,
+        Command::PrRisk(args) => commands::pr_risk::run(args, &home()?).await,
         Command::Jobs(command) => commands::jobs::run(command, &home()?).await,
         Command::Doctor(args) => commands::doctor::run(args, &home()?).await,
     }

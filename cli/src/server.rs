@@ -21,6 +21,7 @@ use tripline_agent::jobs::{HandRun, JobError, Jobs, scheduler};
 use tripline_agent::narrate;
 use tripline_agent::queries::QueryLibrary;
 use tripline_agent::respond::Responder;
+use tripline_agent::risk::{Risk, RiskParts};
 use tripline_agent::runs::{Alerts, Judge, Judges};
 use tripline_agent::settings::{Settings, SettingsHandle, SettingsLoader, SettingsWatcher};
 use tripline_connectors::Connectors;
@@ -43,6 +44,7 @@ pub(crate) struct Server {
     pub(crate) context: AgentContext,
     pub(crate) governance: Governance,
     pub(crate) jobs: Jobs,
+    pub(crate) risk: Risk,
     sqlite: SqliteStore,
     copies: Arc<Copies>,
     judges: Judges,
@@ -100,6 +102,15 @@ impl Server {
         let narrator = narrate::with_ledger(&context.settings, &home.environment, ledger)
             .map_err(|error| Failure::new(error.to_string()))?;
         let repository = Repository::from_environment(&home.environment);
+        let risk = Risk::new(RiskParts {
+            ctx: context.clone(),
+            queries: queries.clone(),
+            narrator: Arc::clone(&narrator),
+            governor: Arc::clone(&governance.gate) as _,
+            notices: governance.notices.clone(),
+            destinations: Arc::clone(&governance.destinations),
+            system_clock: Arc::new(SystemClock),
+        });
         let digester = Digester::new(DigesterParts {
             ctx: context.clone(),
             queries: queries.clone(),
@@ -111,8 +122,9 @@ impl Server {
         });
         let investigator = Investigator::new(context.clone(), queries.clone(), repository);
         let responder = Responder::new(context.clone(), investigator, narrator, Arc::clone(&governance.gate) as _);
-        let jobs =
-            Jobs::new(Detectors::new(context.clone(), queries.clone()), responder, holder()).with_digester(digester);
+        let jobs = Jobs::new(Detectors::new(context.clone(), queries.clone()), responder, holder())
+            .with_digester(digester)
+            .with_risk(risk.clone());
         let engines = Arc::new(engines);
         let judge =
             Judge::new(context.clone(), queries.clone(), Arc::new(LogEvents::new(Arc::clone(&context.store.events))));
@@ -128,12 +140,13 @@ impl Server {
             jobs: Arc::new(JobPort { jobs: jobs.clone(), store: context.store.clone() }),
             sources: Arc::new(SourcePort { connectors }),
             detectors: Arc::new(DetectorPort { queries: queries.clone() }),
+            risk: risk.clone(),
             queries,
             auth,
             options: WebOptions::default(),
             stop: stop.clone(),
         });
-        Ok(Self { context, governance, jobs, sqlite, copies, judges, web, loader, stop })
+        Ok(Self { context, governance, jobs, risk, sqlite, copies, judges, web, loader, stop })
     }
 
     /// Starts to serve on `listener`, with these tasks beside it.

@@ -26,6 +26,7 @@ pub mod events;
 pub mod fixtures;
 pub mod incidents;
 pub mod jobs;
+pub mod modes;
 pub mod observations;
 pub mod runs;
 pub mod sessions;
@@ -163,6 +164,14 @@ macro_rules! for_each_promise {
                 light_insights_stay_until_the_deep_analysis_judges_the_whole,
                 deriving_again_changes_no_byte_and_no_event,
                 counts_and_top_clusters_are_of_one_session,
+            }
+            modes {
+                a_commit_is_measured_once,
+                history_is_a_row_per_file_and_commit_with_its_score,
+                a_pull_request_waits_once_and_one_asked_anew_meanwhile_stays,
+                a_pull_request_has_one_newest_score,
+                a_sample_is_kept_whole_and_a_pattern_with_its_first_trace,
+                another_project_has_a_memory_of_its_own,
             }
             told {
                 a_week_has_one_digest_however_often_it_is_made,

@@ -7,6 +7,7 @@
 //! reaches SQLite as a bound parameter; a filter is called exact only if SQLite decides it just as Arrow does; memory
 //! is bounded by batches, never by the result; what is secret (keys, signatures, response addresses) is in no column.
 
+mod modes;
 mod predicate;
 mod provider;
 mod scan;

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tripline_agent::AgentContext;
 use tripline_agent::govern::Governance;
 use tripline_agent::queries::QueryLibrary;
+use tripline_agent::risk::Risk;
 
 use crate::auth::AuthMode;
 use crate::metrics::Metrics;
@@ -72,6 +73,8 @@ pub struct WebParts {
     pub sources: Arc<dyn SourceStatuses>,
     /// Detectors.
     pub detectors: Arc<dyn DetectorCatalog>,
+    /// Scores of pull requests.
+    pub risk: Risk,
     /// The query files: detectors in force, and the folder of one's own.
     pub queries: QueryLibrary,
     /// Whether keys are needed.

@@ -30,6 +30,12 @@ impl Repository {
         &self.owner
     }
 
+    /// Its parts as values of `$owner` and `$repo`.
+    pub(crate) fn params(&self) -> tripline_engine::Params {
+        let text = |value: &str| tripline_engine::Param::Text(value.to_owned());
+        tripline_engine::Params::from([("owner".to_owned(), text(&self.owner)), ("repo".to_owned(), text(&self.name))])
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -74,6 +80,8 @@ pub struct GithubDestination {
     pub(crate) code: Option<Repository>,
     /// Base of pages for people; `None` when it cannot be told from the API's address.
     pub(crate) web: Option<String>,
+    /// What signs GitHub's requests to us.
+    pub(crate) webhook_secret: Option<SecretString>,
 }
 
 /// Slack, for writing.
@@ -138,6 +146,7 @@ impl Destinations {
                 issues: target_repository(environment),
                 code: code_repository(environment),
                 web,
+                webhook_secret: secret("GITHUB_WEBHOOK_SECRET"),
             },
             slack: SlackDestination {
                 api: base_url(environment, "SLACK_API_URL", SLACK_API),
@@ -164,6 +173,24 @@ impl Destinations {
     #[must_use]
     pub fn has_slack(&self) -> bool {
         self.slack.token.is_some()
+    }
+
+    /// Whether anything can be written to GitHub.
+    #[must_use]
+    pub fn has_github(&self) -> bool {
+        self.github.token.is_some()
+    }
+
+    /// What signs GitHub's requests; `None` when it is not set: then nobody is let in.
+    #[must_use]
+    pub fn webhook_secret(&self) -> Option<&SecretString> {
+        self.github.webhook_secret.as_ref()
+    }
+
+    /// The installation's repository: where the commits are.
+    #[must_use]
+    pub fn code_repository(&self) -> Option<&Repository> {
+        self.github.code.as_ref()
     }
 
     /// Where issues are opened.

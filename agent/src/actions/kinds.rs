@@ -20,6 +20,8 @@ pub enum Remediation {
     OpenGithubIssue,
     /// Ask the agent behind a trace to stop.
     KillLoop,
+    /// Request changes on a pull request.
+    RequestChanges,
     /// Nothing outside: write it down.
     Record,
 }
@@ -31,6 +33,7 @@ impl Remediation {
         match self {
             Self::OpenGithubIssue => "open_github_issue",
             Self::KillLoop => "kill_loop",
+            Self::RequestChanges => "request_changes",
             Self::Record => "record",
         }
     }
@@ -41,6 +44,7 @@ impl Remediation {
         match self {
             Self::OpenGithubIssue => "open a GitHub issue",
             Self::KillLoop => "ask the agent to stop",
+            Self::RequestChanges => "request changes on the pull request",
             Self::Record => "record only",
         }
     }
@@ -71,13 +75,18 @@ pub enum ActionType {
     SlackPostDigest,
     /// An issue of ours, closed or opened again.
     GithubIssueState,
+    /// The one comment on a pull request.
+    GithubPullComment,
+    /// A check of a commit.
+    GithubCheckRun,
 }
 
 impl ActionType {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Remediate(Remediation::OpenGithubIssue),
         Self::Remediate(Remediation::KillLoop),
+        Self::Remediate(Remediation::RequestChanges),
         Self::Remediate(Remediation::Record),
         Self::SlackPostMessage,
         Self::SlackUpdateMessage,
@@ -86,6 +95,8 @@ impl ActionType {
         Self::SignalWebhook,
         Self::SlackPostDigest,
         Self::GithubIssueState,
+        Self::GithubPullComment,
+        Self::GithubCheckRun,
     ];
 
     /// Its name in the database and the API.
@@ -100,6 +111,8 @@ impl ActionType {
             Self::SignalWebhook => "signal_webhook",
             Self::SlackPostDigest => "slack_post_digest",
             Self::GithubIssueState => "github_issue_state",
+            Self::GithubPullComment => "github_pull_comment",
+            Self::GithubCheckRun => "github_check_run",
         }
     }
 }
@@ -219,6 +232,54 @@ pub struct SetIssueState {
     pub open: bool,
     /// Why, Markdown, the marker included.
     pub comment: String,
+}
+
+/// Request changes on a pull request: exactly this review.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestChanges {
+    /// Names this review: it is in the body's hidden marker, by which it is found again.
+    pub key: String,
+    /// `owner/name`.
+    pub repository: String,
+    /// The pull request.
+    pub number: u64,
+    /// The commit that was judged.
+    pub commit_id: Option<String>,
+    /// Body, Markdown, the marker included.
+    pub body: String,
+}
+
+/// Write the one comment on a pull request, or bring it up to date. Doing it twice does no harm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PullComment {
+    /// Names the comment: it is in the body's hidden marker, by which it is found again.
+    pub key: String,
+    /// `owner/name`.
+    pub repository: String,
+    /// The pull request.
+    pub number: u64,
+    /// Body, Markdown, the marker included.
+    pub body: String,
+}
+
+/// Write a check of a commit. Doing it twice does no harm: GitHub shows the newest of its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckRun {
+    /// Names the check.
+    pub key: String,
+    /// `owner/name`.
+    pub repository: String,
+    /// The commit.
+    pub head_sha: String,
+    /// `success` or `neutral`.
+    pub conclusion: String,
+    /// One line.
+    pub title: String,
+    /// What it rests on.
+    pub summary: String,
 }
 
 /// Answer a click.

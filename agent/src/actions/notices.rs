@@ -15,8 +15,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::kinds::{
-    ActionType, PostDigest, PostMessage, Remediation, Respond, Response, SetIssueState, SignalWebhook, ThreadReply,
-    UpdateMessage, exact,
+    ActionType, CheckRun, PostDigest, PostMessage, PullComment, Remediation, Respond, Response, SetIssueState,
+    SignalWebhook, ThreadReply, UpdateMessage, exact,
 };
 use crate::govern::GovernError;
 use crate::messages::{Content, Note};
@@ -230,6 +230,93 @@ impl Notices {
         self.enqueue(scope, new, &payload, now).await
     }
 
+    /// Writes the one comment on a pull request, or brings it up to date; nothing when the last one says the same. Returns
+    /// whether this is new.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn pull_comment(
+        &self,
+        scope: &Scope,
+        pull: &str,
+        comment: PullComment,
+        now: DateTime<Utc>,
+    ) -> Result<bool, GovernError> {
+        let payload = exact(&comment)?;
+        let last =
+            self.last_about(scope, ActionType::GithubPullComment, |action| action.target.as_deref() == Some(pull));
+        let last = last.await?;
+        let alive = |action: &Action| !matches!(action.status, ActionStatus::Failed | ActionStatus::Unknown);
+        if last.as_ref().is_some_and(|last| alive(last) && last.payload.text() == payload.text()) {
+            return Ok(false);
+        }
+        // The one before names this one: going back to an earlier text is a change too.
+        let after = last.map_or_else(|| "first".to_owned(), |last| last.id.to_string());
+        let key = format!("{}:comment:{after}", comment.key);
+        self.put(scope, ActionType::GithubPullComment, pull, payload, key, now).await
+    }
+
+    /// Writes a check, once; not where GitHub refused the last one within `refused_for`. Inner: why not.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn check_run(
+        &self,
+        scope: &Scope,
+        pull: &str,
+        check: CheckRun,
+        refused_for: chrono::TimeDelta,
+        now: DateTime<Utc>,
+    ) -> Result<Result<bool, String>, GovernError> {
+        let last = self.last_about(scope, ActionType::GithubCheckRun, |_| true).await?;
+        let refused = last.filter(|last| last.status == ActionStatus::Failed && last.updated_at > now - refused_for);
+        if let Some(why) = refused.and_then(|last| last.error).filter(|why| why.contains("HTTP 403")) {
+            return Ok(Err(why));
+        }
+        let (key, payload) = (check.key.clone(), exact(&check)?);
+        self.put(scope, ActionType::GithubCheckRun, pull, payload, key, now).await.map(Ok)
+    }
+
+    /// The newest action of a type that is about something.
+    async fn last_about(
+        &self,
+        scope: &Scope,
+        action_type: ActionType,
+        is_it: impl Fn(&Action) -> bool,
+    ) -> Result<Option<Action>, StoreError> {
+        let filter = ActionFilter { action_type: Some(action_type.as_str().to_owned()), ..ActionFilter::default() };
+        let listed = self.store.actions.list(scope, &filter, &PageRequest::first(500)).await?.items;
+        Ok(listed.into_iter().find(|action| is_it(action)))
+    }
+
+    async fn put(
+        &self,
+        scope: &Scope,
+        action_type: ActionType,
+        target: &str,
+        payload: tripline_store::ExactJson,
+        idempotency_key: String,
+        now: DateTime<Utc>,
+    ) -> Result<bool, GovernError> {
+        let new = NewAction {
+            kind: ActionKind::Notification,
+            action_type: action_type.as_str().to_owned(),
+            target: Some(target.to_owned()),
+            incident_id: None,
+            approval_id: None,
+            payload,
+            idempotency_key,
+            max_attempts: MAX_ATTEMPTS,
+            not_before: None,
+            depends_on: None,
+        };
+        let enqueued = self.store.actions.enqueue(scope, new, now).await?;
+        if enqueued.created {
+            self.waker.wake();
+        }
+        Ok(enqueued.created)
+    }
+
     /// Closes the issue that was opened for an incident, or opens it again; once per opening of the incident. Left out when
     /// none was opened. Returns whether this is new.
     ///
@@ -347,6 +434,9 @@ impl Notices {
             }
             ActionStatus::Done if is(Remediation::KillLoop) => {
                 Note::KillAcknowledged { at: action.completed_at.unwrap_or(now) }
+            }
+            ActionStatus::Done if is(Remediation::RequestChanges) => {
+                Note::ChangesRequested { url: result("url").unwrap_or("its address is not known") }
             }
             ActionStatus::Requested => Note::KillRequested { trace_id: result("trace_id").unwrap_or("the trace") },
             ActionStatus::Failed => Note::ActionFailed { action_type, why },

@@ -15,12 +15,12 @@ use tripline_store::{
 };
 
 use super::kinds::{
-    ActionType, KillLoop, OpenIssue, PostDigest, PostMessage, RecordOnly, Remediation, Respond, Response,
-    SetIssueState, SignalWebhook, ThreadReply, UpdateMessage, read,
+    ActionType, CheckRun, KillLoop, OpenIssue, PostDigest, PostMessage, PullComment, RecordOnly, Remediation,
+    RequestChanges, Respond, Response, SetIssueState, SignalWebhook, ThreadReply, UpdateMessage, read,
 };
 use super::outbox::Inner;
 use super::outcome::{Look, Sent};
-use super::{github, issue_state, slack, webhook};
+use super::{github, issue_state, pull_request, slack, webhook};
 use crate::govern::GovernError;
 use crate::messages::{Content, IncidentView, Links, incident_message};
 use crate::people::People;
@@ -52,6 +52,9 @@ enum Plan {
     Webhook(SignalWebhook),
     Digest(PostDigest),
     IssueState(SetIssueState),
+    Review(RequestChanges),
+    Comment(PullComment),
+    Check(CheckRun),
 }
 
 impl Plan {
@@ -64,6 +67,7 @@ impl Plan {
                 read::<RecordOnly>(payload)?;
                 Self::Record
             }
+            ActionType::Remediate(Remediation::RequestChanges) => Self::Review(read(payload)?),
             ActionType::SlackPostMessage => Self::Post(read(payload)?),
             ActionType::SlackUpdateMessage => Self::Update(read(payload)?),
             ActionType::SlackThreadReply => Self::Reply(read(payload)?),
@@ -71,16 +75,25 @@ impl Plan {
             ActionType::SignalWebhook => Self::Webhook(read(payload)?),
             ActionType::SlackPostDigest => Self::Digest(read(payload)?),
             ActionType::GithubIssueState => Self::IssueState(read(payload)?),
+            ActionType::GithubPullComment => Self::Comment(read(payload)?),
+            ActionType::GithubCheckRun => Self::Check(read(payload)?),
         })
     }
 
     /// Whether doing it twice would be noticed outside.
     fn must_not_repeat(&self) -> bool {
         match self {
-            Self::Issue(_) | Self::Post(_) | Self::Reply(_) | Self::Digest(_) | Self::IssueState(_) => true,
+            Self::Issue(_)
+            | Self::Post(_)
+            | Self::Reply(_)
+            | Self::Digest(_)
+            | Self::IssueState(_)
+            | Self::Review(_) => true,
             Self::Respond(respond) => matches!(respond.response, Response::Ephemeral { .. }),
             // A receiver of the webhook tells repetitions by their key.
-            Self::Kill(_) | Self::Record | Self::Update(_) | Self::Webhook(_) => false,
+            Self::Kill(_) | Self::Record | Self::Update(_) | Self::Webhook(_) | Self::Comment(_) | Self::Check(_) => {
+                false
+            }
         }
     }
 }
@@ -156,6 +169,9 @@ impl Inner {
                 Some(number) => issue_state::set(http, &destinations.github, change, number).await,
                 None => Sent::Never("the issue's number is not known".to_owned()),
             },
+            Plan::Review(review) => pull_request::request_changes(http, &destinations.github, review).await,
+            Plan::Comment(comment) => pull_request::comment(http, &destinations.github, comment).await,
+            Plan::Check(check) => pull_request::check(http, &destinations.github, check).await,
         })
     }
 
@@ -186,7 +202,10 @@ impl Inner {
                 None => Look::Absent,
             },
             Plan::Respond(_) => Look::CannotTell("Slack cannot tell whether an answer to a click arrived".to_owned()),
-            Plan::Kill(_) | Plan::Record | Plan::Update(_) | Plan::Webhook(_) => Look::Absent,
+            Plan::Review(review) => pull_request::find_review(http, &destinations.github, review).await,
+            Plan::Kill(_) | Plan::Record | Plan::Update(_) | Plan::Webhook(_) | Plan::Comment(_) | Plan::Check(_) => {
+                Look::Absent
+            }
         })
     }
 

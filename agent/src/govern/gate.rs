@@ -24,7 +24,7 @@ use super::desk::Desk;
 use super::policy::{self, PolicyDecision, Verdict};
 use super::refusals::RefusalLog;
 use super::{GovernError, Governor};
-use crate::actions::{self, Destinations, KillLoop, Notices, OpenIssue, RecordOnly, Remediation};
+use crate::actions::{self, Destinations, KillLoop, Notices, OpenIssue, RecordOnly, Remediation, RequestChanges};
 use crate::messages::text::{cut, one_line};
 use crate::messages::{Ended, Links, Note, incident_issue};
 use crate::settings::SettingsHandle;
@@ -221,6 +221,21 @@ impl Gate {
                 let payload = actions::exact(&KillLoop { key, trace_id: trace_id.clone() })?;
                 let summary = format!("Asks the agent behind trace {trace_id} to stop; it stops when it next asks.");
                 (payload, Some(trace_id), summary)
+            }
+            Remediation::RequestChanges => {
+                // Policy matches a review only where there is a pull request.
+                let (repository, number, body) = policy::pull_request(opening.finding).unwrap_or_default();
+                let head = opening.finding.evidence.get("head_sha").and_then(Value::as_str);
+                let review = RequestChanges {
+                    body: format!("{body}\n\n{}\n", actions::marker(&key)),
+                    key,
+                    repository: repository.to_owned(),
+                    number,
+                    commit_id: head.map(str::to_owned),
+                };
+                let target = format!("{repository}#{number}");
+                let summary = format!("Requests changes on pull request {target}.");
+                (actions::exact(&review)?, Some(target), summary)
             }
             Remediation::Record => (actions::exact(&RecordOnly { key })?, None, "Records that it was seen.".to_owned()),
         };

@@ -165,6 +165,7 @@ pub fn default_policy() -> Vec<PolicyRule> {
     for kind in ["cost_spike", "error_cascade", "prompt_drift", "silent_tool_failure", "agent_loop"] {
         rules.push(rule(kind, None, Remediation::OpenGithubIssue, PolicyDecision::Ask));
     }
+    rules.push(rule("pr_risk", None, Remediation::RequestChanges, PolicyDecision::Ask));
     rules.push(PolicyRule {
         incident_type: None,
         min_severity: Severity::Info,
@@ -194,11 +195,19 @@ pub fn decide(rules: &[PolicyRule], severity: Severity, finding: &NewAnomaly) ->
             && severity >= rule.min_severity
             && rule.when.as_ref().is_none_or(|condition| condition.holds(finding))
             && (rule.action != Remediation::KillLoop || attributed_trace(finding).is_some())
+            && (rule.action != Remediation::RequestChanges || pull_request(finding).is_some())
     };
     match rules.iter().enumerate().find(|(_, rule)| matches(rule)) {
         Some((index, rule)) => Verdict { decision: rule.decision, action: rule.action, rule: Some(index) },
         None => Verdict { decision: PolicyDecision::Record, action: Remediation::Record, rule: None },
     }
+}
+
+/// The pull request a finding is about, where it is about one: repository, number, and what a review would say.
+#[must_use]
+pub fn pull_request(finding: &NewAnomaly) -> Option<(&str, u64, &str)> {
+    let text = |name: &str| finding.evidence.get(name).and_then(Value::as_str);
+    Some((text("repository")?, finding.evidence.get("pull_number")?.as_u64()?, text("review_body")?))
 }
 
 /// The trace a finding is about, where it is about one: the detector's `trace_id`, or the entity of a loop.

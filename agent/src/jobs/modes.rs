@@ -11,6 +11,7 @@ use tripline_store::{ApprovalFilter, ApprovalStatus, JobRunFilter, JobStatus, Pa
 use super::spec::{JobSpec, Work};
 use super::{Ended, HandRun, Inspector, JobError, Jobs, Made, Persist, ended, swept};
 use crate::queries::DetectorSpec;
+use crate::risk::{JOB_BUDGET, Risk};
 use crate::sessions::{MonitoringAgent, ProcessingWorker};
 
 /// The incident type whose detectors the patrol judges.
@@ -114,6 +115,44 @@ pub(super) fn of_digest(made: &Made) -> Ended {
     Ended { status: JobStatus::Ok, error: None, detail, partial: false }
 }
 
+/// Scores the pull requests that wait.
+pub(super) async fn score_pulls(risk: Option<&Risk>) -> Ended {
+    let Some(risk) = risk else { return Ended::failed("nothing scores pull requests here") };
+    let handled = match risk.handle_due().await {
+        Ok(handled) => handled,
+        Err(error) => return Ended::failed(error),
+    };
+    let error = (!handled.failed.is_empty()).then(|| handled.failed.join("; "));
+    let status = if error.is_some() { JobStatus::Failed } else { JobStatus::Ok };
+    Ended { status, error, detail: json!(handled), partial: false }
+}
+
+/// Measures past commits that are not measured yet.
+pub(super) async fn measure_commits(risk: Option<&Risk>) -> Ended {
+    let Some(risk) = risk else { return Ended::failed("nothing measures commits here") };
+    let history = match risk.repository() {
+        Ok(repository) => risk.history(repository, JOB_BUDGET, true).await,
+        Err(error) => Err(error),
+    };
+    let history = match history {
+        Ok(history) => history,
+        Err(error) => return Ended::failed(error),
+    };
+    let coverage = &history.coverage;
+    let detail = json!({"measured_now": history.new, "measured": coverage.measured, "commits": coverage.commits,
+        "requests": history.requests, "gaps": coverage.gaps});
+    // What is left because the budget is used up is done next time.
+    let gaps: Vec<String> = coverage
+        .gaps
+        .iter()
+        .filter(|gap| gap.source != "tripline")
+        .map(|gap| format!("{}: {}", gap.source, gap.reason))
+        .collect();
+    let status = if gaps.is_empty() { JobStatus::Ok } else { JobStatus::Gap };
+    let error = (!gaps.is_empty()).then(|| gaps.join("; "));
+    Ended { status, error, detail, partial: false }
+}
+
 impl Jobs {
     /// What a job would do now. Writes nothing.
     pub(super) async fn dry_run(&self, spec: &JobSpec, now: DateTime<Utc>) -> Result<HandRun, JobError> {
@@ -154,6 +193,16 @@ impl Jobs {
                 let end = spec.schedule.last_at(now).unwrap_or(now);
                 json!({"digest": self.digest(end, true).await?})
             }
+            Work::ScorePulls => json!({"waiting": ctx.store.risk.waiting_scores(&ctx.scope).await?}),
+            Work::MeasureCommits => match self.risk.as_ref().and_then(|risk| Some((risk, risk.repository().ok()?))) {
+                Some((risk, repository)) => {
+                    // Only the listing: what it would measure, without asking for it.
+                    let history =
+                        risk.history(repository, 0, false).await.map_err(|e| JobError::Risk(e.to_string()))?;
+                    json!({"measured": history.coverage.measured, "commits": history.coverage.commits})
+                }
+                None => json!({"measured": 0, "commits": null}),
+            },
         };
         Ok(HandRun::Dry { judgement: None, would: Some(would) })
     }

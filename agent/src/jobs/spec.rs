@@ -32,6 +32,12 @@ pub(crate) const PATROL: &str = "drift_patrol";
 /// Name of the job that tells of a week.
 pub(crate) const DIGEST: &str = "weekly_digest";
 
+/// Name of the job that scores the pull requests that wait.
+pub(crate) const PR_RISK: &str = "pr_risk";
+
+/// Name of the job that measures past commits.
+pub(crate) const RISK_HISTORY: &str = "risk_history";
+
 /// What a job does.
 #[derive(Debug, Clone)]
 pub enum Work {
@@ -49,6 +55,10 @@ pub enum Work {
     DriftPatrol,
     /// Tells of the week that ends with the tick.
     WeeklyDigest,
+    /// Scores the pull requests that wait.
+    ScorePulls,
+    /// Measures past commits that are not measured yet.
+    MeasureCommits,
 }
 
 /// A job.
@@ -128,6 +138,8 @@ pub fn all(set: &QuerySet, settings: &Settings) -> Vec<JobSpec> {
         (ON_CALL, "Have every detector judge what is due, and sum up what they found", 900, Work::OnCall),
         (PATROL, "Judge every output of a day against its schema", 900, Work::DriftPatrol),
         (DIGEST, "Tell of the week: what shipped, what broke, what to watch", 900, Work::WeeklyDigest),
+        (PR_RISK, "Score the pull requests that wait", 600, Work::ScorePulls),
+        (RISK_HISTORY, "Measure what followed past commits", 600, Work::MeasureCommits),
     ];
     // The settings were checked when they were read.
     let zone = settings.time_zone.parse().unwrap_or(chrono_tz::Tz::UTC);

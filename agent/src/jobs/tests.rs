@@ -56,7 +56,9 @@ async fn there_is_a_job_per_detector_and_its_schedule_can_be_set() {
             "session_monitoring",
             "on_call_brain",
             "drift_patrol",
-            "weekly_digest"
+            "weekly_digest",
+            "pr_risk",
+            "risk_history"
         ]
     );
     scene

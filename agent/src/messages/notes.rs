@@ -87,6 +87,11 @@ pub enum Note<'a> {
         /// Its page, as the vendor named it.
         url: &'a str,
     },
+    /// Changes were requested on a pull request.
+    ChangesRequested {
+        /// The review, as the vendor named it.
+        url: &'a str,
+    },
     /// The agent was asked to stop.
     KillRequested {
         /// The trace or run.
@@ -122,6 +127,7 @@ impl Note<'_> {
             Self::Resolved(ended) => ended.mrkdwn(),
             Self::Decided(approval) => decided(approval),
             Self::IssueOpened { url } => format!("Issue opened: {}", page_link(url)),
+            Self::ChangesRequested { url } => format!("Changes requested: {}", page_link(url)),
             Self::KillRequested { trace_id } => format!(
                 "🛑 Kill requested for {}. The agent stops when it next asks; it has not acknowledged it yet.",
                 slack_inline(trace_id, 200)

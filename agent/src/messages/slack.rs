@@ -337,7 +337,7 @@ pub(super) fn date(at: DateTime<Utc>) -> String {
 
 /// What an action does, in words of ours.
 pub(super) fn action_words(action_type: &str) -> &'static str {
-    [Remediation::OpenGithubIssue, Remediation::KillLoop, Remediation::Record]
+    [Remediation::OpenGithubIssue, Remediation::KillLoop, Remediation::RequestChanges, Remediation::Record]
         .into_iter()
         .find(|remediation| remediation.as_str() == action_type)
         .map_or("an action", Remediation::describe)

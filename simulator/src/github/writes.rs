@@ -34,6 +34,7 @@ pub(crate) fn answer(store: &mut Store, scope: &Scope, rest: &[&str], call: &Cal
         ("PATCH", ["issues", number]) if *number != "comments" => update_issue(store, scope, number, &body),
         ("POST", ["issues", number, "comments"]) => create_comment(store, scope, call, number, &body),
         ("PATCH", ["issues", "comments", id]) => update_comment(store, scope, id, &body),
+        ("POST", ["check-runs"]) => create_check(store, scope, call, &body),
         ("POST", ["pulls", number, "reviews"]) => create_review(store, scope, call, number, &body),
         _ => not_found(),
     };
@@ -203,6 +204,31 @@ fn update_comment(store: &mut Store, scope: &Scope, id: &str, body: &Value) -> R
     comment.item.set_text("body", text);
     comment.item.set_text("updated_at", &time::seconds_z(scope.now));
     Reply::json(comment.item.json())
+}
+
+/// A check of a commit. Only answered, not kept: nothing here lists checks.
+fn create_check(store: &Store, scope: &Scope, call: &Call, body: &Value) -> Reply {
+    let (Some(name), Some(head)) = (text_of(body, "name"), text_of(body, "head_sha")) else {
+        return invalid("CheckRun", "name", "missing_field");
+    };
+    let status = text_of(body, "status").unwrap_or("queued");
+    let conclusion = text_of(body, "conclusion");
+    let known = ["success", "failure", "neutral", "cancelled", "skipped", "timed_out", "action_required"];
+    if status == "completed" && conclusion.is_none_or(|conclusion| !known.contains(&conclusion)) {
+        return invalid("CheckRun", "conclusion", "invalid");
+    }
+    let id = 7_000_000_000 + store.comments.len() as u64;
+    let item = Item::new()
+        .with_num("id", id)
+        .with_text("name", name)
+        .with_text("head_sha", head)
+        .with_text("status", status)
+        .with("conclusion", body.get("conclusion").unwrap_or(&Value::Null))
+        .with("external_id", body.get("external_id").unwrap_or(&Value::Null))
+        .with("output", body.get("output").unwrap_or(&Value::Null))
+        .with_text("url", &format!("{}/check-runs/{id}", scope.api(call)))
+        .with_text("html_url", &format!("{}/runs/{id}", scope.html()));
+    Reply::json(item.json()).with_status(201)
 }
 
 fn create_review(store: &mut Store, scope: &Scope, call: &Call, number: &str, body: &Value) -> Reply {

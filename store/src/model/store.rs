@@ -2,7 +2,8 @@
 
 use super::{
     Actions, Anomalies, ApiKeys, Approvals, AuditLog, CostBaselines, Digests, EvidenceSets, IncidentFeedback,
-    Incidents, JobRuns, Kills, Narrations, Projects, ReplayGuard, RunReports, Runs, SchemaSnapshots,
+    Incidents, JobRuns, Kills, Narrations, Projects, ReplayGuard, RiskMemory, RunReports, Runs, Sampling,
+    SchemaSnapshots,
 };
 use crate::ingest::EventLog;
 use std::fmt;
@@ -51,6 +52,10 @@ pub struct Store {
     pub narrations: Arc<dyn Narrations>,
     /// What people say about incidents.
     pub feedback: Arc<dyn IncidentFeedback>,
+    /// What pull requests are judged by.
+    pub risk: Arc<dyn RiskMemory>,
+    /// What the sampler keeps.
+    pub sampling: Arc<dyn Sampling>,
 }
 
 impl fmt::Debug for Store {
@@ -83,6 +88,8 @@ impl Store {
             + Digests
             + Narrations
             + IncidentFeedback
+            + RiskMemory
+            + Sampling
             + 'static,
     {
         Self {
@@ -105,7 +112,9 @@ impl Store {
             reports: all.clone(),
             digests: all.clone(),
             narrations: all.clone(),
-            feedback: all,
+            feedback: all.clone(),
+            risk: all.clone(),
+            sampling: all,
         }
     }
 }

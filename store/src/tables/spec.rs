@@ -73,7 +73,7 @@ pub fn table_specs() -> &'static [TableSpec] {
     TABLES
 }
 
-use super::{sessions, told};
+use super::{modes, sessions, told};
 use ColumnKind::{Boolean, Float, Integer, Text, Time};
 
 pub(super) const fn column(name: &'static str, kind: ColumnKind) -> ColumnSpec {
@@ -99,6 +99,10 @@ static TABLES: &[TableSpec] = &[
     told::NARRATIONS,
     told::INCIDENT_FEEDBACK,
     told::DETECTOR_PRECISION,
+    modes::FILE_RISK_HISTORY,
+    modes::RISK_SCORES,
+    modes::SAMPLING_STATS,
+    modes::SAMPLED_TRACES,
     TableSpec {
         schema: "agent",
         name: "incidents",

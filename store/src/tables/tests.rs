@@ -129,6 +129,7 @@ async fn filled(home: &Home) -> SqliteStore {
     };
     store.reports.record_fix(&scope, fix, minute(32)).await.unwrap();
     crate::conformance::told::tell(&store, &first.id).await;
+    crate::conformance::modes::fill(&store).await;
     sqlite
 }
 

@@ -91,6 +91,8 @@ impl Serve {
                 "on_call_brain",
                 "drift_patrol",
                 "weekly_digest",
+                "pr_risk",
+                "risk_history",
             ];
             let detectors = jobs.iter().filter(|job| !others.iter().any(|name| job["name"] == *name));
             let runs: Vec<Value> = detectors.map(|job| job["last_run"].clone()).collect();

@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tripline_agent::AgentContext;
 use tripline_agent::actions::{Destinations, OutboxOptions};
 use tripline_agent::govern::{Governance, Governor};
+use tripline_agent::narrate::TemplateNarrator;
 use tripline_agent::queries::QueryLibrary;
+use tripline_agent::risk::{Risk, RiskParts};
 use tripline_agent::settings::{Settings, SettingsHandle, SettingsLoader};
 use tripline_engine::{Clock, Engine, EngineError, EngineOptions, Environment, LocalTable, ManualClock, SystemClock};
 use tripline_simulator::{Content, SimulatorHandle, SimulatorOptions};
@@ -159,6 +161,16 @@ impl Site {
         let governance = Governance::new(&context, Arc::new(SystemClock), destinations, options).unwrap();
         let stop = CancellationToken::new();
         let keys = make_keys(&store, clock.now()).await;
+        let queries = QueryLibrary::open(None).unwrap();
+        let risk = Risk::new(RiskParts {
+            ctx: context.clone(),
+            queries: queries.clone(),
+            narrator: Arc::new(TemplateNarrator),
+            governor: Arc::clone(&governance.gate) as _,
+            notices: governance.notices.clone(),
+            destinations: Arc::clone(&governance.destinations),
+            system_clock: Arc::new(SystemClock),
+        });
         let state = WebState::new(WebParts {
             context,
             governance: governance.clone(),
@@ -166,7 +178,8 @@ impl Site {
             jobs: Arc::new(Jobs),
             sources: Arc::new(Catalog),
             detectors: Arc::new(Catalog),
-            queries: QueryLibrary::open(Some(home.path())).unwrap(),
+            risk,
+            queries,
             auth: plan.auth,
             options: plan.options,
             stop: stop.child_token(),

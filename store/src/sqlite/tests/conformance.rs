@@ -28,6 +28,7 @@ fn no_promise_is_forgotten_in_the_list() {
         include_str!("../../conformance/runs.rs"),
         include_str!("../../conformance/door.rs"),
         include_str!("../../conformance/sessions.rs"),
+        include_str!("../../conformance/modes.rs"),
         include_str!("../../conformance/told.rs"),
     ];
     let written: Vec<_> = sources

@@ -1,0 +1,147 @@
+//! What the sampler keeps, on SQLite.
+
+use super::SqliteStore;
+use super::values::{RowExt, all, micros, run, to_json};
+use crate::model::{SampledTrace, Sampling, SamplingStats, Scope, SeenPattern};
+use crate::{Result, StoreError};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use rusqlite::{Row, params};
+use std::collections::BTreeMap;
+
+/// Rows of one listing at most.
+const MAX_ROWS: u32 = 1_000;
+
+fn read_stats(row: &Row<'_>) -> rusqlite::Result<SamplingStats> {
+    Ok(SamplingStats {
+        window_start: row.time("window_start")?,
+        window_end: row.time("window_end")?,
+        recorded_at: row.time("recorded_at")?,
+        total_traces: row.get("total_traces")?,
+        sampled_traces: row.get("sampled_traces")?,
+        dropped_traces: row.get("dropped_traces")?,
+        keep_reasons: row.json("keep_reasons")?,
+    })
+}
+
+fn read_trace(row: &Row<'_>) -> rusqlite::Result<SampledTrace> {
+    Ok(SampledTrace {
+        trace_id: row.get("trace_id")?,
+        started_at: row.time("started_at")?,
+        score: row.get("score")?,
+        reasons: row.json("reasons")?,
+        generation_count: row.get("generation_count")?,
+        cost_usd: row.get("cost_usd")?,
+    })
+}
+
+#[async_trait]
+impl Sampling for SqliteStore {
+    async fn patterns(&self, scope: &Scope) -> Result<BTreeMap<String, String>> {
+        let scope = scope.clone();
+        self.read("reading patterns of tools", move |connection| {
+            let rows = all(
+                connection,
+                "SELECT pattern, first_trace_id FROM sampled_patterns WHERE project_id = ?1",
+                params![scope.project_id()],
+                |row| Ok((row.get("pattern")?, row.get("first_trace_id")?)),
+            )?;
+            Ok(rows.into_iter().collect())
+        })
+        .await
+    }
+
+    async fn keep_sample(
+        &self,
+        scope: &Scope,
+        stats: SamplingStats,
+        kept: Vec<SampledTrace>,
+        patterns: Vec<SeenPattern>,
+    ) -> Result<()> {
+        let adds_up = stats.sampled_traces + stats.dropped_traces == stats.total_traces
+            && usize::try_from(stats.sampled_traces).is_ok_and(|n| n == kept.len());
+        if !adds_up {
+            return Err(StoreError::invalid("sampled_traces", "kept and dropped traces are not all traces"));
+        }
+        let scope = scope.clone();
+        self.write("keeping a sample", move |tx| {
+            run(
+                tx.connection,
+                "INSERT OR REPLACE INTO sampling_stats (project_id, window_start, window_end, recorded_at, total_traces,
+                     sampled_traces, dropped_traces, keep_reasons)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                params![
+                    scope.project_id(),
+                    micros(stats.window_start),
+                    micros(stats.window_end),
+                    micros(stats.recorded_at),
+                    stats.total_traces,
+                    stats.sampled_traces,
+                    stats.dropped_traces,
+                    to_json(&stats.keep_reasons)?
+                ],
+            )?;
+            for trace in &kept {
+                run(
+                    tx.connection,
+                    "INSERT OR REPLACE INTO sampled_traces (project_id, trace_id, started_at, score, reasons,
+                         generation_count, cost_usd, sampled_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                    params![
+                        scope.project_id(),
+                        trace.trace_id,
+                        micros(trace.started_at),
+                        trace.score,
+                        to_json(&trace.reasons)?,
+                        trace.generation_count,
+                        trace.cost_usd,
+                        micros(stats.recorded_at)
+                    ],
+                )?;
+            }
+            for seen in &patterns {
+                run(
+                    tx.connection,
+                    "INSERT INTO sampled_patterns (project_id, pattern, first_trace_id, first_seen_at)
+                     VALUES (?1, ?2, ?3, ?4) ON CONFLICT (project_id, pattern) DO NOTHING",
+                    params![scope.project_id(), seen.pattern, seen.trace_id, micros(seen.seen_at)],
+                )?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn sampling_stats(&self, scope: &Scope, limit: u32) -> Result<Vec<SamplingStats>> {
+        let scope = scope.clone();
+        self.read("reading figures of the sampler", move |connection| {
+            all(
+                connection,
+                "SELECT * FROM sampling_stats WHERE project_id = ?1 ORDER BY window_end DESC LIMIT ?2",
+                params![scope.project_id(), limit.clamp(1, MAX_ROWS)],
+                read_stats,
+            )
+        })
+        .await
+    }
+
+    async fn sampled(
+        &self,
+        scope: &Scope,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<SampledTrace>> {
+        let scope = scope.clone();
+        self.read("reading kept traces", move |connection| {
+            all(
+                connection,
+                "SELECT * FROM sampled_traces WHERE project_id = ?1 AND started_at >= ?2 AND started_at < ?3
+                 ORDER BY score DESC, cost_usd DESC, trace_id LIMIT ?4",
+                params![scope.project_id(), micros(from), micros(to), limit.clamp(1, MAX_ROWS)],
+                read_trace,
+            )
+        })
+        .await
+    }
+}
