@@ -41,9 +41,6 @@ pub(crate) enum Command {
     /// Look at detectors and run one over a window. Writes nothing.
     #[command(subcommand)]
     Detectors(DetectorsCommand),
-    /// Measure how right the verdicts are.
-    #[command(subcommand)]
-    Bench(BenchCommand),
     /// Look at jobs and run one now.
     #[command(subcommand)]
     Jobs(JobsCommand),
@@ -52,6 +49,9 @@ pub(crate) enum Command {
     /// Send a session of an agent or developer to a running server, and see what was found of it.
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Measure what Tripline promises, on the simulator.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Manage API keys.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -298,12 +298,6 @@ pub(crate) enum DetectorsCommand {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum BenchCommand {
-    /// Replay labelled history through the whole product and print recall, precision, delay and culprits per class.
-    Accuracy(AccuracyArgs),
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct AccuracyArgs {
     /// A data directory with a truth.json.
@@ -351,6 +345,21 @@ pub(crate) enum JobsCommand {
         #[arg(long)]
         dry_run: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// How many of a model's texts are accepted, repaired and rejected, when it is honest and when it is not.
+    Narratives(NarrativesArgs),
+    /// Replay labelled history through the whole product and print recall, precision, delay and culprits per class.
+    Accuracy(AccuracyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NarrativesArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

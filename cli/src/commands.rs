@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 mod backtest;
 pub(crate) mod bench;
+pub(crate) mod bench_narratives;
 pub(crate) mod demo;
 pub(crate) mod detectors;
 pub(crate) mod digest;

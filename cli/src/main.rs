@@ -16,7 +16,7 @@ use clap::Parser;
 use tripline_engine::Environment;
 
 use crate::app::Home;
-use crate::args::{Cli, Command};
+use crate::args::{BenchCommand, Cli, Command};
 use crate::failure::Failure;
 use crate::telemetry::LogStyle;
 
@@ -53,8 +53,11 @@ async fn run(command: Command, environment: Environment) -> Result<(), Failure> 
     let home = || Home::of(environment);
     match command {
         Command::Demo(args) => commands::demo::run(args).await,
-        Command::Bench(command) => commands::bench::run(command).await,
         Command::Simulate(args) => commands::simulate::run(args).await,
+        Command::Bench(command) => match command {
+            BenchCommand::Accuracy(args) => commands::bench::run(args).await,
+            BenchCommand::Narratives(args) => commands::bench_narratives::run(args).await,
+        },
         Command::Detectors(command) => commands::detectors::run(command, &home()?).await,
         Command::Seed(args) => commands::seed::run(args, &home()?).await,
         Command::Sql(args) => commands::sql::run(args, home()?).await,

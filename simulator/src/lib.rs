@@ -61,6 +61,7 @@ pub use faults::{Fault, FaultError, FaultSpec, Source};
 pub use handle::{SimulatorError, SimulatorHandle, start};
 pub use labelled::{Labelled, LabelledIncident, LabelledOptions, LabelledOutage, LabelledTruth};
 pub use langfuse::LangfuseGeneration;
+pub use llm::Behaviour;
 pub use options::{Content, SimulatorOptions};
 pub use scenario::{DEFAULT_SEED, FailureClass, Incident, Scenario, Truth, UnknownScenario, default_anchor};
 pub use slack::DEFAULT_SCOPES as DEFAULT_SLACK_SCOPES;
