@@ -1,9 +1,9 @@
 //! One file per command.
 
 pub(crate) mod audit;
-pub(crate) mod bench_narratives;
 mod backtest;
 pub(crate) mod bench;
+pub(crate) mod bench_narratives;
 pub(crate) mod demo;
 pub(crate) mod detectors;
 pub(crate) mod digest;

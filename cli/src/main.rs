@@ -56,7 +56,7 @@ async fn run(command: Command, environment: Environment) -> Result<(), Failure> 
         Command::Demo(args) => commands::demo::run(args).await,
         Command::Simulate(args) => commands::simulate::run(args).await,
         Command::Bench(command) => match command {
-            BenchCommand::Accuracy(args) => commands::bench::accuracy(args).await,
+            BenchCommand::Accuracy(args) => commands::bench::run(args).await,
             BenchCommand::Narratives(args) => commands::bench_narratives::run(args).await,
         },
         Command::Detectors(command) => commands::detectors::run(command, &home()?).await,

@@ -1,4 +1,4 @@
-//! `tripline bench`: how right the verdicts are, on labelled history.
+//! `tripline bench accuracy`: how right the verdicts are, on labelled history.
 //!
 //! Owns: reading the labels ([`truth`]), replaying a history through the whole product ([`replay`]), the seeds' own rules
 //! for comparison ([`plain`]), and the table ([`score`]). Must hold: detectors see nothing of the labels.
@@ -40,7 +40,7 @@ struct Report {
     histories: Vec<History>,
 }
 
-pub(crate) async fn accuracy(args: AccuracyArgs) -> Result<(), Failure> {
+pub(crate) async fn run(args: AccuracyArgs) -> Result<(), Failure> {
     let (mut ours, mut plain) = (Tally::default(), Tally::default());
     let mut histories = Vec::new();
     if let Some(folder) = &args.data {

@@ -161,8 +161,8 @@ pub(super) fn tell(options: &LabelledOptions) -> (LabelledTruth, Happened) {
     story.ordinary_troubles();
     story.talk();
     truth.outages = story.outages(options.quiet);
-    story.happened.calls.sort_by(|a, b| a.started.cmp(&b.started));
-    story.happened.changes.sort_by(|a, b| a.committed_at.cmp(&b.committed_at));
+    story.happened.calls.sort_by_key(|call| call.started);
+    story.happened.changes.sort_by_key(|change| change.committed_at);
     (truth, story.happened)
 }
 

@@ -161,7 +161,7 @@ impl Site {
         let governance = Governance::new(&context, Arc::new(SystemClock), destinations, options).unwrap();
         let stop = CancellationToken::new();
         let keys = make_keys(&store, clock.now()).await;
-        let queries = QueryLibrary::open(None).unwrap();
+        let queries = QueryLibrary::open(Some(home.path())).unwrap();
         let risk = Risk::new(RiskParts {
             ctx: context.clone(),
             queries: queries.clone(),

@@ -99,8 +99,8 @@ impl Rows {
             let Some(at) = time(&item, "/commit/author/date") else { continue };
             rows.commits.push((at, text(&item, "/sha")));
         }
-        rows.calls.sort_by(|a, b| a.at.cmp(&b.at));
-        rows.tools.sort_by(|a, b| a.at.cmp(&b.at));
+        rows.calls.sort_by_key(|call| call.at);
+        rows.tools.sort_by_key(|call| call.at);
         rows.commits.sort();
         Ok(rows)
     }

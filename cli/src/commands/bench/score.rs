@@ -81,7 +81,7 @@ fn same_commit(one: &str, other: &str) -> bool {
 impl Tally {
     /// Counts one history; `episodes` are what was found in it.
     pub(super) fn add(&mut self, truth: &Truth, mut episodes: Vec<Episode>) -> Vec<Verdict> {
-        episodes.sort_by(|a, b| a.first.cmp(&b.first));
+        episodes.sort_by_key(|episode| episode.first);
         let mut verdicts = Vec::new();
         let mut matched = BTreeSet::new();
         self.quiet_weeks += truth.quiet_weeks();
