@@ -431,7 +431,11 @@ impl Jobs {
         if dry_run {
             return self.dry_run(&spec, now).await;
         }
-        let tick = spec.schedule.last_at(now).unwrap_or(now);
+        // A person who starts a sweep wants what there is now; a digest is of a whole week, and a window ends with its tick.
+        let tick = match spec.work {
+            Work::OnCall | Work::DriftPatrol => now,
+            _ => spec.schedule.last_at(now).unwrap_or(now),
+        };
         match self.run(&spec, tick, None).await? {
             Some((run, _)) => Ok(HandRun::Ran { run }),
             None => {

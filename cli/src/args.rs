@@ -49,6 +49,9 @@ pub(crate) enum Command {
     /// Send a session of an agent or developer to a running server, and see what was found of it.
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Measure what Tripline promises, on the simulator.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Manage API keys.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -297,6 +300,19 @@ pub(crate) enum JobsCommand {
         #[arg(long)]
         dry_run: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// How many of a model's texts are accepted, repaired and rejected, when it is honest and when it is not.
+    Narratives(NarrativesArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NarrativesArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

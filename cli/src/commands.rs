@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub(crate) mod audit;
+pub(crate) mod bench_narratives;
 pub(crate) mod demo;
 pub(crate) mod detectors;
 pub(crate) mod digest;

@@ -16,7 +16,7 @@ use clap::Parser;
 use tripline_engine::Environment;
 
 use crate::app::Home;
-use crate::args::{Cli, Command};
+use crate::args::{BenchCommand, Cli, Command};
 use crate::failure::Failure;
 use crate::telemetry::LogStyle;
 
@@ -35,7 +35,7 @@ fn start(command: Command) -> Result<(), Failure> {
     let environment = Environment::from_process();
     let style = match &command {
         Command::Serve(_) => LogStyle::Json,
-        Command::Demo(_) => LogStyle::Quiet,
+        Command::Demo(_) | Command::Bench(_) => LogStyle::Quiet,
         _ => LogStyle::Text,
     };
     // First of all: the exporter of spans is a client too. Only fails when another part of the process was faster, which is as good.
@@ -54,6 +54,9 @@ async fn run(command: Command, environment: Environment) -> Result<(), Failure> 
     match command {
         Command::Demo(args) => commands::demo::run(args).await,
         Command::Simulate(args) => commands::simulate::run(args).await,
+        Command::Bench(command) => match command {
+            BenchCommand::Narratives(args) => commands::bench_narratives::run(args).await,
+        },
         Command::Detectors(command) => commands::detectors::run(command, &home()?).await,
         Command::Seed(args) => commands::seed::run(args, &home()?).await,
         Command::Sql(args) => commands::sql::run(args, home()?).await,

@@ -93,6 +93,15 @@ fn set_fault(shared: &Shared, body: &Value) -> Result<(), FaultError> {
 }
 
 fn script(shared: &Shared, body: &Value) -> Reply {
+    if let Some(name) = body.get("behaviour") {
+        let Some(behaviour) = name.as_str().and_then(crate::Behaviour::parse) else {
+            let known: Vec<&str> = crate::Behaviour::ALL.iter().map(|one| one.name()).collect();
+            return refused(&format!("there is no behaviour {name}; there are {}", known.join(", ")));
+        };
+        let repairs = body.get("repairs").and_then(Value::as_bool).unwrap_or(true);
+        shared.llm.behave(Some((behaviour, repairs)));
+        return Reply::value(200, &json!({"ok": true}));
+    }
     let content = match body.get("content") {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Null) => {

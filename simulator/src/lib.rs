@@ -59,6 +59,7 @@ pub use dataset::{Collection, DataError, Dataset};
 pub use faults::{Fault, FaultError, FaultSpec, Source};
 pub use handle::{SimulatorError, SimulatorHandle, start};
 pub use langfuse::LangfuseGeneration;
+pub use llm::Behaviour;
 pub use options::{Content, SimulatorOptions};
 pub use scenario::{DEFAULT_SEED, FailureClass, Incident, Scenario, Truth, UnknownScenario, default_anchor};
 pub use slack::DEFAULT_SCOPES as DEFAULT_SLACK_SCOPES;

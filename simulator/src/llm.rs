@@ -1,7 +1,11 @@
-//! An OpenAI-compatible model, under `/llm`: scripted answers.
+//! A model under `/llm`, in OpenAI's protocol and in Anthropic's: scripted answers, or a text about the evidence it is given.
 //!
-//! Owns: the queue of scripted contents (`POST /_llm`) and the form of a chat completion.
-//! Must hold: without a script the content is `{}`: valid JSON that claims nothing.
+//! Owns: the queue of scripted contents and the behaviour (`POST /_llm`), the forms of a chat completion and of a message.
+//! Must hold: without a script and a behaviour the content is `{}`: valid JSON that claims nothing.
+
+mod compose;
+
+pub use compose::Behaviour;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +22,8 @@ use crate::time::SECOND;
 #[derive(Debug, Default)]
 pub(crate) struct Llm {
     script: Mutex<VecDeque<(String, Option<u32>)>>,
+    /// How it behaves, and whether it mends its ways when it is told what was wrong.
+    behaviour: Mutex<Option<(Behaviour, bool)>>,
     served: AtomicU64,
 }
 
@@ -27,15 +33,27 @@ impl Llm {
         self.lock().push_back((content, times));
     }
 
-    /// Forgets the script.
+    /// Forgets the script and the behaviour.
     pub(crate) fn clear(&self) {
         self.lock().clear();
+        self.behave(None);
     }
 
-    fn next(&self) -> String {
+    /// From now on, where there is no script.
+    pub(crate) fn behave(&self, behaviour: Option<(Behaviour, bool)>) {
+        *self.behaviour.lock().unwrap_or_else(PoisonError::into_inner) = behaviour;
+    }
+
+    /// `told`: whether the conversation says that an earlier answer was wrong.
+    fn next(&self, system: &str, user: &str, told: bool) -> String {
         let mut script = self.lock();
         let Some((content, times)) = script.front_mut() else {
-            return "{}".to_owned();
+            let behaviour = *self.behaviour.lock().unwrap_or_else(PoisonError::into_inner);
+            return match behaviour {
+                Some((_, true)) if told => compose::compose(system, user, Behaviour::Honest),
+                Some((behaviour, _)) => compose::compose(system, user, behaviour),
+                None => "{}".to_owned(),
+            };
         };
         let content = content.clone();
         if let Some(left) = times {
@@ -52,11 +70,18 @@ impl Llm {
     }
 
     pub(crate) fn handle(&self, call: &Call, auth: &Auth, clock: &Clock) -> Reply {
+        let segments: Vec<&str> = call.segments.iter().map(String::as_str).collect();
+        if let ("POST", ["v1", "messages"] | ["messages"]) = (call.method.as_str(), segments.as_slice()) {
+            let accepted = auth.is_off() || call.header("x-api-key").is_some_and(|key| auth.accepts_llm(key));
+            if !accepted {
+                return anthropic_error(401, "authentication_error", "invalid x-api-key");
+            }
+            return self.message(call);
+        }
         let accepted = auth.is_off() || call.credential("bearer").is_some_and(|key| auth.accepts_llm(key));
         if !accepted {
             return error(401, "Incorrect API key provided.", "invalid_request_error", "invalid_api_key");
         }
-        let segments: Vec<&str> = call.segments.iter().map(String::as_str).collect();
         match (call.method.as_str(), segments.as_slice()) {
             ("GET", ["v1", "models"]) => Reply::value(
                 200,
@@ -87,7 +112,8 @@ impl Llm {
             return error(400, "this model does not stream", "invalid_request_error", "unsupported_value");
         }
         let prompt: usize = messages.iter().map(|m| m.to_string().len() / 4).sum();
-        let content = self.next();
+        let (system, user, told) = conversation(messages, None);
+        let content = self.next(&system, &user, told);
         let completion = content.len() / 4 + 1;
         let serial = self.served.fetch_add(1, Ordering::Relaxed) + 1;
         Reply::value(
@@ -102,6 +128,62 @@ impl Llm {
         )
         .wrote(call)
     }
+}
+
+impl Llm {
+    /// Anthropic's messages.
+    fn message(&self, call: &Call) -> Reply {
+        let body = call.json().unwrap_or_default();
+        if call.header("anthropic-version").is_none() {
+            return anthropic_error(400, "invalid_request_error", "anthropic-version: header is required");
+        }
+        let Some(model) = body.get("model").and_then(Value::as_str) else {
+            return anthropic_error(400, "invalid_request_error", "model: Field required");
+        };
+        if body.get("max_tokens").and_then(Value::as_u64).is_none() {
+            return anthropic_error(400, "invalid_request_error", "max_tokens: Field required");
+        }
+        let messages = body.get("messages").and_then(Value::as_array).filter(|m| !m.is_empty());
+        let Some(messages) = messages else {
+            return anthropic_error(400, "invalid_request_error", "messages: at least one message is required");
+        };
+        if messages.iter().any(|m| !matches!(m.get("role").and_then(Value::as_str), Some("user" | "assistant"))) {
+            return anthropic_error(400, "invalid_request_error", "messages: Unexpected role");
+        }
+        let prompt: usize = body.to_string().len() / 4;
+        let (system, user, told) = conversation(messages, body.get("system").and_then(Value::as_str));
+        let content = self.next(&system, &user, told);
+        let serial = self.served.fetch_add(1, Ordering::Relaxed) + 1;
+        Reply::value(
+            200,
+            &json!({
+                "id": format!("msg_simulated_{serial}"), "type": "message", "role": "assistant", "model": model,
+                "content": [{"type": "text", "text": content}], "stop_reason": "end_turn", "stop_sequence": null,
+                "usage": {"input_tokens": prompt, "output_tokens": content.len() / 4 + 1},
+            }),
+        )
+        .wrote(call)
+    }
+}
+
+/// What the instructions say, the first thing a user says, and whether an answer was given before.
+fn conversation(messages: &[Value], system: Option<&str>) -> (String, String, bool) {
+    let said = |role: &str| {
+        let first = messages.iter().find(|message| message.get("role").and_then(Value::as_str) == Some(role))?;
+        match first.get("content")? {
+            Value::String(text) => Some(text.clone()),
+            Value::Array(blocks) => {
+                Some(blocks.iter().filter_map(|block| block.get("text").and_then(Value::as_str)).collect())
+            }
+            _ => None,
+        }
+    };
+    let system = system.map(str::to_owned).or_else(|| said("system")).unwrap_or_default();
+    (system, said("user").unwrap_or_default(), said("assistant").is_some())
+}
+
+fn anthropic_error(status: u16, kind: &str, message: &str) -> Reply {
+    Reply::value(status, &json!({"type": "error", "error": {"type": kind, "message": message}}))
 }
 
 fn error(status: u16, message: &str, kind: &str, code: &str) -> Reply {

@@ -191,3 +191,52 @@ fn a_repository_is_read_from_the_environment() {
     assert_eq!(of(&[("GITHUB_REPO", "shop")]), None);
     let _: Value = json!(expected);
 }
+
+#[tokio::test]
+async fn who_is_on_call_is_asked_and_named_with_the_suspects_author() {
+    let mut world = cascade();
+    world.commit(&sha(1), "Change", onset() - minutes(20), &["svc/client.py"]);
+    world.deployment(&sha(1), onset() - minutes(5));
+    for (name, level) in [("Ann", 1), ("Bo", 2), ("Cy", 3)] {
+        world.push(
+            "pagerduty.oncalls",
+            json!({"user__summary": name, "escalation_level": level, "escalation_policy__summary": "web"}),
+        );
+    }
+    let findings = investigated(&world, "error_cascade").await;
+    let crate::people::Watch::Known(known) = crate::people::watch(&findings.evidence) else { panic!() };
+    let named: Vec<_> = known.iter().map(|one| (one.name.as_str(), one.level)).collect();
+    assert_eq!(named, [("Ann", 1), ("Bo", 2)]);
+    let scene = world.scene(judged_at());
+    let anomaly = scene.detectors.run_once("error_cascade", judged_at(), Persist::Nothing).await.unwrap().findings[0]
+        .to_anomaly(judged_at());
+    let told = crate::narrate::template::parts(crate::narrate::Story { anomaly: &anomaly, findings: &findings });
+    assert!(told.recommended_action.ends_with("On call: Ann."), "{told:?}");
+    assert!(told.likely_cause.contains(" by dev"), "{told:?}");
+}
+
+#[tokio::test]
+async fn an_optional_source_that_is_down_is_a_gap_and_one_that_is_not_set_up_is_none() {
+    let world = cascade();
+    let scene = world.scene(judged_at());
+    let down = scene.over(world.engine(&scene.clock, &["pagerduty", "datadog"]));
+    let findings = investigated_in(&down, "error_cascade", Some(repository())).await;
+    let mut sources: Vec<&str> = findings.gaps.iter().map(|gap| gap.source.as_str()).collect();
+    sources.sort_unstable();
+    assert_eq!(sources, ["datadog", "pagerduty"]);
+    let evidence = |reason: &str| {
+        let mut evidence = findings.evidence.iter().find(|evidence| evidence.name == "oncalls").unwrap().clone();
+        evidence.error = Some(reason.to_owned());
+        evidence
+    };
+    let gathered = |reason: &str, optional| Gathered {
+        evidence: evidence(reason),
+        rows: Vec::new(),
+        timeline: None,
+        requests: 0,
+        optional,
+    };
+    assert!(gaps(&[gathered("not configured: set PAGERDUTY_TOKEN", true)], &[]).is_empty());
+    assert_eq!(gaps(&[gathered("not configured: set SENTRY_TOKEN", false)], &[]).len(), 1);
+    assert_eq!(gaps(&[gathered("HTTP 503", true)], &[]).len(), 1);
+}

@@ -242,3 +242,89 @@ async fn the_scheduler_runs_what_is_due_and_stops_when_told() {
 async fn start_jobs(scene: &Scene) -> JobsHandle {
     super::start(scene.jobs(None)).await.unwrap()
 }
+
+#[tokio::test]
+async fn the_on_call_brain_has_every_detector_judge_and_sums_up_what_they_found() {
+    let scene = world().scene(start());
+    let jobs = scene.jobs(None);
+    // What was before this installation is not told by it.
+    assert!(jobs.run_due_of("on_call_brain", start() + TimeDelta::seconds(50)).await.unwrap().is_empty());
+    let tick = start() + minutes(15) + TimeDelta::seconds(50);
+    scene.clock.set(tick);
+    let run = jobs.run_due_of("on_call_brain", tick).await.unwrap().remove(0);
+    assert_eq!(run.status, JobStatus::Ok, "{run:?}");
+    let detail = run.detail.unwrap();
+    assert_eq!(detail["detectors"].as_object().unwrap().len(), 5);
+    assert_eq!(detail["detectors"]["agent_loop"]["opened"].as_array().unwrap().len(), 1);
+    assert_eq!(detail["findings"], json!(1));
+    // The detectors' own runs are in their own history, and are not repeated.
+    assert_eq!(runs(&scene, "agent_loop").await.len(), 1);
+    assert!(jobs.run_due_of("agent_loop", tick).await.unwrap().is_empty());
+    assert!(jobs.run_due_of("on_call_brain", tick).await.unwrap().is_empty());
+    assert_eq!(scene.incidents().await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_on_call_cycle_without_a_source_is_a_gap_and_not_a_clean_one() {
+    let world = world();
+    let scene = world.scene(start());
+    scene.jobs(None).run_due_of("on_call_brain", start() + TimeDelta::seconds(50)).await.unwrap();
+    let down = scene.over(world.engine(&scene.clock, &["langfuse"]));
+    let tick = start() + minutes(15) + TimeDelta::seconds(50);
+    scene.clock.set(tick);
+    let run = down.jobs(None).run_due_of("on_call_brain", tick).await.unwrap().remove(0);
+    assert_eq!(run.status, JobStatus::Gap);
+    assert!(run.error.unwrap().contains("agent_loop: "));
+}
+
+#[tokio::test]
+async fn the_drift_patrol_judges_every_output_and_its_clean_windows_count_once() {
+    let mut world = World::default();
+    for n in 0..40 {
+        world.generation("support-bot", start() - minutes(300 - n), 0.01, &json!({"response": "a", "confidence": 0.9}));
+    }
+    for n in 0..12 {
+        world.generation("support-bot", start() - minutes(20 - n), 0.01, &json!({"answer": "a"}));
+    }
+    let scene = world.scene(start());
+    let jobs = scene.jobs(None);
+    let schema = json!({"kind": "object", "fail_share": 0.0, "keys": {
+        "response": {"required": true, "types": ["string"]}, "confidence": {"required": true, "types": ["number"]}}});
+    let window = Window::new(start() - TimeDelta::days(8), start() - TimeDelta::days(1)).unwrap();
+    let new = tripline_store::NewSchemaSnapshot { feature: "support-bot".to_owned(), schema, sample_count: 40, window };
+    scene.ctx.store.schemas.put(&scene.ctx.scope, new, start()).await.unwrap();
+    let HandRun::Ran { run } = jobs.run_by_hand("drift_patrol", false).await.unwrap() else { panic!() };
+    assert_eq!(run.status, JobStatus::Ok, "{run:?}");
+    let detail = run.detail.unwrap();
+    assert_eq!(detail["outputs"], json!(52));
+    let feature = &detail["features"][0];
+    assert_eq!(
+        (&feature["feature"], &feature["failed"], &feature["fail_rate"]),
+        (&json!("support-bot"), &json!(12), &json!(0.2308))
+    );
+    let incidents = scene.incidents().await;
+    assert_eq!((incidents.len(), incidents[0].entity.as_str(), incidents[0].occurrences), (1, "support-bot", 1));
+    jobs.run_by_hand("prompt_drift", false).await.unwrap();
+    assert_eq!(
+        scene.incidents().await[0].occurrences,
+        1,
+        "the same window by the detector's own job is the same occurrence"
+    );
+}
+
+#[tokio::test]
+async fn every_job_says_what_it_would_do_and_a_dry_run_leaves_no_trace() {
+    let scene = world().scene(start());
+    let jobs = scene.jobs(None);
+    for job in jobs.list() {
+        if job.name == "weekly_digest" {
+            assert!(jobs.run_by_hand(&job.name, true).await.is_err(), "nothing makes digests here");
+            continue;
+        }
+        let HandRun::Dry { judgement, would } = jobs.run_by_hand(&job.name, true).await.unwrap() else { panic!() };
+        assert!(judgement.is_some() != would.is_some(), "{}", job.name);
+        assert!(runs(&scene, &job.name).await.is_empty());
+    }
+    assert!(scene.incidents().await.is_empty());
+    assert!(scene.ctx.store.schemas.list(&scene.ctx.scope, None).await.unwrap().is_empty());
+}

@@ -10,6 +10,7 @@ use tripline_store::NarrativeParts;
 
 use super::Story;
 use crate::investigate::suspects::{LIKELY, LiveBy, Suspect};
+use crate::people::Watch;
 use crate::queries::spec::usd_text;
 
 /// Characters of a vendor's text at most.
@@ -216,7 +217,19 @@ fn impact(story: Story<'_>) -> String {
     }
 }
 
+/// What to do, and whom to tell.
 fn recommended_action(story: Story<'_>) -> String {
+    let action = action(story);
+    match crate::people::watch(&story.findings.evidence) {
+        Watch::Known(known) => match known.first() {
+            Some(first) => format!("{action} On call: {}.", quoted(&first.name)),
+            None => action,
+        },
+        Watch::NotAsked | Watch::NotConfigured | Watch::Unknown => action,
+    }
+}
+
+fn action(story: Story<'_>) -> String {
     let culprit = story.findings.culprit.as_ref();
     let undo = culprit.map_or_else(
         || "Look at what changed before the onset".to_owned(),

@@ -77,7 +77,6 @@ impl Protocol {
     }
 
     /// The request with its key.
-    #[must_use]
     pub fn authorized(self, request: RequestBuilder, key: Option<&SecretString>) -> RequestBuilder {
         match (self, key) {
             (Self::OpenAi, Some(key)) => request.bearer_auth(key.expose_secret()),
