@@ -13,7 +13,7 @@ const BINARY = process.env.TRIPLINE_BINARY;
 const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
   "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 /** The longest that anything may take to appear. Nothing waits for it: each wait ends when what it waits for is there. */
-export const PATIENCE = 45_000;
+export const PATIENCE = Number(process.env.PATIENCE ?? 45_000);
 
 /** Runs the binary until its output matches; answers the match and how to end it. */
 export function start(args, env, pattern) {

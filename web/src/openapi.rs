@@ -69,12 +69,12 @@ fn describe(api: &Api) -> Value {
 
 fn operation(route: &RouteInfo, line: Option<&Line>) -> Value {
     let in_path = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-    let parameter = |name: &str, place: &str| {
-        json!({"name": name, "in": place, "required": place == "path", "schema": {"type": "string"}})
-    };
+    let parameter = |name: &str, place: &str| json!({"name": name, "in": place, "required": place == "path", "schema": {"type": "string"}});
     let in_query = line.map(|line| line.parameters.as_slice()).unwrap_or_default();
-    let parameters: Vec<Value> =
-        in_path.map(|name| parameter(name, "path")).chain(in_query.iter().map(|name| parameter(name, "query"))).collect();
+    let parameters: Vec<Value> = in_path
+        .map(|name| parameter(name, "path"))
+        .chain(in_query.iter().map(|name| parameter(name, "query")))
+        .collect();
     let error = json!({
         "description": "What is wrong, and what to do next",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},

@@ -117,7 +117,13 @@ pub trait ApiKeys: Send + Sync {
     ///
     /// # Errors
     /// `NotFound` when there is no such key, `Conflict` when it is revoked.
-    async fn make_link(&self, id: &ApiKeyId, by: &str, valid_for: TimeDelta, now: DateTime<Utc>) -> Result<SecretString>;
+    async fn make_link(
+        &self,
+        id: &ApiKeyId,
+        by: &str,
+        valid_for: TimeDelta,
+        now: DateTime<Utc>,
+    ) -> Result<SecretString>;
 
     /// Begins a session with the secret of a live key, or with that of a link, which is used up; `None` for anything else.
     async fn sign_in(&self, secret: &str, lasts: TimeDelta, now: DateTime<Utc>) -> Result<Option<SignedIn>>;

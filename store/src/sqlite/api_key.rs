@@ -240,7 +240,13 @@ impl ApiKeys for SqliteStore {
         .await
     }
 
-    async fn make_link(&self, id: &ApiKeyId, by: &str, valid_for: TimeDelta, now: DateTime<Utc>) -> Result<SecretString> {
+    async fn make_link(
+        &self,
+        id: &ApiKeyId,
+        by: &str,
+        valid_for: TimeDelta,
+        now: DateTime<Utc>,
+    ) -> Result<SecretString> {
         let secret = new_secret(LINK)?;
         let (id, by, kept) = (id.clone(), by.to_owned(), secret.clone());
         self.write("making a link to sign in", move |tx| make_link(tx, &id, &by, &kept, valid_for, now)).await?;

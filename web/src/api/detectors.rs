@@ -100,9 +100,10 @@ pub(crate) async fn dry_run(
     let mut answer = DryRun { due: due.len(), ..DryRun::default() };
     for end in due.into_iter().rev().take(MAX_WINDOWS) {
         let window = Window::new(end - spec.window, end)?;
-        let judgement = judge.judge(&spec, window, Persist::Nothing).await.map_err(|error| {
-            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_detector", error.to_string())
-        })?;
+        let judgement = judge
+            .judge(&spec, window, Persist::Nothing)
+            .await
+            .map_err(|error| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_detector", error.to_string()))?;
         answer.judged += 1;
         answer.requests += judgement.requests;
         answer.fired += usize::from(!judgement.findings.is_empty());
@@ -144,7 +145,8 @@ pub(crate) async fn save(
     }
     let folder = own_folder(&state)?.join("detectors");
     write_file(folder, &name, body.text).await?;
-    record(&state, &caller, "detector.saved", ("detector", &name), json!({"schedule": spec.schedule.to_string()})).await?;
+    record(&state, &caller, "detector.saved", ("detector", &name), json!({"schedule": spec.schedule.to_string()}))
+        .await?;
     let saved = state.parts().queries.current().detectors.get(&name).cloned();
     let saved = saved.ok_or_else(ApiError::internal)?;
     Ok(Json(DetectorInfo {

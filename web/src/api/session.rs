@@ -73,8 +73,9 @@ pub(crate) async fn sign_in(
     let now = state.context().clock.now();
     let signed_in = state.context().store.keys.sign_in(body.secret.trim(), LASTS, now).await?;
     let signed_in = signed_in.ok_or_else(|| {
-        ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "this is no key or link that works")
-            .hint("a link works once, for ten minutes: make one with `tripline keys link`, a key with `tripline keys create`")
+        ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "this is no key or link that works").hint(
+            "a link works once, for ten minutes: make one with `tripline keys link`, a key with `tripline keys create`",
+        )
     })?;
     let cookie = auth::cookie(signed_in.session.expose_secret(), LASTS.num_seconds(), &headers);
     let session = Session::new(&state, Caller::of_key(signed_in.key));

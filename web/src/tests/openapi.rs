@@ -79,7 +79,9 @@ fn check(schema: &Value, value: &Value, at: &str, document: &Value, problems: &m
     for (name, field) in fields {
         match schema["properties"].get(name) {
             Some(schema) => check(schema, field, &format!("{at}.{name}"), document, problems),
-            None if schema["additionalProperties"] == json!(false) => problems.push(format!("{at}.{name} is not described")),
+            None if schema["additionalProperties"] == json!(false) => {
+                problems.push(format!("{at}.{name} is not described"))
+            }
             None => check(&schema["additionalProperties"], field, &format!("{at}.{name}"), document, problems),
         }
     }
@@ -149,10 +151,7 @@ fn the_types_of_the_page_are_made_of_this_description() {
         std::fs::write(file, text + "\n").unwrap();
     }
     let kept: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-    assert!(
-        &kept == openapi::value().unwrap(),
-        "web/ui/openapi.json is not what the server says: run `make ui-types`"
-    );
+    assert!(&kept == openapi::value().unwrap(), "web/ui/openapi.json is not what the server says: run `make ui-types`");
 }
 
 #[tokio::test]
@@ -171,7 +170,8 @@ async fn a_browser_signs_in_with_a_key_or_once_with_a_link_and_out_again() {
     }
     assert!(!cookie.contains(&site.keys["operate"]), "the key itself is in no cookie");
     let cookie = cookie.split(';').next().unwrap().to_owned();
-    let with = |method: Method, path: &str| site.client.request(method, site.url(path)).header("cookie", cookie.clone());
+    let with =
+        |method: Method, path: &str| site.client.request(method, site.url(path)).header("cookie", cookie.clone());
     let session: Value = with(Method::GET, "/api/v1/session").send().await.unwrap().json().await.unwrap();
     assert_eq!(session["approver"], json!(true));
 

@@ -60,12 +60,16 @@ async fn a_query_is_saved_as_a_file_listed_and_removed_and_a_name_is_no_path() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "SELECT 1 -- mine");
     assert_eq!(std::fs::read_dir(file.parent().unwrap()).unwrap().count(), 1, "no draft is left behind");
     let listed = site.get("/api/v1/queries").await;
-    assert_eq!((&listed["items"][0]["name"], &listed["items"][0]["sql"]), (&json!("costly_traces"), &json!("SELECT 1 -- mine")));
+    assert_eq!(
+        (&listed["items"][0]["name"], &listed["items"][0]["sql"]),
+        (&json!("costly_traces"), &json!("SELECT 1 -- mine"))
+    );
     let remove = || site.request("operate", Method::DELETE, "/api/v1/queries/costly_traces").send();
     assert_eq!(remove().await.unwrap().status(), 204);
     assert_eq!(remove().await.unwrap().status(), 404);
     let events = site.get("/api/v1/audit?subject_type=query").await;
-    let events: Vec<&str> = events["items"].as_array().unwrap().iter().filter_map(|row| row["event"].as_str()).collect();
+    let events: Vec<&str> =
+        events["items"].as_array().unwrap().iter().filter_map(|row| row["event"].as_str()).collect();
     assert_eq!(events, ["query.removed", "query.saved"]);
 }
 

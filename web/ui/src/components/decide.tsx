@@ -18,7 +18,7 @@ export function Payload({ approval }: { approval: Approval }) {
     <>
       <Facts items={[["Target", approval.target], ["Payload sha256", <Code>{approval.payload_sha256}</Code>], ["Evidence sha256", approval.evidence_sha256 ? <Code>{approval.evidence_sha256}</Code> : "–"]]} />
       {parts.map(([name, value]) => (
-        <div key={name}><h4>{name}</h4><Pre label={name}>{typeof value === "string" ? value : JSON.stringify(value, null, 2)}</Pre></div>
+        <div key={name}><h3>{name}</h3><Pre label={name}>{typeof value === "string" ? value : JSON.stringify(value, null, 2)}</Pre></div>
       ))}
     </>
   );

@@ -1,6 +1,6 @@
 // Tables: sorted by a press on a heading, scrolled sideways inside of themselves, never wider than the page.
 import { flexRender, getCoreRowModel, getSortedRowModel, useReactTable, type ColumnDef, type SortingState } from "@tanstack/react-table";
-import { useState, type ReactNode } from "react";
+import { useMemo, useState, type ReactNode } from "react";
 import { Empty } from "./states";
 
 export type Column<T> = { header: string; cell: (row: T) => ReactNode; sort?: (row: T) => string | number | null | undefined };
@@ -10,7 +10,7 @@ export function Table<T>({ label, columns, rows: every, empty, rowKey, most = In
   /** How many rows are shown before somebody asks for all. */ most?: number;
 }) {
   const [all, setAll] = useState(false);
-  const rows = all ? every : every.slice(0, most);
+  const rows = useMemo(() => (all || every.length <= most ? every : every.slice(0, most)), [all, every, most]);
   const [sorting, setSorting] = useState<SortingState>([]);
   const definitions: ColumnDef<T>[] = columns.map((column, index) => ({
     id: String(index),
@@ -22,6 +22,8 @@ export function Table<T>({ label, columns, rows: every, empty, rowKey, most = In
   }));
   const table = useReactTable({
     data: rows, columns: definitions, state: { sorting }, onSortingChange: setSorting,
+    // Rows that are made anew with each drawing must not cause the next one.
+    autoResetAll: false,
     getCoreRowModel: getCoreRowModel(), getSortedRowModel: getSortedRowModel(), getRowId: rowKey ? (row, index) => rowKey(row, index) : undefined,
   });
   if (!rows.length) return <Empty>{empty}</Empty>;

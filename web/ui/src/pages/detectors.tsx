@@ -34,7 +34,7 @@ function View({ detector, precision }: { detector: Detector; precision?: Precisi
 }
 
 function ShadowPrecision() {
-  const shadow = useSql("SELECT detector, count(*) AS judged, sum(CASE WHEN correct THEN 1 ELSE 0 END) AS right FROM agent.signal_feedback GROUP BY detector ORDER BY detector");
+  const shadow = useSql("SELECT a.detector, count(*) AS judged, sum(CASE WHEN f.correct THEN 1 ELSE 0 END) AS correct_signals FROM agent.signal_feedback f JOIN agent.anomalies a ON a.signal_id = f.signal_id GROUP BY a.detector ORDER BY a.detector");
   return <Show query={shadow}>{(data) => <RowsTable label="Signals of run detectors as judged" rows={data.rows} empty="No signal of a run was judged yet." />}</Show>;
 }
 

@@ -38,6 +38,7 @@ export function Editor({ value, onChange, schema, mistake, onRun }: { value: str
   const host = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView | null>(null);
   const language = useRef(new Compartment());
+  const told = useRef(value);
   const callbacks = useRef({ onChange, onRun });
   callbacks.current = { onChange, onRun };
 
@@ -58,7 +59,7 @@ export function Editor({ value, onChange, schema, mistake, onRun }: { value: str
             { key: "Mod-Enter", run: () => { callbacks.current.onRun(); return true; } },
             ...closeBracketsKeymap, ...completionKeymap, ...defaultKeymap, ...historyKeymap,
           ]),
-          EditorView.updateListener.of((update) => { if (update.docChanged) callbacks.current.onChange(update.state.doc.toString()); }),
+          EditorView.updateListener.of((update) => { if (update.docChanged) { told.current = update.state.doc.toString(); callbacks.current.onChange(told.current); } }),
         ],
       }),
     });
@@ -69,7 +70,8 @@ export function Editor({ value, onChange, schema, mistake, onRun }: { value: str
   }, []);
   useEffect(() => {
     const editor = view.current;
-    if (editor && editor.state.doc.toString() !== value) editor.dispatch({ changes: { from: 0, to: editor.state.doc.length, insert: value } });
+    // Only what came from elsewhere: what was typed comes back late, and must not undo what was typed since.
+    if (editor && value !== told.current && editor.state.doc.toString() !== value) editor.dispatch({ changes: { from: 0, to: editor.state.doc.length, insert: value } });
   }, [value]);
   useEffect(() => {
     view.current?.dispatch({ effects: language.current.reconfigure(sqlLanguage({ dialect: PostgreSQL, schema, upperCaseKeywords: true })) });
