@@ -16,7 +16,7 @@ pub(crate) async fn run(command: ForensicsCommand, home: &Home) -> Result<(), Fa
     };
     let reader = Reader::open(home, now).await?;
     let repository = Destinations::from_environment(&home.environment).code_repository().cloned();
-    let forensics = Forensics::new(reader.context.clone(), reader.queries.clone(), repository);
+    let forensics = Forensics::new(reader.context.clone(), reader.queries()?, repository);
     match command {
         ForensicsCommand::Trace { id, mermaid, .. } => {
             print(&forensics.trace(&id).await.map_err(Failure::display)?, mermaid)
