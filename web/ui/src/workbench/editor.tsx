@@ -4,7 +4,7 @@ import { autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap } 
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 import { PostgreSQL, sql as sqlLanguage } from "@codemirror/lang-sql";
 import { bracketMatching, HighlightStyle, syntaxHighlighting } from "@codemirror/language";
-import { lintGutter, setDiagnostics } from "@codemirror/lint";
+import { setDiagnostics } from "@codemirror/lint";
 import { Compartment, EditorState } from "@codemirror/state";
 import { EditorView, keymap, lineNumbers, placeholder } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
@@ -51,7 +51,7 @@ export function Editor({ value, onChange, schema, mistake, onRun }: { value: str
       state: EditorState.create({
         doc: value,
         extensions: [
-          lineNumbers(), history(), bracketMatching(), closeBrackets(), autocompletion(), lintGutter(), EditorView.lineWrapping,
+          lineNumbers(), history(), bracketMatching(), closeBrackets(), autocompletion(), EditorView.lineWrapping,
           syntaxHighlighting(colours), look, placeholder("SELECT …"), EditorState.tabSize.of(2),
           language.current.of(sqlLanguage({ dialect: PostgreSQL })),
           EditorView.contentAttributes.of({ "aria-label": "SQL" }),
