@@ -206,10 +206,12 @@ impl Risk {
             detector: Some(detector.clone()),
             ..IncidentFilter::default()
         };
-        if ctx.store.incidents.list(&ctx.scope, &filter, &PageRequest::first(1)).await?.items.is_empty() {
-            return Ok(());
-        }
-        let judged = JudgedWindow { detector, window: Window::new(now - HISTORY, now)?, fingerprints_seen: Vec::new() };
+        let open =
+            ctx.store.incidents.list(&ctx.scope, &filter, &PageRequest::first(1)).await?.items.into_iter().next();
+        let Some(open) = open else { return Ok(()) };
+        // Only a window that ends after the incident's own says that it is over.
+        let end = now.max(open.window.end + TimeDelta::microseconds(1));
+        let judged = JudgedWindow { detector, window: Window::new(end - HISTORY, end)?, fingerprints_seen: Vec::new() };
         let policy = IncidentPolicy { clean_windows_to_resolve: 1, ..IncidentPolicy::default() };
         for incident in ctx.store.incidents.record_clean_window(&ctx.scope, judged, &policy, now).await? {
             self.parts.governor.incident_resolved(&ctx.scope, &incident).await?;
