@@ -93,9 +93,10 @@ impl RemoteTable for HttpTable {
     fn can_have(&self, column: &str, value: &ScalarValue) -> bool {
         // What no path can name is in no listing.
         let in_path = |endpoint: &Endpoint| {
-            endpoint.path.slots().any(|slot| {
-                matches!(slot, Slot::Column(index) if self.spec.columns[*index].name == column)
-            })
+            endpoint
+                .path
+                .slots()
+                .any(|slot| matches!(slot, Slot::Column(index) if self.spec.columns[*index].name == column))
         };
         let named = plan::text(value).is_none_or(|text| crate::http::path_part(&text).is_ok());
         named || !self.spec.endpoints.iter().all(in_path)

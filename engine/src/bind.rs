@@ -141,12 +141,7 @@ fn try_bind(join: &HashJoinExec, required: bool) -> Bound {
             continue;
         }
         let inner = replace_scan(Arc::clone(join.left()), scan.id(), &|_| Ok(Arc::new(bound.clone())))?;
-        let asked = Asked {
-            scan: scan.id(),
-            table: Arc::clone(scan.table()),
-            keys,
-            most: (!required).then_some(most),
-        };
+        let asked = Asked { scan: scan.id(), table: Arc::clone(scan.table()), keys, most: (!required).then_some(most) };
         let template = join
             .builder()
             .with_partition_mode(PartitionMode::CollectLeft)
@@ -160,9 +155,12 @@ fn try_bind(join: &HashJoinExec, required: bool) -> Bound {
 /// Whether the vendor can be asked for several values of this column.
 fn accepts_keys(scan: &RemoteScanExec, column: &str) -> bool {
     scan.request().constraints.values(column).is_none()
-        && scan.table().capabilities().filters.iter().any(|filter| {
-            filter.column == column && filter.exact && matches!(filter.operator, Operator::In)
-        })
+        && scan
+            .table()
+            .capabilities()
+            .filters
+            .iter()
+            .any(|filter| filter.column == column && filter.exact && matches!(filter.operator, Operator::In))
 }
 
 /// Distinct keys up to which asking for them is taken to cost less than reading the table.
@@ -184,7 +182,8 @@ fn narrowness(plan: &Arc<dyn ExecutionPlan>) -> u8 {
         let asked = &scan.request().constraints;
         let ranges = |c: &ColumnConstraint| c.lower.is_some() || c.upper.is_some();
         // Required keys say where to look, not how much there is.
-        let keys: Vec<&String> = scan.table().capabilities().required.iter().flat_map(|k| &k.any_of).flatten().collect();
+        let keys: Vec<&String> =
+            scan.table().capabilities().required.iter().flat_map(|k| &k.any_of).flatten().collect();
         return if asked.iter().any(|(name, c)| c.values.is_some() && !keys.iter().any(|key| *key == name)) {
             2
         } else {
@@ -237,7 +236,9 @@ impl BindJoinExec {
     /// that nothing outside the wanted combinations is asked for and the lists are as long as they can be.
     async fn fetch_keys(&self, keys: Vec<Key>, context: &Arc<TaskContext>) -> Result<Vec<RecordBatch>> {
         let values_of = |column: usize| keys.iter().filter_map(|key| key.get(column)).collect::<HashSet<_>>().len();
-        let Some(listed) = (0..self.asked.keys.len()).max_by_key(|column| values_of(*column)) else { return Ok(Vec::new()) };
+        let Some(listed) = (0..self.asked.keys.len()).max_by_key(|column| values_of(*column)) else {
+            return Ok(Vec::new());
+        };
         let mut groups: Vec<(Key, Vec<ScalarValue>)> = Vec::new();
         let mut position: HashMap<Key, usize> = HashMap::new();
         for mut key in keys {

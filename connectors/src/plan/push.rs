@@ -201,10 +201,12 @@ pub(crate) fn push(
 pub(crate) fn key_choice(table: &TableSpec, endpoint: &Endpoint, index: usize, value: &ScalarValue) -> Option<Choice> {
     match endpoint.filters.iter().find(|f| f.column == index).and_then(|f| Some((f, f.equal.as_ref()?))) {
         None => Some(Choice { constant: Some((index, value.clone())), ..Choice::default() }),
-        Some((filter, equal)) => plain_choices(table, filter, equal, std::slice::from_ref(value))?.0.pop().map(|choice| {
-            let having = Some((table.columns[index].name.clone(), vec![value.clone()]));
-            Choice { having, ..choice }
-        }),
+        Some((filter, equal)) => {
+            plain_choices(table, filter, equal, std::slice::from_ref(value))?.0.pop().map(|choice| {
+                let having = Some((table.columns[index].name.clone(), vec![value.clone()]));
+                Choice { having, ..choice }
+            })
+        }
     }
 }
 

@@ -211,7 +211,11 @@ impl Walk {
         }
         // Repeated rows are told by their key, where there is one.
         let keyless = self.job.table.primary_key.is_empty() && page.batch.num_rows() == page.rows;
-        if keyless && got > left { page.batch.slice(0, usize::try_from(left).unwrap_or(page.rows)) } else { page.batch.clone() }
+        if keyless && got > left {
+            page.batch.slice(0, usize::try_from(left).unwrap_or(page.rows))
+        } else {
+            page.batch.clone()
+        }
     }
 
     /// Nothing further is wanted.

@@ -130,7 +130,7 @@ async fn a_vendor_out_of_order_is_told_on_and_read_to_its_end() {
     for (sql, whole) in [
         ("SELECT count(*) AS n, sum(id) AS ids FROM toy.ordered", true),
         ("SELECT id FROM toy.ordered WHERE id >= 0", true),
-        ("SELECT id FROM toy.ordered ORDER BY at DESC LIMIT 5", false),
+        ("SELECT id FROM toy.ordered ORDER BY at DESC LIMIT 150", false),
         ("SELECT at, count(*) AS n FROM toy.ordered GROUP BY at", false),
         ("SELECT array_agg(id ORDER BY at DESC) AS ids FROM toy.ordered", false),
     ] {

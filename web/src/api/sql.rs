@@ -135,11 +135,8 @@ async fn place(state: &WebState) -> Result<OwnedSemaphorePermit, ApiError> {
     match tokio::time::timeout(state.options().query_patience, place).await {
         Ok(Ok(place)) => Ok(place),
         _ => {
-            let error = ApiError::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "too_many_queries",
-                "other queries take up every place",
-            );
+            let error =
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_queries", "other queries take up every place");
             Err(error.retry_after(2))
         }
     }
