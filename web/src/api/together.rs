@@ -21,11 +21,12 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 /// What a query came to.
 pub(crate) type Answered = Result<Arc<QueryResult>, ApiError>;
 type Running = Shared<BoxFuture<'static, Answered>>;
+type Weak = WeakShared<BoxFuture<'static, Answered>>;
 
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Together {
-    running: Mutex<HashMap<String, (Instant, WeakShared<BoxFuture<'static, Answered>>)>>,
+    running: Mutex<HashMap<String, (Instant, Weak)>>,
 }
 
 impl Together {
