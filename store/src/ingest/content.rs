@@ -215,7 +215,15 @@ mod tests {
 
     #[test]
     fn the_kind_of_an_error_is_a_name_and_a_sentence_in_its_place_is_content() {
-        for name in ["ValueError", "botocore.exceptions.ClientError", "std::io::Error", "ERR_TIMEOUT", "Foo$Bar", "http/503", ""] {
+        for name in [
+            "ValueError",
+            "botocore.exceptions.ClientError",
+            "std::io::Error",
+            "ERR_TIMEOUT",
+            "Foo$Bar",
+            "http/503",
+            "",
+        ] {
             let sent = json!({"error_type": name, "error_code": 5});
             assert_eq!(stripped("run.errored", sent.clone()), sent);
         }
