@@ -11,6 +11,7 @@ pub mod due;
 mod modes;
 pub mod schedule;
 pub mod scheduler;
+mod sessions;
 pub mod spec;
 
 #[cfg(test)]
@@ -51,6 +52,10 @@ const AT_ONCE: usize = 2;
 /// comes back after a moment is asked again after a moment; one that is down for hours is not asked all the time.
 const RETRY_FIRST: TimeDelta = TimeDelta::seconds(15);
 const RETRY_MOST: TimeDelta = TimeDelta::minutes(5);
+
+/// After a run over sessions that broke off: one session that cannot be analysed must not hold up the others for long, nor be
+/// tried with every tick.
+const RETRY_SESSIONS: TimeDelta = TimeDelta::seconds(5);
 
 /// The wait after the attempt numbered `attempt` (from 1): twice as long each time.
 fn retry_after(attempt: i64) -> TimeDelta {
@@ -223,10 +228,35 @@ impl Jobs {
     /// # Errors
     /// When the store fails. What a job itself runs into is in its run.
     pub async fn run_due(&self, now: DateTime<Utc>) -> Result<Vec<JobRun>, JobError> {
+        let (mut runs, of_sessions) = tokio::try_join!(self.run_windows_due(now), self.run_sessions_due(now))?;
+        runs.extend(of_sessions);
+        Ok(runs)
+    }
+
+    /// Runs what is due at `now` of all jobs but those of sessions.
+    async fn run_windows_due(&self, now: DateTime<Utc>) -> Result<Vec<JobRun>, JobError> {
         let specs = self.specs();
-        let jobs: Vec<_> = specs.iter().map(|spec| self.run_job(spec, now).boxed()).collect();
+        let others = specs.iter().filter(|spec| !spec.is_of_sessions());
+        let jobs: Vec<_> = others.map(|spec| self.run_job(spec, now).boxed()).collect();
         let runs: Vec<Result<Vec<JobRun>, JobError>> = stream::iter(jobs).buffered(AT_ONCE).collect().await;
         Ok(runs.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
+    /// Runs what is due at `now` of the jobs of sessions, one after the other: monitoring judges what processing derived.
+    async fn run_sessions_due(&self, now: DateTime<Utc>) -> Result<Vec<JobRun>, JobError> {
+        let mut runs = Vec::new();
+        let mut specs = self.specs();
+        specs.retain(JobSpec::is_of_sessions);
+        specs.sort_by_key(|spec| matches!(spec.work, Work::MonitorSessions));
+        for spec in &specs {
+            runs.extend(self.run_job(spec, now).await?);
+        }
+        Ok(runs)
+    }
+
+    /// Whether a session has something that is not processed or not judged yet.
+    async fn has_unfinished_sessions(&self) -> Result<bool, StoreError> {
+        ProcessingWorker::new(self.detectors.context()).has_unfinished().await
     }
 
     /// Runs what is due of one job.
@@ -286,6 +316,9 @@ impl Jobs {
         let last = ctx.store.jobs.list(&ctx.scope, &filter, &PageRequest::first(1)).await?.items.into_iter().next();
         Ok(last.is_some_and(|run| {
             let broke_off = matches!(run.status, JobStatus::Gap | JobStatus::Failed | JobStatus::TimedOut);
+            if broke_off && spec.is_of_sessions() {
+                return run.finished_at.is_some_and(|at| now < at + RETRY_SESSIONS);
+            }
             let next_tick = spec.schedule.next_after(run.due_at).is_some_and(|next| next <= now);
             broke_off && !next_tick && run.finished_at.is_some_and(|at| now < at + retry_after(run.attempt))
         }))

@@ -34,8 +34,8 @@ pub const DEFAULT_SETTINGS_JSON: &str = include_str!("../../settings.json");
 /// When the jobs run that are no detector's.
 const DEFAULT_SCHEDULES: [(&str, &str); 8] = [
     ("approval_expiry", "0 * * * * *"),
-    ("session_processing", "*/5 * * * * *"),
-    ("session_monitoring", "*/5 * * * * *"),
+    ("session_processing", "* * * * * *"),
+    ("session_monitoring", "* * * * * *"),
     ("on_call_brain", "45 */15 * * * *"),
     ("drift_patrol", "50 0 */4 * * *"),
     ("weekly_digest", "0 0 9 * * MON"),

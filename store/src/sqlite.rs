@@ -48,6 +48,7 @@ use ids::Ids;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::sync::watch;
 use writer::Writer;
 
 pub(crate) use connection::DbResult;
@@ -107,6 +108,8 @@ struct Inner {
     writer: Option<Writer>,
     last_uses: api_key::LastUses,
     log: Arc<Log>,
+    /// Counts what senders of sessions changed through this handle.
+    session_changes: watch::Sender<u64>,
     _lock: Option<lock::ServeLock>,
 }
 
@@ -174,7 +177,8 @@ impl SqliteStore {
         let seed =
             options.id_seed.unwrap_or_else(|| rand::TryRngCore::try_next_u64(&mut rand::rngs::OsRng).unwrap_or(0));
         let log = Arc::new(Log::new(shelf, u64::try_from(unsealed).unwrap_or(0), seed));
-        Ok(Self { inner: Arc::new(Inner { path, readers, writer, last_uses: Default::default(), log, _lock: lock }) })
+        let (last_uses, session_changes) = (Default::default(), watch::Sender::new(0));
+        Ok(Self { inner: Arc::new(Inner { path, readers, writer, last_uses, log, session_changes, _lock: lock }) })
     }
 
     /// Every aggregate, as one bundle.
@@ -208,6 +212,10 @@ impl SqliteStore {
 
     pub(crate) fn readers(&self) -> &Readers {
         &self.inner.readers
+    }
+
+    pub(crate) fn session_changes(&self) -> &watch::Sender<u64> {
+        &self.inner.session_changes
     }
 
     pub(crate) fn last_uses(&self) -> &api_key::LastUses {

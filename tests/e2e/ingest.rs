@@ -144,4 +144,19 @@ async fn a_batch_of_a_session_goes_to_its_session() {
     );
     let rows = scene.site.sql("SELECT count(*) AS n FROM ingest.session_events").await;
     assert_eq!(rows, [json!({"n": 1})]);
+
+    // One event per line, each naming its session.
+    let sessions = scene.site.sql("SELECT id FROM ingest.sessions").await;
+    let single = |source: &str, n: u64| {
+        let mut event = event(source);
+        event["session_id"] = sessions[0]["id"].clone();
+        event["payload"] = json!({"n": n});
+        event
+    };
+    let lone = scene.site.path("lone.ndjson");
+    std::fs::write(&lone, format!("{}\n\n{}\n{}\n", single("agent", 2), single("nobody", 3), single("agent", 4))).unwrap();
+    let lone = lone.display().to_string();
+    let kept = scene.site.run(&["ingest", &lone]).await;
+    assert_eq!((kept.code(), kept.stdout.trim()), (3, "accepted 2, duplicates 0, rejected 1"), "{kept:?}");
+    assert!(kept.stderr.contains(&format!("{lone}:3: source_type: ")), "{kept:?}");
 }

@@ -2,7 +2,8 @@
 //!
 //! Owns: one cron scheduler whose ticks say that something may be due, and the task that then asks what is. Does not own:
 //! which windows are due ([`super::due`]), which follows from the injected clock: with a clock set elsewhere
-//! (`serve --now`) the two differ, and nothing is lost by it. Must hold: shutting down waits for what is running.
+//! (`serve --now`) the two differ, and nothing is lost by it. The jobs of sessions have a task of their own ([`sessions`]): no
+//! detector holds them up. Must hold: shutting down waits for what is running.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
 
-use super::Jobs;
+use super::{Jobs, sessions};
 
 /// How often it is looked whether something is due, at least: an injected clock has ticks of its own.
 const SWEEP: &str = "*/15 * * * * *";
@@ -21,6 +22,7 @@ const SWEEP: &str = "*/15 * * * * *";
 pub struct JobsHandle {
     stop: CancellationToken,
     task: JoinHandle<()>,
+    sessions: JoinHandle<()>,
 }
 
 impl JobsHandle {
@@ -29,6 +31,7 @@ impl JobsHandle {
         self.stop.cancel();
         // A task that panicked has nothing left to wait for.
         let _ = self.task.await;
+        let _ = self.sessions.await;
     }
 }
 
@@ -51,6 +54,7 @@ pub async fn start(jobs: Jobs) -> Result<JobsHandle, JobSchedulerError> {
 
     let stop = jobs.stop.clone();
     let stopped = stop.clone();
+    let of_sessions = tokio::spawn(sessions::run(jobs.clone()));
     let task = tokio::spawn(async move {
         loop {
             tokio::select! {
@@ -59,7 +63,7 @@ pub async fn start(jobs: Jobs) -> Result<JobsHandle, JobSchedulerError> {
                 () = tick.notified() => {}
             }
             let now = jobs.detectors.context().clock.now();
-            if let Err(error) = jobs.run_due(now).await {
+            if let Err(error) = jobs.run_windows_due(now).await {
                 tracing::error!(%error, "jobs could not be run; they stay due");
             }
         }
@@ -67,5 +71,5 @@ pub async fn start(jobs: Jobs) -> Result<JobsHandle, JobSchedulerError> {
             tracing::warn!(%error, "the scheduler did not stop cleanly");
         }
     });
-    Ok(JobsHandle { stop, task })
+    Ok(JobsHandle { stop, task, sessions: of_sessions })
 }

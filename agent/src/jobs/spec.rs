@@ -100,6 +100,11 @@ pub struct JobInfo {
 }
 
 impl JobSpec {
+    /// Whether it analyses sessions: such a job is called when a session changes.
+    pub(super) fn is_of_sessions(&self) -> bool {
+        matches!(self.work, Work::ProcessSessions | Work::MonitorSessions)
+    }
+
     pub(super) fn info(&self, now: DateTime<Utc>) -> JobInfo {
         JobInfo {
             name: self.name.clone(),

@@ -135,6 +135,31 @@ async fn a_refactoring_that_breaks_a_test_is_found_with_its_cause_and_its_agent(
 }
 
 #[tokio::test]
+async fn a_session_that_ended_is_processed_and_judged_in_one_call_and_what_came_after_it_a_second_later() {
+    let scene = scene();
+    let scope = &scene.ctx.scope;
+    let jobs = scene.jobs(None);
+    let names = |runs: Vec<tripline_store::JobRun>| -> Vec<(String, JobStatus)> {
+        let of_sessions = runs.into_iter().filter(|run| run.job.starts_with("session_"));
+        of_sessions.map(|run| (run.job, run.status)).collect()
+    };
+    let both = ["session_processing", "session_monitoring"].map(|job| (job.to_owned(), JobStatus::Ok));
+    let mut deep = Vec::new();
+    for second in 0..3 {
+        let changes = scene.ctx.store.sessions.changes();
+        let session = begin(&scene, scope).await;
+        send(&scene, scope, &session, &acceptance()).await;
+        end(&scene, scope, &session).await;
+        assert!(changes.has_changed().unwrap(), "whoever waits is woken");
+        scene.clock.set(seconds(3600 + second));
+        assert_eq!(names(jobs.run_due(seconds(3600 + second)).await.unwrap()), both);
+        assert_eq!(names(jobs.run_due(seconds(3600 + second)).await.unwrap()), []);
+        deep.push(scene.ctx.store.sessions.get(scope, &session.id).await.unwrap().unwrap());
+    }
+    assert!(deep.iter().all(|session| session.session_report.is_some() && !session.requires_processing), "{deep:?}");
+}
+
+#[tokio::test]
 async fn doing_it_again_changes_no_byte_and_no_raw_event() {
     let scene = scene();
     let scope = &scene.ctx.scope;

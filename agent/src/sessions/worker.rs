@@ -5,6 +5,7 @@
 //! that is stopped anywhere leaves whole sessions behind; two workers at once give the same rows.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use tripline_engine::SharedClock;
 use tripline_store::sessions::{Kept, SessionAnalytics, SessionId, SessionSnapshot, Waiting};
@@ -74,6 +75,15 @@ impl ProcessingWorker {
     /// When the store fails.
     pub async fn has_work(&self) -> Result<bool, StoreError> {
         any_waits(&self.store, &[self.waiting()], &self.clock).await
+    }
+
+    /// Whether any session of any project has something that is not processed or not judged yet, be it that it rests.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn has_unfinished(&self) -> Result<bool, StoreError> {
+        let all = [Waiting::Processing { rest: Duration::ZERO }, Waiting::Deep, Waiting::Light];
+        any_waits(&self.store, &all, &self.clock).await
     }
 
     /// Processes what waits, in every project, the longest unchanged first.

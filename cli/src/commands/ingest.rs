@@ -12,8 +12,8 @@ mod sinks;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-use tripline_store::ingest::WireEvent;
+use serde_json::{Map, Value, json};
+use tripline_store::ingest::{Receipt, WireEvent};
 
 use crate::app::Home;
 use crate::args::IngestArgs;
@@ -29,7 +29,7 @@ const SHOWN: usize = 100;
 
 pub(crate) async fn run(args: IngestArgs, home: &Home) -> Result<(), Failure> {
     let sink = Sink::open(args.url.as_deref(), home).await?;
-    let mut intake = Intake { sink, waiting: Vec::new(), report: Report::default() };
+    let mut intake = Intake { sink, waiting: Vec::new(), of_sessions: Vec::new(), report: Report::default() };
     let read = intake.files(&args.files).await;
     // What was read before a failure is kept, and the report says so.
     let kept = match read {
@@ -72,6 +72,8 @@ struct Report {
 struct Intake {
     sink: Sink,
     waiting: Vec<(Place, WireEvent)>,
+    /// Single events of sessions: each is one of its batch, whatever session it names.
+    of_sessions: Vec<(Place, Value)>,
     report: Report,
 }
 
@@ -112,7 +114,15 @@ impl Intake {
                 self.submit().await?;
             }
         }
+        for (item, event) in found.session_events {
+            self.of_sessions.push((place(item), event));
+            if self.of_sessions.len() >= BATCH {
+                self.submit_of_sessions().await?;
+            }
+        }
         for (item, batch) in found.sessions {
+            // What stood before it is kept before it.
+            self.submit_of_sessions().await?;
             let receipt = self.sink.accept_session(&batch).await?;
             self.report.accepted += receipt.accepted;
             self.report.duplicates += receipt.duplicates;
@@ -124,24 +134,42 @@ impl Intake {
         Ok(())
     }
 
+    /// Keeps what waits.
     async fn submit(&mut self) -> Result<(), Failure> {
+        self.submit_of_sessions().await?;
         if self.waiting.is_empty() {
             return Ok(());
         }
         let (places, events): (Vec<Place>, Vec<WireEvent>) = std::mem::take(&mut self.waiting).into_iter().unzip();
         let receipt = self.sink.accept(events).await?;
-        self.report.accepted += receipt.accepted;
-        self.report.duplicates += receipt.duplicates;
-        for rejection in receipt.rejected {
-            if let Some(place) = places.get(rejection.index) {
-                self.report.refuse(place.clone(), rejection.field, rejection.reason);
-            }
+        self.report.count(receipt, &places);
+        Ok(())
+    }
+
+    async fn submit_of_sessions(&mut self) -> Result<(), Failure> {
+        if self.of_sessions.is_empty() {
+            return Ok(());
         }
+        let (places, events): (Vec<Place>, Vec<Value>) = std::mem::take(&mut self.of_sessions).into_iter().unzip();
+        let batch = Map::from_iter([("events".to_owned(), Value::Array(events))]);
+        let receipt = self.sink.accept_session(&batch).await?;
+        self.report.count(receipt, &places);
         Ok(())
     }
 }
 
 impl Report {
+    /// Counts what became of a batch whose events stand at `places`.
+    fn count(&mut self, receipt: Receipt, places: &[Place]) {
+        self.accepted += receipt.accepted;
+        self.duplicates += receipt.duplicates;
+        for rejection in receipt.rejected {
+            if let Some(place) = places.get(rejection.index) {
+                self.refuse(place.clone(), rejection.field, rejection.reason);
+            }
+        }
+    }
+
     fn refuse(&mut self, place: Place, field: String, reason: String) {
         self.rejected += 1;
         if self.refusals.len() < SHOWN {

@@ -18,6 +18,8 @@ pub const LONGEST_PLAIN_TEXT: usize = 256;
 const LONGEST_HASH: usize = 128;
 /// What may stand before them.
 const ALGORITHMS: [&str; 3] = ["sha256:", "sha1:", "md5:"];
+/// Characters that the name of a kind of error has at most.
+const LONGEST_ERROR_TYPE: usize = 128;
 
 /// The hash of a content: the first 16 hexadecimal digits of the SHA-256 of its UTF-8 bytes (facts/dunetrace.md §1.4).
 #[must_use]
@@ -51,6 +53,12 @@ fn strip_object(object: &mut Map<String, Value>, keep: bool) {
         if let Some(stem) = stem(key) {
             if is_content(key, value) {
                 found.push((key.clone(), stem));
+            }
+            continue;
+        }
+        if names_error_type(key) {
+            if !is_error_type(value) {
+                found.push((key.clone(), "error_type"));
             }
             continue;
         }
@@ -95,6 +103,24 @@ fn is_content(key: &str, value: &Value) -> bool {
         Value::Null => false,
         Value::Bool(_) | Value::Number(_) => !key.eq_ignore_ascii_case("value"),
         _ => true,
+    }
+}
+
+/// Whether a key is that of the kind of an error, in any spelling (`error_type`, `errorType`, `error.type`, `exception.type`).
+fn names_error_type(key: &str) -> bool {
+    let letters = key.bytes().filter(u8::is_ascii_alphabetic).map(|byte| byte.to_ascii_lowercase());
+    let letters: Vec<u8> = letters.collect();
+    letters.ends_with(b"errortype") || letters.ends_with(b"exceptiontype")
+}
+
+/// Whether it is what programs call a kind of error (`ValueError`, `botocore.exceptions.ClientError`, `ERR_TIMEOUT`, `503`),
+/// and not a sentence that somebody put in its place.
+fn is_error_type(value: &Value) -> bool {
+    let may_stand = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:$-/".contains(&byte);
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+        Value::String(text) => text.len() <= LONGEST_ERROR_TYPE && text.bytes().all(may_stand),
+        Value::Array(_) | Value::Object(_) => false,
     }
 }
 
@@ -185,6 +211,41 @@ mod tests {
         let sent = json!({"tools": ["web_search"], "model": "gpt-4o", "tool_name": "db", "value": 7, "trigger": "cost",
                           "error_type": "ValueError", "output": null, "args_hash": "09404b797168f2c2"});
         assert_eq!(stripped("policy.triggered", sent.clone()), sent);
+    }
+
+    #[test]
+    fn the_kind_of_an_error_is_a_name_and_a_sentence_in_its_place_is_content() {
+        for name in [
+            "ValueError",
+            "botocore.exceptions.ClientError",
+            "std::io::Error",
+            "ERR_TIMEOUT",
+            "Foo$Bar",
+            "http/503",
+            "",
+        ] {
+            let sent = json!({"error_type": name, "error_code": 5});
+            assert_eq!(stripped("run.errored", sent.clone()), sent);
+        }
+        let sentence = "Alice Miller has no account";
+        assert_eq!(
+            stripped("run.errored", json!({"error_type": sentence})),
+            json!({"error_type_hash": hash_content(sentence), "error_type_length": 27})
+        );
+        let long = "x".repeat(LONGEST_ERROR_TYPE + 1);
+        for payload in [
+            json!({"error_type": "Alice\u{a0}Miller"}),
+            json!({"error_type": "Alice,Miller"}),
+            json!({"error_type": format!("Alice{long}")}),
+            json!({"error_type": ["Alice"]}),
+            json!({"error_type": {"name": "Alice"}}),
+            json!({"meta": [{"errorType": "Alice Miller"}]}),
+            json!({"error.type": "Alice Miller"}),
+            json!({"exception.type": "Alice Miller"}),
+        ] {
+            let kept = stripped("tool.responded", payload.clone()).to_string();
+            assert!(!kept.contains("Alice") && kept.contains("error_type_hash"), "{payload} became {kept}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::model::{Cursor, Page, PageRequest, Scope};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Most events that are kept of one session; what comes after is refused, so that analysing a session stays bounded.
 pub const MAX_SESSION_EVENTS: i64 = 200_000;
@@ -81,6 +82,10 @@ pub enum Kept {
 /// through `keep_analytics`, the monitoring agent through `keep_evaluation`.
 #[async_trait]
 pub trait Sessions: Send + Sync {
+    /// A count that grows after each `start`, `append` and `end` that was committed through this handle. What other processes
+    /// write does not show in it.
+    fn changes(&self) -> watch::Receiver<u64>;
+
     /// Begins a session. Beginning it again with the same key or id gives the one there is, as it stands.
     ///
     /// # Errors

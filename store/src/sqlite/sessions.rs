@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Row, params};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// A session by its id.
 fn find_by_id(connection: &Connection, scope: &Scope, id: &SessionId) -> DbResult<Option<Session>> {
@@ -149,6 +150,11 @@ fn snapshot(connection: &Connection, scope: &Scope, id: &SessionId) -> DbResult<
 }
 
 impl SqliteStore {
+    /// Wakes whoever waits for changes of sessions: after the commit.
+    fn session_changed(&self) {
+        self.session_changes().send_modify(|count| *count = count.wrapping_add(1));
+    }
+
     /// A page of what is kept of one session.
     async fn page_of<T: Send + 'static>(
         &self,
@@ -169,9 +175,15 @@ impl SqliteStore {
 
 #[async_trait]
 impl Sessions for SqliteStore {
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.session_changes().subscribe()
+    }
+
     async fn start(&self, scope: &Scope, new: NewSession, now: DateTime<Utc>) -> Result<StartedSession> {
         let scope = scope.clone();
-        self.write("beginning a session", move |tx| ingest::start(tx, &scope, &new, now)).await
+        let started = self.write("beginning a session", move |tx| ingest::start(tx, &scope, &new, now)).await?;
+        self.session_changed();
+        Ok(started)
     }
 
     async fn append(
@@ -182,12 +194,18 @@ impl Sessions for SqliteStore {
         now: DateTime<Utc>,
     ) -> Result<Vec<EventOutcome>> {
         let scope = scope.clone();
-        self.write("keeping events of sessions", move |tx| ingest::append(tx, &scope, &events, window, now)).await
+        let doing = "keeping events of sessions";
+        let outcomes = self.write(doing, move |tx| ingest::append(tx, &scope, &events, window, now)).await?;
+        self.session_changed();
+        Ok(outcomes)
     }
 
     async fn end(&self, scope: &Scope, session: &SessionRef, at: Option<&str>, now: DateTime<Utc>) -> Result<Session> {
         let (scope, session, at) = (scope.clone(), session.clone(), at.map(str::to_owned));
-        self.write("ending a session", move |tx| ingest::end(tx, &scope, &session, at.as_deref(), now)).await
+        let doing = "ending a session";
+        let ended = self.write(doing, move |tx| ingest::end(tx, &scope, &session, at.as_deref(), now)).await?;
+        self.session_changed();
+        Ok(ended)
     }
 
     async fn get(&self, scope: &Scope, id: &SessionId) -> Result<Option<Session>> {

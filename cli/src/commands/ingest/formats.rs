@@ -1,8 +1,8 @@
 //! Telling formats apart, and reading each into events.
 //!
 //! Known: a single event of the Dunetrace wire, a batch of them, a line that its SDKs write for Loki (also inside of what
-//! `logcli` and Docker put around a line), OTLP traces and logs in JSON, a batch of the session wire, and arrays of any of
-//! these.
+//! `logcli` and Docker put around a line), OTLP traces and logs in JSON, a batch of the session wire or a single event
+//! of it, and arrays of any of these.
 
 use serde_json::{Map, Value};
 use tripline_store::ingest::WireEvent;
@@ -20,6 +20,8 @@ pub(super) struct Found {
     pub(super) events: Vec<(Option<usize>, Result<WireEvent, Flawed>)>,
     /// Batches of sessions, with their places.
     pub(super) sessions: Vec<(Option<usize>, Map<String, Value>)>,
+    /// Single events of sessions, with their places: each names its session itself.
+    pub(super) session_events: Vec<(Option<usize>, Value)>,
     /// Spans and records that have nothing to do with agents.
     pub(super) passed_over: usize,
 }
@@ -37,6 +39,7 @@ impl Found {
     fn add(&mut self, place: usize, found: Self) {
         self.events.extend(found.events.into_iter().map(|(_, event)| (Some(place), event)));
         self.sessions.extend(found.sessions.into_iter().map(|(_, batch)| (Some(place), batch)));
+        self.session_events.extend(found.session_events.into_iter().map(|(_, event)| (Some(place), event)));
         self.passed_over += found.passed_over;
     }
 }
@@ -71,6 +74,9 @@ fn read_object(fields: Map<String, Value>, depth: usize) -> Found {
     if has("event_type") && has("run_id") {
         return Found::one(otlp::dunetrace::event(&fields));
     }
+    if has("event_type") && has("source_type") {
+        return Found { session_events: vec![(None, Value::Object(fields))], ..Found::default() };
+    }
     if let Some(Value::Array(events)) = fields.get("events") {
         return if is_session(&fields, events) {
             Found { sessions: vec![(None, fields)], ..Found::default() }
@@ -90,8 +96,8 @@ fn read_object(fields: Map<String, Value>, depth: usize) -> Found {
         }
     }
     Found::refused(
-        "it is in no known format: neither an event (event_type, run_id), a batch (events), nor OTLP (resourceSpans, \
-         resourceLogs)",
+        "it is in no known format: neither an event (event_type, run_id), an event of a session (event_type, source_type, \
+         session_id), a batch (events), nor OTLP (resourceSpans, resourceLogs)",
     )
 }
 
@@ -231,6 +237,15 @@ mod tests {
             assert_eq!((found.events.len(), found.sessions[0].0), (0, Some(0)));
             assert_eq!(Value::Object(found.sessions[0].1.clone()), batch);
         }
+    }
+
+    #[test]
+    fn a_single_event_of_a_session_is_known_by_its_source() {
+        let event = json!({"event_type": "error", "source_type": "agent", "session_id": "s", "payload": {"events": []}});
+        let found = read(&event.to_string());
+        assert_eq!((found.events.len(), found.session_events), (0, vec![(None, event.clone())]));
+        let wrapped = json!({"log": format!("{event}\n"), "stream": "stdout"});
+        assert_eq!(read(&json!([1, wrapped]).to_string()).session_events, [(Some(1), event)]);
     }
 
     #[test]
