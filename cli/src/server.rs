@@ -22,7 +22,7 @@ use tripline_agent::narrate;
 use tripline_agent::queries::QueryLibrary;
 use tripline_agent::respond::Responder;
 use tripline_agent::risk::{Risk, RiskParts};
-use tripline_agent::runs::{Alerts, Judge, Judges};
+use tripline_agent::runs::{AgentHealth, Alerts, Judge, Judges};
 use tripline_agent::settings::{Settings, SettingsHandle, SettingsLoader, SettingsWatcher};
 use tripline_connectors::Connectors;
 use tripline_engine::{Engine, EngineError, SharedClock, SystemClock};
@@ -118,7 +118,7 @@ impl Server {
             narrator: Arc::clone(&narrator),
             notices: Some(governance.notices.clone()),
             has_slack: governance.destinations.has_slack(),
-            health: None,
+            health: Some(Arc::new(AgentHealth::new(context.store.clone()))),
         });
         let investigator = Investigator::new(context.clone(), queries.clone(), repository);
         let responder = Responder::new(context.clone(), investigator, narrator, Arc::clone(&governance.gate) as _);

@@ -288,20 +288,21 @@ fn insights(connection: &Connection, scope: &Scope, agent: &str, now: DateTime<U
 
 fn digest(connection: &Connection, scope: &Scope, now: DateTime<Utc>) -> DbResult<HealthDigest> {
     let project = scope.project_id();
-    let since = micros(now - TimeDelta::days(7));
+    let (since, until) = (micros(now - TimeDelta::days(7)), micros(now));
     let runs = count(
         connection,
-        "SELECT count(*) FROM judged_runs WHERE project_id = ?1 AND judged_at >= ?2",
-        params![project, since],
+        "SELECT count(*) FROM judged_runs WHERE project_id = ?1 AND judged_at >= ?2 AND judged_at < ?3",
+        params![project, since, until],
     )?;
     let agents = count(
         connection,
-        "SELECT count(DISTINCT agent_id) FROM judged_runs WHERE project_id = ?1 AND judged_at >= ?2",
-        params![project, since],
+        "SELECT count(DISTINCT agent_id) FROM judged_runs WHERE project_id = ?1 AND judged_at >= ?2 AND judged_at < ?3",
+        params![project, since, until],
     )?;
-    let signals =
-        format!("SELECT count(*) FROM anomalies a WHERE a.project_id = ?1 AND a.detected_at >= ?2 AND {LIVE}");
-    let signals = count(connection, &signals, params![project, since])?;
+    let signals = format!(
+        "SELECT count(*) FROM anomalies a WHERE a.project_id = ?1 AND a.detected_at >= ?2 AND a.detected_at < ?3 AND {LIVE}"
+    );
+    let signals = count(connection, &signals, params![project, since, until])?;
     let rate = |total: i64, row: &Row<'_>, kind: usize, affected: usize| {
         let rate = FailureRate { total_runs: total, affected_runs: row.get(affected)? };
         Ok::<_, rusqlite::Error>(TypeRate { failure_type: row.get(kind)?, day: None, rate, seen: None })
@@ -309,22 +310,22 @@ fn digest(connection: &Connection, scope: &Scope, now: DateTime<Utc>) -> DbResul
     let top_failures = all(
         connection,
         &format!(
-            "SELECT a.type, count(*) FROM anomalies a WHERE a.project_id = ?1 AND a.detected_at >= ?2 AND {LIVE}
+            "SELECT a.type, count(*) FROM anomalies a WHERE a.project_id = ?1 AND a.detected_at >= ?2 AND a.detected_at < ?3 AND {LIVE}
              GROUP BY a.type ORDER BY count(*) DESC, a.type LIMIT 5"
         ),
-        params![project, since],
+        params![project, since, until],
         |row| rate(runs, row, 0, 1),
     )?;
     let rates: Vec<(String, TypeRate)> = all(
         connection,
         &format!(
             "WITH agents AS (SELECT agent_id, count(*) AS runs FROM judged_runs
-                 WHERE project_id = ?1 AND judged_at >= ?2 GROUP BY agent_id)
+                 WHERE project_id = ?1 AND judged_at >= ?2 AND judged_at < ?3 GROUP BY agent_id)
              SELECT a.agent_id, a.type, count(*), g.runs FROM anomalies a JOIN agents g ON g.agent_id = a.agent_id
-             WHERE a.project_id = ?1 AND a.detected_at >= ?2 AND {LIVE}
+             WHERE a.project_id = ?1 AND a.detected_at >= ?2 AND a.detected_at < ?3 AND {LIVE}
              GROUP BY a.agent_id, a.type ORDER BY count(*) * 1.0 / g.runs DESC, count(*) DESC, a.agent_id, a.type"
         ),
-        params![project, since],
+        params![project, since, until],
         |row| Ok((row.get(0)?, rate(row.get(3)?, row, 1, 2)?)),
     )?;
     let mut by_agent: Vec<(String, i64, i64, String)> = Vec::new();
@@ -339,9 +340,8 @@ fn digest(connection: &Connection, scope: &Scope, now: DateTime<Utc>) -> DbResul
     by_agent.extend(most.into_iter().map(|(agent, (signals, runs, _, kind))| (agent, signals, runs, kind)));
     by_agent.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     by_agent.truncate(5);
-    let opened = "SELECT count(*) FROM incidents WHERE project_id = ?1 AND agent_id IS NOT NULL AND opened_at >= ?2";
-    let resolved =
-        "SELECT count(*) FROM incidents WHERE project_id = ?1 AND agent_id IS NOT NULL AND resolved_at >= ?2";
+    let opened = "SELECT count(*) FROM incidents WHERE project_id = ?1 AND agent_id IS NOT NULL AND opened_at >= ?2 AND opened_at < ?3";
+    let resolved = "SELECT count(*) FROM incidents WHERE project_id = ?1 AND agent_id IS NOT NULL AND resolved_at >= ?2 AND resolved_at < ?3";
     Ok(HealthDigest {
         runs,
         agents,
@@ -349,8 +349,8 @@ fn digest(connection: &Connection, scope: &Scope, now: DateTime<Utc>) -> DbResul
         top_failures,
         top_agents: by_agent,
         rates,
-        issues_opened: count(connection, opened, params![project, since])?,
-        issues_resolved: count(connection, resolved, params![project, since])?,
+        issues_opened: count(connection, opened, params![project, since, until])?,
+        issues_resolved: count(connection, resolved, params![project, since, until])?,
     })
 }
 
