@@ -154,7 +154,8 @@ async fn a_batch_of_a_session_goes_to_its_session() {
         event
     };
     let lone = scene.site.path("lone.ndjson");
-    std::fs::write(&lone, format!("{}\n\n{}\n{}\n", single("agent", 2), single("nobody", 3), single("agent", 4))).unwrap();
+    std::fs::write(&lone, format!("{}\n\n{}\n{}\n", single("agent", 2), single("nobody", 3), single("agent", 4)))
+        .unwrap();
     let lone = lone.display().to_string();
     let kept = scene.site.run(&["ingest", &lone]).await;
     assert_eq!((kept.code(), kept.stdout.trim()), (3, "accepted 2, duplicates 0, rejected 1"), "{kept:?}");

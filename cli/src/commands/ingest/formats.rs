@@ -241,7 +241,8 @@ mod tests {
 
     #[test]
     fn a_single_event_of_a_session_is_known_by_its_source() {
-        let event = json!({"event_type": "error", "source_type": "agent", "session_id": "s", "payload": {"events": []}});
+        let event =
+            json!({"event_type": "error", "source_type": "agent", "session_id": "s", "payload": {"events": []}});
         let found = read(&event.to_string());
         assert_eq!((found.events.len(), found.session_events), (0, vec![(None, event.clone())]));
         let wrapped = json!({"log": format!("{event}\n"), "stream": "stdout"});
