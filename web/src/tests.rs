@@ -2,6 +2,7 @@
 
 mod access;
 mod api;
+mod hostile;
 mod limits;
 mod openapi;
 mod otlp;

@@ -47,9 +47,8 @@ async fn wake(changes: &mut watch::Receiver<u64>, unfinished: bool) {
         return;
     }
     // Of a store that is gone nothing will be heard: then the pause alone counts.
-    match tokio::time::timeout(IDLE, changes.changed()).await {
-        Ok(Err(_)) => tokio::time::sleep(IDLE).await,
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(_)) = tokio::time::timeout(IDLE, changes.changed()).await {
+        tokio::time::sleep(IDLE).await;
     }
 }
 

@@ -6,6 +6,8 @@
 
 mod formats;
 mod frames;
+#[cfg(test)]
+mod hostile;
 mod sessions;
 mod sinks;
 
