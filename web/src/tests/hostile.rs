@@ -139,7 +139,7 @@ async fn no_mutation_of_any_input_breaks_a_door() {
             let whole = std::fs::read(&file).unwrap();
             for _ in 0..MUTATIONS {
                 let edits = edits.new_tree(&mut runner).unwrap().current();
-                let body = edits.iter().fold(whole.clone(), |body, edit| mutated(body, edit));
+                let body = edits.iter().fold(whole.clone(), mutated);
                 let (status, said) = send(&site, path, content_type(&file), None, body).await;
                 // A panic is a 500.
                 assert!(status < 500, "{} {edits:?} {said}", file.display());
