@@ -2,7 +2,7 @@
 //!
 //! Owns: one cron scheduler whose ticks say that something may be due, and the task that then asks what is. Does not own:
 //! which windows are due ([`super::due`]), which follows from the injected clock: with a clock set elsewhere
-//! (`serve --now`) the two differ, and nothing is lost by it. The jobs of sessions have a task of their own ([`sessions`]): no
+//! (`serve --now`) the two differ, and nothing is lost by it. The jobs of sessions have a task of their own (`sessions`): no
 //! detector holds them up. Must hold: shutting down waits for what is running.
 
 use std::sync::Arc;
