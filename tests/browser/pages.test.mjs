@@ -8,7 +8,7 @@ import { after, before, describe, test } from "node:test";
 import { browser, open, world } from "./world.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-export const PAGES = ["/", "/incidents", "/approvals", "/workbench", "/agents", "/sessions", "/quality", "/digest", "/detectors", "/jobs", "/audit", "/settings"];
+export const PAGES = ["/", "/incidents", "/approvals", "/workbench", "/forensics", "/forensics/compare", "/agents", "/sessions", "/quality", "/risk", "/digest", "/detectors", "/jobs", "/audit", "/settings"];
 
 let chrome;
 let here;
@@ -34,9 +34,12 @@ describe("every page", () => {
       const [{ id }] = (await here.api("/api/v1/incidents")).body.items;
       const [approval] = (await here.api("/api/v1/approvals")).body.items;
       const problems = [];
-      for (const path of [...PAGES, `/incidents/${id}`, `/approvals/${approval.id}`]) {
+      const [{ trace_id: trace }] = (await here.api("/api/v1/forensics/worst-traces?limit=1")).body.items;
+      const drawn = [`/forensics/traces/${trace}`, `/forensics/incidents/${id}`];
+      for (const path of [...PAGES, `/incidents/${id}`, `/approvals/${approval.id}`, ...drawn, `/forensics/compare?kind=trace&a=${trace}&b=${trace}`]) {
         await page.goto(here.url + path);
         await settled(page);
+        if (drawn.includes(path)) await page.locator(".thing").first().waitFor();
         await page.evaluate(AXE);
         const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
         problems.push(...found.violations.map(({ id, nodes }) => `${path}: ${id}: ${nodes[0].html.slice(0, 120)}`));

@@ -4,7 +4,7 @@ import { mkdir } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { browser, open, world } from "./world.mjs";
 
-const PAGES = ["/", "/incidents", "/approvals", "/workbench", "/agents", "/sessions", "/quality", "/digest", "/detectors", "/jobs", "/audit", "/settings"];
+const PAGES = ["/", "/incidents", "/approvals", "/workbench", "/forensics", "/agents", "/sessions", "/quality", "/risk", "/digest", "/detectors", "/jobs", "/audit", "/settings"];
 const folder = fileURLToPath(new URL("../../docs/screens/", import.meta.url));
 await mkdir(folder, { recursive: true });
 const chrome = await browser();
@@ -17,10 +17,12 @@ try {
     const { page } = await open(context, here.url);
     await page.locator("button.approve").first().waitFor();
     const [{ id }] = (await here.api("/api/v1/incidents")).body.items;
-    for (const path of [...PAGES, `/incidents/${id}`]) {
+    const [{ trace_id: trace }] = (await here.api("/api/v1/forensics/worst-traces?limit=1")).body.items;
+    for (const path of [...PAGES, `/incidents/${id}`, `/forensics/traces/${trace}`, `/forensics/incidents/${id}`]) {
       await page.goto(here.url + path);
       await page.waitForFunction(() => document.querySelector("h1") && ![...document.querySelectorAll("p.empty")].some((part) => part.textContent.startsWith("Loading")));
-      const name = path === "/" ? "dashboard" : path.startsWith("/incidents/") ? "incident" : path.slice(1);
+      const name = path === "/" ? "dashboard" : path.startsWith("/incidents/") ? "incident" : path.startsWith("/forensics/t") ? "trace" : path.startsWith("/forensics/i") ? "causes" : path.slice(1);
+      if (name === "trace" || name === "causes") await page.locator(".thing").first().waitFor();
       if (name === "workbench") {
         await page.locator(".cm-content").click();
         await page.keyboard.insertText("SELECT date_trunc('hour', start_time) AS hour, sum(total_cost) AS usd\nFROM langfuse.observations\nWHERE type = 'GENERATION' AND start_time > TIMESTAMP '2026-11-20T04:00:00Z'\nGROUP BY 1 ORDER BY 1");

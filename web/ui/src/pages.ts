@@ -11,12 +11,18 @@ const PAGES: Page[] = [
   { path: "/approvals", load: () => import("./pages/approvals"), group: "Now", name: "Approvals" },
   { path: "/approvals/:id", load: () => import("./pages/approval") },
   { path: "/workbench", load: () => import("./pages/workbench"), group: "Look into", name: "Workbench" },
+  { path: "/forensics", load: () => import("./pages/forensics"), group: "Look into", name: "Forensics" },
+  { path: "/forensics/traces/:id", load: () => import("./pages/forensics-trace") },
+  { path: "/forensics/incidents/:id", load: () => import("./pages/forensics-incident") },
+  { path: "/forensics/compare", load: () => import("./pages/forensics-compare") },
   { path: "/agents", load: () => import("./pages/agents"), group: "Look into", name: "Agents" },
   { path: "/agents/:id", load: () => import("./pages/agent") },
   { path: "/runs/:id", load: () => import("./pages/run") },
   { path: "/sessions", load: () => import("./pages/sessions"), group: "Look into", name: "Sessions" },
   { path: "/sessions/:id", load: () => import("./pages/session") },
   { path: "/quality", load: () => import("./pages/quality"), group: "Watch", name: "Quality" },
+  { path: "/risk", load: () => import("./pages/risk"), group: "Watch", name: "Risk" },
+  { path: "/risk/:id", load: () => import("./pages/risk-pull") },
   { path: "/digest", load: () => import("./pages/digest"), group: "Watch", name: "Digest" },
   { path: "/digest/:id", load: () => import("./pages/digest") },
   { path: "/detectors", load: () => import("./pages/detectors"), group: "Run", name: "Detectors" },
@@ -29,4 +35,3 @@ const PAGES: Page[] = [
 
 export const GROUPS: Group[] = ["Now", "Look into", "Watch", "Run"];
 export const pages = PAGES.map((page) => ({ ...page, View: lazy(page.load) }));
-export const has = (path: string) => PAGES.some((page) => page.path === path);

@@ -1732,6 +1732,15 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
+        FileRisk: {
+            /** Format: date-time */
+            change_date: string;
+            commit_sha: string;
+            cost_delta: number;
+            error_delta: number;
+            file_path: string;
+            risk_score: number;
+        };
         Finding: {
             description: string;
             entity: string;
@@ -1743,12 +1752,50 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
+        Fingerprint: {
+            cost_velocity_per_min: number;
+            gen_count: number;
+            most_repeated_name: string | null;
+            name_histogram: {
+                [key: string]: number;
+            };
+            pattern: string | null;
+            repeat_count: number;
+            total_cost: number;
+            trace_id: string;
+        };
         Fix: {
             [key: string]: unknown;
         };
         Gap: {
             reason: string;
             source: string;
+        };
+        Graph: {
+            complete: boolean;
+            edges: components["schemas"]["GraphEdge"][];
+            gaps: components["schemas"]["Gap"][];
+            metadata: {
+                [key: string]: unknown;
+            };
+            nodes: components["schemas"]["GraphNode"][];
+        };
+        GraphEdge: {
+            animated: boolean;
+            id: string;
+            /** @enum {string} */
+            kind: "after" | "overlaps" | "mentions" | "during" | "parent";
+            label: string;
+            source: string;
+            target: string;
+        };
+        GraphNode: {
+            data: {
+                [key: string]: unknown;
+            };
+            id: string;
+            position: components["schemas"]["Position"];
+            type: string;
         };
         Health: {
             status: string;
@@ -1899,12 +1946,21 @@ export interface components {
             offset: number;
             total: number;
         };
+        Position: {
+            x: number;
+            y: number;
+        };
         Precision: {
             detector: string;
             incidents: number;
             marked_right: number;
             marked_wrong: number;
             precision: number | null;
+        };
+        PullFile: {
+            path: string;
+            previous_path: string | null;
+            status: string;
         };
         Report: {
             complete: boolean;
@@ -1914,6 +1970,73 @@ export interface components {
             scans: components["schemas"]["Scan"][];
             truncated: boolean;
             warnings: string[];
+        };
+        RiskCommit: {
+            /** Format: date-time */
+            committed_at: string;
+            cost_delta_usd: number;
+            error_delta: number;
+            files: string[];
+            sha: string;
+        };
+        RiskCoverage: {
+            commits: number;
+            gaps: components["schemas"]["Gap"][];
+            measured: number;
+            /** Format: date-time */
+            since: string;
+        };
+        RiskFile: {
+            changes: number;
+            cost_points: number;
+            cost_usd: number;
+            error_points: number;
+            errors: number;
+            path: string;
+            previous_path: string | null;
+            score: number;
+            status: string;
+        };
+        RiskPoints: {
+            cost_points: number;
+            cost_usd: number;
+            error_points: number;
+            errors: number;
+            score: number;
+        };
+        RiskPull: {
+            author: string | null;
+            files: components["schemas"]["PullFile"][];
+            head_sha: string | null;
+            merge_sha: string | null;
+            number: number;
+            repository: string;
+            state: string;
+            title: string;
+            url: string | null;
+        };
+        RiskReport: {
+            commit_count: number;
+            commits: components["schemas"]["RiskCommit"][];
+            coverage: components["schemas"]["RiskCoverage"];
+            files: components["schemas"]["RiskFile"][];
+            points: components["schemas"]["RiskPoints"];
+            pull: components["schemas"]["RiskPull"];
+            threshold: number;
+        };
+        RiskScore: {
+            commit_count: number;
+            commits: components["schemas"]["RiskCommit"][];
+            complete: boolean;
+            coverage: components["schemas"]["RiskCoverage"];
+            file_count: number;
+            files: components["schemas"]["RiskFile"][];
+            files_changed: string[];
+            points: components["schemas"]["RiskPoints"];
+            pr_number: number;
+            pull: components["schemas"]["RiskPull"];
+            risk_score: number;
+            threshold: number;
         };
         Run: {
             agent_id: string;
@@ -2184,6 +2307,13 @@ export interface components {
             end: string;
             /** Format: date-time */
             start: string;
+        };
+        WorstTrace: {
+            error_count: number;
+            observation_count: number;
+            started_at: string | null;
+            total_cost: number;
+            trace_id: string;
         };
     };
     responses: never;
@@ -3031,7 +3161,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["Graph"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -3062,7 +3192,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["Graph"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -3093,7 +3223,9 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": {
+                        items: components["schemas"]["WorstTrace"][];
+                    };
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -3395,7 +3527,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["Fingerprint"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -3684,7 +3816,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["RiskScore"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -3716,7 +3848,9 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": {
+                        items: components["schemas"]["FileRisk"][];
+                    };
                 };
             };
             /** @description What is wrong, and what to do next */

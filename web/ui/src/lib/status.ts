@@ -23,3 +23,20 @@ export function project(rows: Record<string, unknown>[]): { usd: number | null; 
   const mean = whole.reduce((sum, row) => sum + (row.cost_usd as number), 0) / whole.length;
   return { usd: mean * 6, how: `6 × ${money(mean)}, the mean of the last ${count(whole.length, "whole hour")}` };
 }
+
+type Sampled = { start: string; end: string; seen: number; kept: number; dropped: number | null; reasons: { reason: string; traces: number }[] | null };
+
+/** The newest run of the sampler, from rows of agent.sampling_stats; null when it never ran. Reasons that cannot be read are null. */
+export function sampling(rows: Record<string, unknown>[]): Sampled | null {
+  const row = rows[0];
+  if (!row) return null;
+  const [seen, kept] = [Number(row.total_traces), Number(row.sampled_traces)];
+  let reasons: Sampled["reasons"] = null;
+  try {
+    const told: unknown = JSON.parse(String(row.keep_reasons));
+    if (told && typeof told === "object" && !Array.isArray(told)) {
+      reasons = Object.entries(told).map(([reason, traces]) => ({ reason, traces: Number(traces) })).filter(({ traces }) => traces > 0).sort((a, b) => b.traces - a.traces);
+    }
+  } catch { /* said to be unknown */ }
+  return { start: String(row.window_start), end: String(row.window_end), seen, kept, dropped: seen ? 1 - kept / seen : null, reasons };
+}

@@ -10,10 +10,9 @@ import { Table } from "../components/table";
 import { Since, Time } from "../components/time";
 import { DigestText } from "../components/digest-text";
 import { count, figure, money, percent, title } from "../lib/format";
-import { answer, down, project, SEVERITY } from "../lib/status";
+import { answer, down, project, sampling, SEVERITY } from "../lib/status";
 
-type Sampling = { total_traces: number; sampled_traces: number; dropped_traces: number; keep_reasons: Record<string, number>; recorded_at?: string | null };
-const SAMPLER = `SELECT count(*) AS there FROM information_schema.tables WHERE table_schema = 'agent' AND table_name = 'sampling_stats'`;
+const SAMPLER = "SELECT window_start, window_end, total_traces, sampled_traces, keep_reasons FROM agent.sampling_stats ORDER BY window_end DESC LIMIT 1";
 
 const COST = `SELECT h.hour_start, h.complete, coalesce(sum(b.cost_usd), 0) AS cost_usd
 FROM agent.cost_hours h LEFT JOIN agent.cost_baselines b ON b.hour_start = h.hour_start
@@ -37,15 +36,30 @@ function LoopStat({ incidents, approvals }: { incidents: Incident[]; approvals: 
 }
 
 function NoiseStat() {
-  const there = useSql(SAMPLER);
-  const has = there.data?.rows[0]?.there === 1;
-  const sampling = useGet<Sampling>("/api/v1/sampling/stats", { enabled: has });
-  if (there.data && !has) return <Stat label="Noise reduction" value="–" hint="this server has no sampler" />;
-  if (!sampling.data) return <Stat label="Noise reduction" value={sampling.isError || there.isError ? "unknown" : "…"} hint={(sampling.error ?? there.error)?.message} />;
-  const { total_traces: total, sampled_traces: kept, keep_reasons: reasons } = sampling.data;
-  if (!total) return <Stat label="Noise reduction" value="–" hint="no traces seen yet" />;
-  const why = Object.entries(reasons).filter(([, n]) => n).sort((a, b) => b[1] - a[1]).map(([reason, n]) => `${title(reason).toLowerCase()} ${figure(n)}`);
-  return <Stat label="Noise reduction" value={percent(1 - kept / total)} hint={`${figure(kept)} of ${count(total, "trace")} kept${why.length ? `: ${why.join(", ")}` : ""}`} />;
+  const newest = useSql(SAMPLER);
+  if (!newest.data) return <Stat label="Noise reduction" value={newest.isError ? "unknown" : "…"} hint={newest.error?.message} />;
+  const run = sampling(newest.data.rows);
+  if (!run) return <Stat label="Noise reduction" value="–" hint="the sampler has not run" />;
+  return <Stat label="Noise reduction" value={run.dropped === null ? "–" : percent(run.dropped)} hint={`${figure(run.kept)} of ${count(run.seen, "trace")} kept`} />;
+}
+
+function Sampler() {
+  const newest = useSql(SAMPLER);
+  return <Show query={newest} what="what the sampler kept">{(data) => {
+    const run = sampling(data.rows);
+    if (!run) return <p className="empty">The sampler has not run yet: how much noise it takes away is not known.</p>;
+    return (
+      <>
+        <p><Time at={run.start} /> to <Time at={run.end} />: {count(run.seen, "trace")} seen, {figure(run.kept)} kept.</p>
+        {run.reasons === null ? <p className="gap"><strong>unknown: why</strong> — the reasons on record cannot be read</p> : (
+          <Table label="Why traces were kept" rows={run.reasons} rowKey={(row) => row.reason} empty="None was kept." columns={[
+            { header: "Why", cell: (row) => title(row.reason) }, { header: "Traces", cell: (row) => figure(row.traces), sort: (row) => row.traces },
+          ]} />
+        )}
+        <p className="hint">A trace may be kept for several reasons.</p>
+      </>
+    );
+  }}</Show>;
 }
 
 export function IncidentLine({ incident }: { incident: Incident }) {
@@ -126,6 +140,7 @@ export function Dashboard() {
       <div className="columns">
         <Card title="Recent incidents" action={<Link to="/incidents">All incidents</Link>}>{resolved.length ? <ul className="lines">{resolved.slice(0, 5).map((incident) => <IncidentLine key={incident.id} incident={incident} />)}</ul> : <p className="empty">No resolved incidents.</p>}</Card>
         <Card title="This week's digest"><LatestDigest /></Card>
+        <Card title="What the sampler kept"><Sampler /></Card>
       </div>
     </>
   );

@@ -7,13 +7,13 @@ import type { Evidence, IncidentDetail } from "../api/types";
 import { Done } from "../components/actions";
 import { Badge, Card, Code, External, Facts, Fold, Json, PageTitle, Pre } from "../components/bits";
 import { DecisionBlock } from "../components/decide";
+import { Causes } from "../components/causes";
 import { Feedback } from "../components/feedback";
 import { Empty, Failure, Show, Unknown } from "../components/states";
 import { show, Table } from "../components/table";
 import { Since, Time } from "../components/time";
 import { claims, rowId } from "../lib/claims";
 import { count, money, title } from "../lib/format";
-import { has } from "../pages";
 import { remember } from "../lib/workbench";
 
 const PARTS = [["what_happened", "What happened"], ["likely_cause", "Likely cause"], ["impact", "Impact"], ["recommended_action", "Do now"]] as const;
@@ -77,6 +77,7 @@ function Record({ id }: { id: string }) {
 function View({ incident }: { incident: IncidentDetail }) {
   const [marked, setMarked] = useState<{ evidence: string; row: number } | null>(null);
   const [opened, setOpened] = useState<Set<string>>(new Set());
+  const [drawn, setDrawn] = useState(false);
   const toggle = (name: string, open: boolean) => setOpened((old) => { const next = new Set(old); if (open) next.add(name); else next.delete(name); return next; });
   const jump = (evidence: string, row: number) => {
     toggle(evidence, true);
@@ -134,7 +135,9 @@ function View({ incident }: { incident: IncidentDetail }) {
           { header: "Kind", cell: (entry) => entry.kind, sort: (entry) => entry.kind }, { header: "What", cell: (entry) => entry.text },
         ]} />
       </Card>
-      {has("/forensics/*") ? <Card title="Causal graph"><p><Link to={`/forensics/incidents/${seg(incident.id)}`}>Commits, errors, traces and messages, with the edges that the data supports</Link></p></Card> : null}
+      <Card title="Causal graph" action={<Link className="noprint" to={`/forensics/incidents/${seg(incident.id)}`}>On a page of its own</Link>}>
+        {drawn ? <Causes incident={incident.id} /> : <p><button type="button" className="noprint" onClick={() => setDrawn(true)}>Draw it</button> <span className="hint">Reads commits, errors, traces and messages of two hours around the incident.</span></p>}
+      </Card>
       <Card title="Occurrences">
         {incident.anomalies.map((anomaly) => <Fold key={anomaly.id} summary={<><Time at={anomaly.detected_at} />: {anomaly.description}</>}><Json label="What the detector saw" value={anomaly.evidence} /></Fold>)}
       </Card>

@@ -15,7 +15,7 @@ export default function RunPage() {
   const run = useGet<RunDetail>(`/v1/runs/${seg(id)}`);
   return (
     <>
-      <PageTitle>Run {id}</PageTitle>
+      <PageTitle side={<Link to={`/forensics/compare?kind=run&a=${seg(id)}`}>Compare with another run</Link>}>Run {id}</PageTitle>
       <Show query={run} what="the run">{(data) => (
         <>
           <Card title="The run"><Facts items={[["Agent", <Link to={`/agents/${seg(data.agent_id)}`}>{data.agent_id}</Link>], ["Version", data.agent_version], ["Started", <Time at={iso(data.started_at)} />], ["Took", duration(data.completed_at - data.started_at)], ["Ended", data.exit_reason], ["Steps", data.step_count]]} /></Card>

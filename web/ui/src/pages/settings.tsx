@@ -90,6 +90,7 @@ export default function Settings() {
       <Card title="Where actions go">
         <Show query={sources}>{(data) => <Table label="Destinations" rows={data.destinations} rowKey={(item) => item.name} empty="None." columns={[{ header: "What", cell: (item) => item.name }, { header: "State", cell: (item) => <Badge word={item.ok ? "ok" : "failed"} /> }, { header: "Found", cell: (item) => <>{item.detail}{item.hint ? <><br /><span className="hint">{item.hint}</span></> : null}</> }]} />}</Show>
       </Card>
+      <Card title="Sampler policy"><p>What makes a trace worth keeping, and the score that it takes, is built in and described in <Code>docs/sampling.md</Code>: this version has no setting for it. The dashboard shows what was kept and why.</p></Card>
       <Card title="API keys"><p>Keys are made, listed and revoked on the machine itself: <Code>tripline keys create NAME</Code>, <Code>tripline keys list</Code>, <Code>tripline keys revoke ID</Code>. <Code>tripline keys link NAME</Code> prints an address that signs a browser in, once.</p></Card>
     </>
   );
