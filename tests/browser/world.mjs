@@ -94,7 +94,7 @@ export async function world({ history, clock, now = clock, environment = {}, set
       const response = await fetch(`${vendors}/_click`, {
         method: "POST", headers: { "Content-Type": "application/json" },
         body: JSON.stringify({
-          request_url: url, signing_secret: "test-secret", user, channel: approval.slack_channel, ts: approval.slack_ts,
+          request_url: `${url}/api/slack/actions`, signing_secret: "test-secret", user, channel: approval.slack_channel, ts: approval.slack_ts,
           action_id: `tripline_${button}`,
         }),
       });

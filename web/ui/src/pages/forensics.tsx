@@ -32,7 +32,7 @@ export default function Forensics() {
           { header: "Observations", cell: (trace) => figure(trace.observation_count), sort: (trace) => trace.observation_count },
           { header: "Errors and warnings", cell: (trace) => figure(trace.error_count), sort: (trace) => trace.error_count },
           { header: "Began", cell: (trace) => <Since at={trace.started_at} />, sort: (trace) => trace.started_at },
-          { header: "Compare", cell: (trace) => <Link to={`/forensics/compare?kind=trace&a=${seg(trace.trace_id)}`} aria-label={`Compare ${trace.trace_id}`}>with…</Link> },
+          { header: "Compare", cell: (trace) => <Link to={`/forensics/compare?kind=trace&a=${seg(trace.trace_id)}`}>Compare</Link> },
         ]} />}</Show>
       </Card>
       <Card title="What led to what, by incident">
