@@ -12,15 +12,15 @@ import { show } from "./table";
 /** More are not drawn: nobody could tell them apart. The table has all of them. */
 const MOST = 400;
 
-type Thing = Node<{ kind: string; label: string; detail: string; bad: boolean }, "thing">;
+type Thing = Node<{ kind: string; label: string; detail: string; bad: boolean; down: boolean }, "thing">;
 
 const ThingNode = memo(({ data }: NodeProps<Thing>) => (
   <div className={`thing thing-${data.kind}${data.bad ? " thing-bad" : ""}`}>
-    <Handle type="target" position={Position.Left} isConnectable={false} />
+    <Handle type="target" position={data.down ? Position.Top : Position.Left} isConnectable={false} />
     <span className="thing-kind">{data.kind}{data.bad ? ", error" : ""}</span>
     <strong>{data.label}</strong>
     {data.detail ? <span>{data.detail}</span> : null}
-    <Handle type="source" position={Position.Right} isConnectable={false} />
+    <Handle type="source" position={data.down ? Position.Bottom : Position.Right} isConnectable={false} />
   </div>
 ));
 const TYPES = { thing: ThingNode };
@@ -29,11 +29,13 @@ export default function Drawing({ graph, label }: { graph: Graph; label: string 
   const [chosen, setChosen] = useState<string | null>(null);
   const [nodes, edges] = useMemo(() => {
     const drawn = graph.nodes.slice(0, MOST);
+    // Calls are laid out downwards, what happened one after the other to the right.
+    const down = graph.edges.some((edge) => edge.kind === "parent");
     const ids = new Set(drawn.map((node) => node.id));
     return [
       drawn.map((node): Thing => ({
         id: node.id, type: "thing", position: node.position, ariaLabel: nodeName(node), connectable: false, draggable: false,
-        data: { kind: node.type, label: words(node.data.label), detail: words(node.data.detail), bad: node.type === "error" || node.data.is_error === true },
+        data: { kind: node.type, label: words(node.data.label), detail: words(node.data.detail), bad: node.type === "error" || node.data.is_error === true, down },
       })),
       graph.edges.filter((edge) => ids.has(edge.source) && ids.has(edge.target)).map((edge): Edge => ({
         id: edge.id, source: edge.source, target: edge.target, label: edge.kind === "parent" ? undefined : edge.label, className: `edge-${edge.kind}`, focusable: false,
@@ -45,7 +47,7 @@ export default function Drawing({ graph, label }: { graph: Graph; label: string 
     <>
       {graph.nodes.length > MOST ? <p className="gap">The first {MOST} of {count(graph.nodes.length, "node")} are drawn.</p> : null}
       <div className="graph" role="group" aria-label={label}>
-        <ReactFlow<Thing, Edge> nodes={[...nodes]} edges={[...edges]} nodeTypes={TYPES} fitView minZoom={0.05} colorMode={theme()} onlyRenderVisibleElements
+        <ReactFlow<Thing, Edge> nodes={[...nodes]} edges={[...edges]} nodeTypes={TYPES} fitView fitViewOptions={{ minZoom: 0.5 }} minZoom={0.05} colorMode={theme()} onlyRenderVisibleElements
           nodesConnectable={false} nodesDraggable={false} edgesFocusable={false} preventScrolling={false} zoomOnScroll={false}
           onNodeClick={(_, each) => setChosen(each.id)} onSelectionChange={({ nodes: selected }) => { if (selected[0]) setChosen(selected[0].id); }}>
           <Background /><Controls showInteractive={false} />
