@@ -13,8 +13,7 @@ demo: ## The main job end to end on simulated vendors. ARGS="--once --json" runs
 	@$(CARGO) build -q --bin tripline
 	@$(CARGO) run -q --bin tripline -- demo $(ARGS)
 
-# browser-test is not part of it at present: eight of its tests fail on answers of 404 that the console reports.
-test: ui check rust-test ui-test ## Lints, Rust tests, tests of the pages. Browser tests: `make browser-test`.
+test: ui check rust-test ui-test browser-test ## Everything: lints, Rust tests, tests of the pages, browser tests.
 
 ui: ## Builds the command centre, which cargo then puts into the binary.
 	web/ui/build --strict

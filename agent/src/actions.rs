@@ -12,6 +12,7 @@
 
 pub mod destinations;
 mod github;
+mod github_api;
 mod http;
 mod issue_state;
 mod kinds;

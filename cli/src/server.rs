@@ -32,7 +32,7 @@ use tripline_web::ports::{
     DetectorCatalog, DetectorInfo, EngineProvider, JobAnswer, JobControl, JobInfo, PortError, PortErrorKind,
     SourceLimits, SourceStatus, SourceStatuses,
 };
-use tripline_web::{AuthMode, WebOptions, WebParts, WebState};
+use tripline_web::{AuthMode, QueryThreads, WebOptions, WebParts, WebState};
 
 use crate::app::{Home, engine, status_text};
 use crate::copies::Copies;
@@ -142,6 +142,7 @@ impl Server {
             detectors: Arc::new(DetectorPort { queries: queries.clone() }),
             risk: risk.clone(),
             queries,
+            threads: QueryThreads::start().map_err(|error| Failure::new(format!("no threads for queries: {error}")))?,
             auth,
             options: WebOptions::default(),
             stop: stop.clone(),

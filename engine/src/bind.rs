@@ -21,6 +21,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{Distribution, PhysicalExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::coop::make_cooperative;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::execution_plan::SchedulingType;
 use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
@@ -452,7 +453,7 @@ impl Running {
         let left = memory(inner, self.join.template.left().schema())?;
         let right = memory(chunk, self.join.template.right().schema())?;
         let join = self.join.template.builder().with_new_children(vec![left, right])?.build_exec()?;
-        join.execute(0, Arc::clone(&self.context)).map(Some)
+        join.execute(0, Arc::clone(&self.context)).map(make_cooperative).map(Some)
     }
 
     async fn read_chunk(&mut self) -> Result<(Vec<RecordBatch>, Vec<Key>)> {
@@ -516,6 +517,6 @@ impl Running {
         let stream = futures::stream::iter(chunk.into_iter().map(Ok)).chain(rest).boxed();
         let outer = Arc::new(OnceExec::new(Box::pin(RecordBatchStreamAdapter::new(schema, stream))));
         let join = self.join.template.builder().with_new_children(vec![inner, outer])?.build_exec()?;
-        join.execute(0, Arc::clone(&self.context))
+        join.execute(0, Arc::clone(&self.context)).map(make_cooperative)
     }
 }

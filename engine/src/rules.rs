@@ -1,10 +1,12 @@
 //! Physical optimizer rules for plans with remote scans.
 //!
-//! Owns: the rule list ([`physical_rules`]) and three rules of our own; a fourth, the bind join, has its own module.
+//! Owns: the rule list ([`physical_rules`]) and four rules of our own; the joins of our own have their modules.
 //! - [`BindJoin`] before `join_selection`, while joins are still bare;
 //! - a second `LimitPushdown` after `PushdownSort`: a vendor sort that replaced a `SortExec` must still get the fetch;
 //! - [`PrefetchProbe`]: DataFusion polls a join's probe side only after its build side is complete, which would make a
 //!   join of two vendors cost the sum of both. Buffering remote probe sides overlaps them;
+//! - [`YieldingJoins`]: a join can make very many rows of few, long after its inputs are read; without this it would neither let
+//!   others run nor notice that it was cancelled;
 //! - [`RequiredKeys`]: a scan that still lacks a required key is a planning error that says which.
 
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use datafusion::physical_optimizer::limit_pushdown::LimitPushdown;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::buffer::BufferExec;
+use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
 use datafusion::physical_plan::sorts::sort::SortExec;
@@ -47,6 +50,7 @@ pub fn physical_rules() -> Vec<Rule> {
             rules.push(Arc::new(IntervalJoin));
             rules.push(Arc::new(RequiredKeys));
             rules.push(Arc::new(PrefetchProbe));
+            rules.push(Arc::new(YieldingJoins));
         }
         rules.push(rule);
         if name == "PushdownSort" {
@@ -114,10 +118,39 @@ fn probe_child(plan: &Arc<dyn ExecutionPlan>) -> Option<usize> {
     if let Some(join) = downcast::<IntervalJoinExec>(plan) {
         return Some(join.probe_child());
     }
-    let collects_left = downcast::<HashJoinExec>(plan).is_some()
+    collects_left(plan).then_some(1)
+}
+
+/// DataFusion's joins that read their left side whole before the other.
+fn collects_left(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    downcast::<HashJoinExec>(plan).is_some()
         || downcast::<NestedLoopJoinExec>(plan).is_some()
-        || downcast::<CrossJoinExec>(plan).is_some();
-    collects_left.then_some(1)
+        || downcast::<CrossJoinExec>(plan).is_some()
+}
+
+/// Makes joins hand their thread back between batches.
+#[derive(Debug)]
+pub struct YieldingJoins;
+
+impl PhysicalOptimizerRule for YieldingJoins {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        plan.transform_up(|node| {
+            Ok(if collects_left(&node) {
+                Transformed::yes(Arc::new(CooperativeExec::new(node)))
+            } else {
+                Transformed::no(node)
+            })
+        })
+        .data()
+    }
+
+    fn name(&self) -> &'static str {
+        "TriplineYieldingJoins"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
 }
 
 /// Refuses plans with a scan whose required keys nothing supplies.

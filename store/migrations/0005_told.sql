@@ -80,3 +80,6 @@ FROM incidents
 LEFT JOIN incident_verdicts AS verdict
     ON verdict.project_id = incidents.project_id AND verdict.incident_id = incidents.id
 GROUP BY incidents.project_id, incidents.detector;
+
+-- That a digest was sent is known by its key in the outbox.
+DROP TABLE digest_log;

@@ -27,12 +27,14 @@ mod runs;
 mod serve;
 mod sessions;
 mod state;
+mod threads;
 
 pub use auth::{AuthMode, Caller};
 pub use error::ApiError;
 pub use routes::{Access, RouteInfo, route_table, router};
 pub use serve::{ServeError, serve};
 pub use state::{WebOptions, WebParts, WebState};
+pub use threads::QueryThreads;
 
 #[cfg(test)]
 mod tests;

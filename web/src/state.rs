@@ -13,6 +13,7 @@ use tripline_agent::risk::Risk;
 use crate::auth::AuthMode;
 use crate::metrics::Metrics;
 use crate::ports::{DetectorCatalog, EngineProvider, JobControl, SourceStatuses};
+use crate::threads::QueryThreads;
 
 /// Limits of the server.
 #[derive(Debug, Clone)]
@@ -77,6 +78,8 @@ pub struct WebParts {
     pub risk: Risk,
     /// The query files: detectors in force, and the folder of one's own.
     pub queries: QueryLibrary,
+    /// Where queries from outside run.
+    pub threads: QueryThreads,
     /// Whether keys are needed.
     pub auth: AuthMode,
     /// Limits.

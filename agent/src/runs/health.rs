@@ -37,7 +37,7 @@ impl AgentHealth {
 #[async_trait]
 impl HealthSection for AgentHealth {
     async fn section(&self, scope: &Scope, week: Window) -> Result<Option<Content>, String> {
-        let health = self.store.reports.health_digest(scope, week.end).await.map_err(|error| error.to_string())?;
+        let health = self.store.reports.health_digest(scope, week).await.map_err(|error| error.to_string())?;
         Ok((health.runs > 0).then(|| content(&health)))
     }
 }

@@ -117,10 +117,13 @@ pub async fn rates_are_of_all_judged_runs(store: Store) {
     assert_eq!((insights.versions[0].runs, insights.versions[0].runs_with_signals), (20, 5));
     assert_eq!((insights.hours[0].runs, insights.hours[0].of_them), (20, 5));
     assert_eq!((insights.input_patterns[0].triggered, insights.input_patterns[0].runs), (5, 20));
-    let digest = store.reports.health_digest(&scope(), minute(3)).await.unwrap();
+    let week = |end| Window { start: end - TimeDelta::days(7), end };
+    let digest = store.reports.health_digest(&scope(), week(minute(3))).await.unwrap();
     assert_eq!((digest.runs, digest.agents, digest.signals, digest.issues_opened), (20, 1, 5, 1));
     assert_eq!(digest.top_failures[0].rate, FailureRate { total_runs: 20, affected_runs: 5 });
     assert_eq!(digest.top_agents, [("agent".to_owned(), 5, 20, "TOOL_LOOP".to_owned())]);
+    let before = store.reports.health_digest(&scope(), week(minute(0))).await.unwrap();
+    assert_eq!((before.runs, before.signals, before.issues_opened), (0, 0, 0), "a week that ended before");
     let (agents, total) = store.reports.agents(&scope(), minute(3), 10, 0).await.unwrap();
     assert_eq!((total, agents[0].runs, agents[0].signals, agents[0].high), (1, 20, 5, 5));
     assert_eq!(agents[0].sparkline, [0, 0, 0, 0, 0, 0, 5]);

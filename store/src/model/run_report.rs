@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{FailureRate, Scope, text_enum};
+use super::{FailureRate, Scope, Window, text_enum};
 use crate::Result;
 
 /// An agent, by its judged runs. Signals in shadow are not counted.
@@ -283,12 +283,6 @@ pub trait RunReports: Send + Sync {
     /// The newest fix for a signal, and what came of it.
     async fn fix_status(&self, scope: &Scope, signal_id: i64) -> Result<Option<FixStatus>>;
 
-    /// The week before `now`.
-    async fn health_digest(&self, scope: &Scope, now: DateTime<Utc>) -> Result<HealthDigest>;
-
-    /// Whether a weekly digest was sent since.
-    async fn digest_sent_since(&self, scope: &Scope, since: DateTime<Utc>) -> Result<bool>;
-
-    /// Notes that a weekly digest was handed over to be sent.
-    async fn digest_sent(&self, scope: &Scope, now: DateTime<Utc>) -> Result<()>;
+    /// How all agents fared in a week. Weeks with a change of the clock are an hour shorter or longer.
+    async fn health_digest(&self, scope: &Scope, week: Window) -> Result<HealthDigest>;
 }

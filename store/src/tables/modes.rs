@@ -60,7 +60,7 @@ pub(super) const SAMPLING_STATS: TableSpec = TableSpec {
 pub(super) const SAMPLED_TRACES: TableSpec = TableSpec {
     schema: "agent",
     name: "sampled_traces",
-    guide: "The traces that the sampler kept, with score and reasons: what investigations look at first.",
+    guide: "The traces that the sampler kept, with score and reasons. Empty as long as no job runs the sampler.",
     from: "sampled_traces",
     columns: &[
         column("trace_id", Text),

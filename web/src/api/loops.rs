@@ -72,16 +72,13 @@ async fn view(state: &WebState, caller: &Caller, incident: Incident) -> Result<L
         _ => "api_approval",
     });
     let evidence = anomalies.items.into_iter().next().map(|anomaly| anomaly.finding.evidence).unwrap_or_default();
-    let figure = |names: &[&str]| names.iter().find_map(|name| evidence.get(*name)?.as_i64());
     Ok(LoopView {
         id: incident.id.to_string(),
         trace_id: incident.entity.clone(),
         detected_at: incident.opened_at,
-        loop_count: figure(&["generations", "generation_count", "gen_count"]),
+        loop_count: evidence.get("generations").and_then(Value::as_i64),
         cost_burned: incident.cost_usd,
-        tool_pattern: ["histogram", "name_histogram", "tool_pattern", "pattern"]
-            .iter()
-            .find_map(|name| evidence.get(*name).cloned()),
+        tool_pattern: evidence.get("histogram").cloned(),
         status,
         kill_method,
         slack_ts: incident.slack_ts,

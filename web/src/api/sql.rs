@@ -108,7 +108,7 @@ pub(crate) async fn run(
     let format = request.format;
     if format == Format::Stream {
         let place = place(&state).await?;
-        return streamed::answer(state, &caller, &request.sql, options, place).await;
+        return streamed::answer(&state, caller, request.sql, options, place).await;
     }
     let running = state.running().join(key, full, || alone(state.clone(), caller, request.sql, options).boxed());
     // Who joins a query waits for it no longer than for one of their own.
@@ -123,8 +123,17 @@ pub(crate) async fn run(
 
 /// Runs a query, for all who ask for it.
 async fn alone(state: WebState, caller: Caller, sql: String, options: QueryOptions) -> Answered {
-    let _place = place(&state).await?;
-    let result = collect(&state, &caller, &sql, options).await?;
+    let place = place(&state).await?;
+    let work = {
+        let state = state.clone();
+        // The place is taken until the work has really ended.
+        async move {
+            let _place = place;
+            collect(&state, &caller, &sql, options).await
+        }
+    };
+    let running = state.parts().threads.run(work).ok_or_else(ApiError::internal)?;
+    let result = running.await.map_err(|_| ApiError::internal())??;
     state.metrics().scanned(&result.report);
     Ok(Arc::new(result))
 }

@@ -180,6 +180,7 @@ impl Site {
             detectors: Arc::new(Catalog),
             risk,
             queries,
+            threads: crate::QueryThreads::start().unwrap(),
             auth: plan.auth,
             options: plan.options,
             stop: stop.child_token(),

@@ -245,3 +245,21 @@ async fn parquet_comes_with_its_headers() {
     let bytes = response.bytes().await.unwrap();
     assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"), "{} bytes", bytes.len());
 }
+
+#[tokio::test]
+async fn a_query_that_makes_rows_without_end_holds_up_nobody_and_is_stopped() {
+    let options = WebOptions { max_queries: 1, query_patience: Duration::from_secs(30), ..WebOptions::default() };
+    let site = Site::with(Plan { options, ..Plan::default() }).await;
+    let endless = "SELECT sum(a.value * b.value) AS n FROM generate_series(1, 200000) a, generate_series(1, 200000) b";
+    for format in ["json", "stream"] {
+        let asked = json!({"sql": endless, "timeout_ms": 500, "format": format});
+        let query = site.client.post(site.url("/api/v1/sql")).bearer_auth(&site.keys["read"]).json(&asked);
+        let answer = async { query.send().await.unwrap().text().await.unwrap() };
+        let (answer, health) = tokio::join!(answer, site.client.get(site.url("/healthz")).send());
+        assert_eq!(health.unwrap().status(), 200);
+        assert!(answer.contains("\"deadline\""), "{format}: {answer}");
+        // Its place is free again.
+        let (status, body) = sql(&site, json!({"sql": "SELECT 1 AS one"})).await;
+        assert_eq!((status, &body["rows"][0]["one"]), (200, &json!(1)), "{body}");
+    }
+}

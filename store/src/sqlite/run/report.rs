@@ -9,7 +9,7 @@ use super::super::connection::DbResult;
 use super::super::values::{RowExt, all, micros, one, run};
 use crate::model::{
     AgentInsights, AgentSummary, AppliedVia, FailureRate, FixStatus, HealthDigest, InputPattern, Issue, IssueStatus,
-    JudgedRunView, NewFix, RunCount, RunReports, Scope, SignalTrend, TypeRate, VersionSummary,
+    JudgedRunView, NewFix, RunCount, RunReports, Scope, SignalTrend, TypeRate, VersionSummary, Window,
 };
 use crate::{Result, StoreError};
 
@@ -286,9 +286,9 @@ fn insights(connection: &Connection, scope: &Scope, agent: &str, now: DateTime<U
     })
 }
 
-fn digest(connection: &Connection, scope: &Scope, now: DateTime<Utc>) -> DbResult<HealthDigest> {
+fn digest(connection: &Connection, scope: &Scope, week: Window) -> DbResult<HealthDigest> {
     let project = scope.project_id();
-    let (since, until) = (micros(now - TimeDelta::days(7)), micros(now));
+    let (since, until) = (micros(week.start), micros(week.end));
     let runs = count(
         connection,
         "SELECT count(*) FROM judged_runs WHERE project_id = ?1 AND judged_at >= ?2 AND judged_at < ?3",
@@ -491,27 +491,8 @@ impl RunReports for SqliteStore {
         self.read("reading a fix", move |connection| fix_status(connection, &scope, signal_id)).await
     }
 
-    async fn health_digest(&self, scope: &Scope, now: DateTime<Utc>) -> Result<HealthDigest> {
+    async fn health_digest(&self, scope: &Scope, week: Window) -> Result<HealthDigest> {
         let scope = scope.clone();
-        self.read("reading about a week", move |connection| digest(connection, &scope, now)).await
-    }
-
-    async fn digest_sent_since(&self, scope: &Scope, since: DateTime<Utc>) -> Result<bool> {
-        let scope = scope.clone();
-        self.read("reading when a digest was sent", move |connection| {
-            let sql = "SELECT count(*) FROM digest_log WHERE project_id = ?1 AND sent_at >= ?2";
-            Ok(count(connection, sql, params![scope.project_id(), micros(since)])? > 0)
-        })
-        .await
-    }
-
-    async fn digest_sent(&self, scope: &Scope, now: DateTime<Utc>) -> Result<()> {
-        let scope = scope.clone();
-        self.write("noting that a digest was sent", move |tx| {
-            let sql = "INSERT INTO digest_log (project_id, kind, sent_at) VALUES (?1, 'weekly', ?2)";
-            run(tx.connection, sql, params![scope.project_id(), micros(now)])?;
-            Ok(())
-        })
-        .await
+        self.read("reading about a week", move |connection| digest(connection, &scope, week)).await
     }
 }

@@ -10,8 +10,8 @@ use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use tokio::sync::OwnedSemaphorePermit;
-use tripline_engine::{EngineError, QueryOptions, json_rows};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tripline_engine::{EngineError, QueryOptions, QueryStream, json_rows};
 
 use super::columns;
 use crate::auth::Caller;
@@ -20,6 +20,8 @@ use crate::state::WebState;
 
 /// Rows of a line: enough that lines are few, few enough that the first are seen soon.
 const ROWS_PER_LINE: usize = 500;
+/// Pieces that are read ahead of the client.
+const PIECES: usize = 4;
 
 fn line(value: &Value) -> Bytes {
     Bytes::from(format!("{value}\n"))
@@ -45,51 +47,93 @@ fn rows(batch: &RecordBatch) -> Result<Vec<Bytes>, EngineError> {
 
 /// Begins the query, and answers with its pieces. `place` is held until the last.
 pub(super) async fn answer(
-    state: WebState,
-    caller: &Caller,
-    sql: &str,
+    state: &WebState,
+    caller: Caller,
+    sql: String,
     options: QueryOptions,
     place: OwnedSemaphorePermit,
 ) -> Result<Response, ApiError> {
     let timeout = options.timeout;
-    let engine = state.parts().engines.engine(&caller.scope).await?;
-    let begun = tokio::time::timeout(timeout, engine.query(sql, options)).await;
-    let begun = begun.map_err(|_| EngineError::Deadline(timeout)).and_then(|begun| begun);
-    let mut query = begun.map_err(|error| {
-        let error = ApiError::from(error);
-        state.metrics().queried(error.code);
-        error
-    })?;
+    let (begun, first) = oneshot::channel();
+    let (pieces, mut read) = mpsc::channel(PIECES);
+    let work = {
+        let state = state.clone();
+        async move {
+            let _place = place;
+            read_query(&state, &caller, &sql, options, begun, pieces).await;
+        }
+    };
+    let running = state.parts().threads.run(work).ok_or_else(ApiError::internal)?;
+    let first = tokio::time::timeout(timeout + super::AFTER_DEADLINE, first).await;
+    let first = first.map_err(|_| EngineError::Deadline(timeout))?.map_err(|_| ApiError::internal())?;
+    let first = first.inspect_err(|error| state.metrics().queried(error.code))?;
     let stop = state.parts().stop.clone();
     let body = async_stream::stream! {
-        let _place = place;
-        yield Ok::<_, Infallible>(line(&json!({ "columns": columns(&query.schema()) })));
+        let _running = running;
+        yield Ok::<_, Infallible>(first);
         loop {
-            let next = tokio::select! {
-                () = stop.cancelled() => Err(EngineError::Cancelled),
-                next = query.next() => next,
+            let piece = tokio::select! {
+                () = stop.cancelled() => {
+                    yield Ok(failure(EngineError::Cancelled).0);
+                    break;
+                }
+                piece = read.recv() => piece,
             };
-            match next.and_then(|batch| batch.as_ref().map(rows).transpose()) {
-                Ok(Some(lines)) => {
-                    for line in lines {
-                        yield Ok(line);
-                    }
-                }
-                Ok(None) => {
-                    let report = query.report();
-                    state.metrics().queried("ok");
-                    state.metrics().scanned(&report);
-                    yield Ok(line(&json!({ "report": report })));
-                    break;
-                }
-                Err(error) => {
-                    let (line, code) = failure(error);
-                    state.metrics().queried(code);
-                    yield Ok(line);
-                    break;
-                }
+            match piece {
+                Some(piece) => yield Ok(piece),
+                None => break,
             }
         }
     };
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(body)).into_response())
+}
+
+/// Reads a query to its end: `begun` gets the columns, or why there are none; `pieces` all that follows.
+async fn read_query(
+    state: &WebState,
+    caller: &Caller,
+    sql: &str,
+    options: QueryOptions,
+    begun: oneshot::Sender<Result<Bytes, ApiError>>,
+    pieces: mpsc::Sender<Bytes>,
+) {
+    let mut query = match begin(state, caller, sql, options).await {
+        Ok(query) => query,
+        // Nobody waits for it any more: then there is nobody to tell.
+        Err(error) => return drop(begun.send(Err(error))),
+    };
+    if begun.send(Ok(line(&json!({ "columns": columns(&query.schema()) })))).is_err() {
+        return;
+    }
+    loop {
+        let (lines, ends) = match query.next().await.and_then(|batch| batch.as_ref().map(rows).transpose()) {
+            Ok(Some(lines)) => (lines, false),
+            Ok(None) => {
+                let report = query.report();
+                state.metrics().queried("ok");
+                state.metrics().scanned(&report);
+                (vec![line(&json!({ "report": report }))], true)
+            }
+            Err(error) => {
+                let (line, code) = failure(error);
+                state.metrics().queried(code);
+                (vec![line], true)
+            }
+        };
+        for line in lines {
+            if pieces.send(line).await.is_err() {
+                return;
+            }
+        }
+        if ends {
+            return;
+        }
+    }
+}
+
+async fn begin(state: &WebState, caller: &Caller, sql: &str, options: QueryOptions) -> Result<QueryStream, ApiError> {
+    let timeout = options.timeout;
+    let engine = state.parts().engines.engine(&caller.scope).await?;
+    let begun = tokio::time::timeout(timeout, engine.query(sql, options)).await;
+    Ok(begun.map_err(|_| EngineError::Deadline(timeout))??)
 }
