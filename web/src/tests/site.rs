@@ -180,7 +180,7 @@ impl Site {
             detectors: Arc::new(Catalog),
             risk,
             queries,
-            threads: crate::QueryThreads::start().unwrap(),
+            threads: crate::QueryThreads::start("query").unwrap(),
             auth: plan.auth,
             options: plan.options,
             stop: stop.child_token(),
