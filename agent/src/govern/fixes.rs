@@ -156,14 +156,6 @@ impl std::fmt::Debug for Fixes {
     }
 }
 
-/// What became of the same fix before.
-enum Before {
-    /// Nothing that counts.
-    Nothing,
-    /// This approval.
-    Asked(Approval, PublishPrompt),
-}
-
 impl Fixes {
     /// Takes fixes with these.
     #[must_use]
@@ -203,8 +195,8 @@ impl Fixes {
         let approves =
             request.may_operate && self.parts.desk.may_decide(&[request.by.as_str(), request.also_known_as.as_str()]);
         let (approval, fix) = match self.before(scope, &incident_id, &key, now).await? {
-            Before::Asked(approval, fix) => (approval, fix),
-            Before::Nothing => self.ask(scope, &request, incident_id, key, approves, now).await?,
+            Some(asked) => asked,
+            None => self.ask(scope, &request, incident_id, key, approves, now).await?,
         };
         if approval.status == ApprovalStatus::Pending && !approves {
             return Ok(FixOutcome::Waiting { approval, fix });
@@ -223,7 +215,7 @@ impl Fixes {
         incident_id: &IncidentId,
         key: &str,
         now: DateTime<Utc>,
-    ) -> Result<Before, FixError> {
+    ) -> Result<Option<(Approval, PublishPrompt)>, FixError> {
         let filter = ApprovalFilter {
             incident_id: Some(incident_id.clone()),
             action_type: Some(ActionType::PublishPrompt.as_str().to_owned()),
@@ -251,10 +243,10 @@ impl Fixes {
                 ApprovalStatus::Rejected | ApprovalStatus::Expired => false,
             };
             if counts {
-                return Ok(Before::Asked(approval, fix));
+                return Ok(Some((approval, fix)));
             }
         }
-        Ok(Before::Nothing)
+        Ok(None)
     }
 
     async fn action_of(&self, scope: &Scope, approval: &Approval) -> Result<Option<Action>, StoreError> {

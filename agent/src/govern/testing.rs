@@ -366,7 +366,7 @@ fn langfuse(content: &mut Content, seen: &Seen) -> (u16, Value) {
         ("GET", Some(name)) => {
             let of: Vec<&Value> = content.prompts.iter().filter(|prompt| prompt["name"] == json!(name)).collect();
             let found = match (query.get("version"), query.get("label")) {
-                (Some(version), _) => of.iter().find(|prompt| prompt["version"].to_string() == *version),
+                (Some(version), _) => of.iter().find(|prompt| prompt["version"].as_i64() == version.parse().ok()),
                 (None, Some(label)) if label == "latest" => of.last(),
                 (None, label) => {
                     let label = json!(label.map_or("production", String::as_str));
