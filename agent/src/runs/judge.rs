@@ -35,8 +35,8 @@ use crate::settings::Settings;
 const NOTED_AT_ONCE: usize = 20_000;
 /// Runs that are judged in one go.
 const RUNS_AT_ONCE: u32 = 25_000;
-/// Runs whose verdicts are one transaction.
-const RUNS_PER_WRITE: usize = 1_000;
+/// Runs that one transaction is about: events that arrive meanwhile wait for it.
+const RUNS_PER_WRITE: usize = 250;
 /// How often it is looked for runs that are due.
 pub const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -117,13 +117,21 @@ impl Judge {
         while let Some(batch) = events.try_next().await? {
             activity.add(&batch)?;
             if activity.of_run.len() >= NOTED_AT_ONCE {
-                // The mark stays: what is cut off here is noted again, which changes nothing.
-                let noted = std::mem::take(&mut activity.of_run).into_values().collect();
-                runs.observe_runs(scope, noted, seq).await?;
+                self.note(std::mem::take(&mut activity.of_run).into_values(), seq).await?;
             }
         }
         if let Some(last) = activity.last.filter(|last| *last > seq) {
-            runs.observe_runs(scope, activity.of_run.into_values().collect(), last).await?;
+            self.note(activity.of_run.into_values(), seq).await?;
+            runs.observe_runs(scope, Vec::new(), last).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes activity without moving the mark: what is cut off here is noted again, which changes nothing.
+    async fn note(&self, activity: impl Iterator<Item = RunActivity>, mark: i64) -> Result<(), JudgeError> {
+        let activity: Vec<RunActivity> = activity.collect();
+        for some in activity.chunks(RUNS_PER_WRITE) {
+            self.ctx.store.runs.observe_runs(&self.ctx.scope, some.to_vec(), mark).await?;
         }
         Ok(())
     }

@@ -31,6 +31,8 @@ const LEVEL: i32 = 3;
 const BATCH: usize = 32_768;
 /// Small files of a day from which on they are made one, while the day lasts.
 const MANY: usize = 8;
+/// Rows of keys that are forgotten at once.
+const FEW: usize = 200;
 /// A file of the garbage that is still being written has this time.
 const BEING_WRITTEN: i64 = 0;
 
@@ -260,12 +262,16 @@ impl SqliteStore {
     async fn forget_keys(&self, now: DateTime<Utc>) -> Result<()> {
         let old = horizon(micros(now));
         let sql = "SELECT 1 FROM ingest_keys WHERE received_at < ?1 LIMIT 1";
-        let some = self
+        let mut some = self
             .read("looking for old keys", move |connection| Ok(connection.prepare_cached(sql)?.exists([old])?))
             .await?;
-        if some {
-            let sql = "DELETE FROM ingest_keys WHERE received_at < ?1";
-            self.write("forgetting old keys", move |tx| run(tx.connection, sql, [old])).await?;
+        let sql = format!(
+            "DELETE FROM ingest_keys WHERE rowid IN (SELECT rowid FROM ingest_keys WHERE received_at < ?1 LIMIT {FEW})"
+        );
+        while some {
+            // Events that arrive meanwhile wait for each.
+            let sql = sql.clone();
+            some = self.write("forgetting old keys", move |tx| Ok(tx.connection.execute(&sql, [old])? == FEW)).await?;
         }
         Ok(())
     }
@@ -315,12 +321,13 @@ fn rows_of_log(
     let sql = "SELECT first_seq, events FROM ingest_log WHERE project_id = ?1 AND first_seq BETWEEN ?2 AND ?3
                ORDER BY first_seq";
     let mut statement = connection.prepare_cached(sql).map_err(&failed)?;
-    let mut rows = statement.query(params![project, first_seq, last_seq]).map_err(&failed)?;
+    // All of it before any of it is unpacked: while a statement reads, the write-ahead log only grows, and the writer has
+    // all the more to do afterwards.
+    let rows = statement.query_map(params![project, first_seq, last_seq], |row| Ok((row.get(0)?, row.get(1)?)));
+    let rows: Vec<(i64, Vec<u8>)> = rows.and_then(Iterator::collect).map_err(&failed)?;
     let mut batch = Rows::new(&Column::ALL).map_err(unbuilt)?;
     let mut batches = Vec::new();
-    while let Some(row) = rows.next().map_err(&failed)? {
-        let mut seq: i64 = row.get(0).map_err(&failed)?;
-        let events: Vec<u8> = row.get(1).map_err(&failed)?;
+    for (mut seq, events) in rows {
         for_each_of_row(&events, |event| {
             batch.push(seq, &event);
             seq += 1;
