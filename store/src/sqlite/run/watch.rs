@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, params};
 
 use super::super::connection::DbResult;
-use super::super::values::{all, micros, micros_opt, one, run};
+use super::super::values::{all, micros, micros_opt, one, run, to_json};
 use crate::model::{DueRun, RunActivity, Scope};
 
 pub(super) fn watermark(connection: &Connection, scope: &Scope) -> DbResult<i64> {
@@ -13,32 +13,33 @@ pub(super) fn watermark(connection: &Connection, scope: &Scope) -> DbResult<i64>
 }
 
 pub(super) fn observe(connection: &Connection, scope: &Scope, activity: &[RunActivity], seq: i64) -> DbResult<()> {
-    for seen in activity {
-        // The first terminal event counts: what it waits for is that the events before it arrive.
-        run(
-            connection,
-            "INSERT INTO run_watch (project_id, run_id, started, last_received_at, ended_at, first_seq)
-             SELECT ?1, ?2, ?3, ?4, ?5,
-                 -- A run that was judged before began earlier than what is seen now.
-                 CASE WHEN EXISTS (SELECT 1 FROM judged_runs WHERE project_id = ?1 AND run_id = ?2) THEN 0 ELSE ?6 END
-             WHERE NOT EXISTS (
-                 SELECT 1 FROM judged_runs
-                 WHERE project_id = ?1 AND run_id = ?2 AND (reason <> 'stalled' OR ?5 IS NULL))
-             ON CONFLICT (project_id, run_id) DO UPDATE SET
-                 first_seq = min(first_seq, excluded.first_seq),
-                 started = max(started, excluded.started),
-                 last_received_at = max(last_received_at, excluded.last_received_at),
-                 ended_at = coalesce(ended_at, excluded.ended_at)",
-            params![
-                scope.project_id(),
-                seen.run_id,
-                seen.started,
-                micros(seen.last_received_at),
-                micros_opt(seen.ended_at),
-                seen.first_seq
-            ],
-        )?;
-    }
+    // One statement for all: each one that may write several rows has a journal of its own, which costs more than the rows.
+    let seen: Vec<_> = activity
+        .iter()
+        .map(|seen| {
+            let (last, ended) = (micros(seen.last_received_at), micros_opt(seen.ended_at));
+            (&seen.run_id, i64::from(seen.started), last, ended, seen.first_seq)
+        })
+        .collect();
+    // The first terminal event counts: what it waits for is that the events before it arrive.
+    run(
+        connection,
+        "INSERT INTO run_watch (project_id, run_id, started, last_received_at, ended_at, first_seq)
+         SELECT ?1, value ->> 0, value ->> 1, value ->> 2, value ->> 3,
+             -- A run that was judged before began earlier than what is seen now.
+             CASE WHEN EXISTS (SELECT 1 FROM judged_runs WHERE project_id = ?1 AND run_id = value ->> 0) THEN 0
+                  ELSE value ->> 4 END
+         FROM json_each(?2)
+         WHERE NOT EXISTS (
+             SELECT 1 FROM judged_runs
+             WHERE project_id = ?1 AND run_id = value ->> 0 AND (reason <> 'stalled' OR value ->> 3 IS NULL))
+         ON CONFLICT (project_id, run_id) DO UPDATE SET
+             first_seq = min(first_seq, excluded.first_seq),
+             started = max(started, excluded.started),
+             last_received_at = max(last_received_at, excluded.last_received_at),
+             ended_at = coalesce(ended_at, excluded.ended_at)",
+        params![scope.project_id(), to_json(&seen)?],
+    )?;
     run(
         connection,
         "INSERT INTO run_watermarks (project_id, seq) VALUES (?1, ?2)
