@@ -22,7 +22,7 @@ use tripline_agent::narrate;
 use tripline_agent::queries::QueryLibrary;
 use tripline_agent::respond::Responder;
 use tripline_agent::risk::{Risk, RiskParts};
-use tripline_agent::runs::{AgentHealth, Alerts, Judge, Judges};
+use tripline_agent::runs::{AgentHealth, Alerts, Explainer, Judge, Judges};
 use tripline_agent::settings::{Settings, SettingsHandle, SettingsLoader, SettingsWatcher};
 use tripline_connectors::Connectors;
 use tripline_engine::{Engine, EngineError, SharedClock, SystemClock};
@@ -142,6 +142,7 @@ impl Server {
             detectors: Arc::new(DetectorPort { queries: queries.clone() }),
             risk: risk.clone(),
             queries,
+            explainer: Explainer::new(&context, home.environment.clone()),
             threads: QueryThreads::start().map_err(|error| Failure::new(format!("no threads for queries: {error}")))?,
             auth,
             options: WebOptions::default(),
