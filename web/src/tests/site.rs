@@ -186,7 +186,7 @@ impl Site {
             risk,
             queries,
             explainer: Explainer::new(&explained, plan.model),
-            threads: crate::QueryThreads::start().unwrap(),
+            threads: crate::QueryThreads::start("query").unwrap(),
             auth: plan.auth,
             options: plan.options,
             stop: stop.child_token(),
