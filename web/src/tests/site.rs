@@ -18,6 +18,7 @@ use tripline_agent::actions::{Destinations, OutboxOptions};
 use tripline_agent::govern::{Governance, Governor};
 use tripline_agent::narrate::TemplateNarrator;
 use tripline_agent::queries::QueryLibrary;
+use tripline_agent::queries::catalog::{DetectorEntry, catalog};
 use tripline_agent::risk::{Risk, RiskParts};
 use tripline_agent::runs::Explainer;
 use tripline_agent::settings::{Settings, SettingsHandle, SettingsLoader};
@@ -29,8 +30,8 @@ use tripline_store::{
 };
 
 use crate::ports::{
-    DetectorCatalog, DetectorInfo, EngineProvider, JobAnswer, JobControl, JobInfo, PortError, PortErrorKind,
-    SourceStatus, SourceStatuses,
+    DetectorCatalog, EngineProvider, JobAnswer, JobControl, JobInfo, PortError, PortErrorKind, SourceStatus,
+    SourceStatuses,
 };
 use crate::{AuthMode, WebOptions, WebParts, WebState, serve};
 
@@ -93,8 +94,8 @@ impl SourceStatuses for Catalog {
 }
 
 impl DetectorCatalog for Catalog {
-    fn detectors(&self) -> Vec<DetectorInfo> {
-        Vec::new()
+    fn detectors(&self) -> Vec<DetectorEntry> {
+        catalog(&QueryLibrary::open(None).unwrap().current(), &Settings::default())
     }
 }
 
