@@ -7,6 +7,7 @@
 //! Must hold: a file that is wrong is refused with its name and line, and never takes a good one's place unnoticed: the
 //! last good version stays in force and the error is listed.
 
+pub mod catalog;
 pub mod header;
 pub mod library;
 pub mod spec;
@@ -16,7 +17,7 @@ pub mod steps;
 mod tests;
 
 pub use header::HeaderError;
-pub use library::{QueryLibrary, QueryStatus};
+pub use library::{QueryLibrary, QuerySet, QueryStatus};
 pub use spec::{
     BaselineSpec, DetectorSpec, EvidenceSpec, InputUse, Keep, ListParam, ParamSpec, SeverityRule, Span, TemplateSpec,
     TextTemplate, TimelineSpec,

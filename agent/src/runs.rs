@@ -13,12 +13,14 @@ pub mod baseline;
 pub mod co_signals;
 pub mod detect;
 pub mod explain;
+pub mod explainer;
 pub mod facts;
 pub mod health;
 pub mod judge;
 pub mod rule;
 pub mod settings;
 pub mod spec;
+pub mod trace;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +29,7 @@ pub use advice::{Advice, FixType, advice};
 pub use alerts::Alerts;
 pub use detect::{Found, RunBatch, detect};
 pub use explain::{Explanation, Fix, RateContext, explain, explain_signal};
+pub use explainer::{Explained, Explainer, Question};
 pub use health::AgentHealth;
 pub use judge::{Judge, JudgeError, Judged, Judges};
 pub use settings::{Confidence, RunSettings};

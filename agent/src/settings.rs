@@ -377,6 +377,8 @@ pub struct NarratorSettings {
     pub repairs: u32,
     /// Requests that may be sent within an hour, 0 to 10000; then templates tell.
     pub max_requests_per_hour: u32,
+    /// Of these, requests that one API key may cause by asking for explanations, 0 to 10000; then the deterministic one is told.
+    pub max_requests_per_key_per_hour: u32,
     /// Tokens, sent and answered, that may be used within 24 hours, 0 to 1000000000; then templates tell.
     pub max_tokens_per_day: u64,
 }
@@ -390,6 +392,7 @@ impl Default for NarratorSettings {
             attempts: 2,
             repairs: 1,
             max_requests_per_hour: 120,
+            max_requests_per_key_per_hour: 30,
             max_tokens_per_day: 2_000_000,
         }
     }

@@ -21,17 +21,18 @@ use tripline_agent::investigate::{Investigator, Repository};
 use tripline_agent::jobs::{HandRun, JobError, Jobs, scheduler};
 use tripline_agent::narrate;
 use tripline_agent::queries::QueryLibrary;
+use tripline_agent::queries::catalog::{DetectorEntry, catalog};
 use tripline_agent::respond::Responder;
 use tripline_agent::risk::{Risk, RiskParts};
-use tripline_agent::runs::{AgentHealth, Alerts, Judge, Judges};
+use tripline_agent::runs::{AgentHealth, Alerts, Explainer, Judge, Judges};
 use tripline_agent::settings::{Settings, SettingsHandle, SettingsLoader, SettingsWatcher};
 use tripline_connectors::Connectors;
 use tripline_engine::{Engine, EngineError, SharedClock, SystemClock};
 use tripline_store::ingest::runs::LogEvents;
 use tripline_store::{JobRunFilter, OpenMode, PageRequest, ProjectId, Scope, SqliteStore, Store};
 use tripline_web::ports::{
-    DetectorCatalog, DetectorInfo, EngineProvider, JobAnswer, JobControl, JobInfo, PortError, PortErrorKind,
-    SourceLimits, SourceStatus, SourceStatuses,
+    DetectorCatalog, EngineProvider, JobAnswer, JobControl, JobInfo, PortError, PortErrorKind, SourceLimits,
+    SourceStatus, SourceStatuses,
 };
 use tripline_web::{AuthMode, QueryThreads, WebOptions, WebParts, WebState};
 
@@ -140,9 +141,10 @@ impl Server {
             engines,
             jobs: Arc::new(JobPort { jobs: jobs.clone(), store: context.store.clone() }),
             sources: Arc::new(SourcePort { connectors }),
-            detectors: Arc::new(DetectorPort { queries: queries.clone() }),
+            detectors: Arc::new(DetectorPort { queries: queries.clone(), settings: context.settings.clone() }),
             risk: risk.clone(),
             queries,
+            explainer: Explainer::new(&context, home.environment.clone()),
             threads: threads("query")?,
             auth,
             options: WebOptions::default(),
@@ -391,6 +393,7 @@ impl SourceStatuses for SourcePort {
 
 struct DetectorPort {
     queries: QueryLibrary,
+    settings: SettingsHandle,
 }
 
 impl DetectorCatalog for DetectorPort {
@@ -398,19 +401,7 @@ impl DetectorCatalog for DetectorPort {
         self.queries.current().runs.values().map(|detector| detector.kind.clone()).collect()
     }
 
-    fn detectors(&self) -> Vec<DetectorInfo> {
-        let queries = self.queries.current();
-        let detectors = queries.detectors.values();
-        detectors
-            .map(|detector| DetectorInfo {
-                name: detector.name.clone(),
-                title: detector.title.clone(),
-                schedule: Some(detector.schedule.to_string()),
-                window_seconds: detector.window.num_seconds(),
-                sources: detector.sources.clone(),
-                action: Some(detector.action.clone()),
-                file: Some(detector.header.origin.clone()),
-            })
-            .collect()
+    fn detectors(&self) -> Vec<DetectorEntry> {
+        catalog(&self.queries.current(), &self.settings.get())
     }
 }

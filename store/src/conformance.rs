@@ -175,6 +175,7 @@ macro_rules! for_each_promise {
             }
             told {
                 a_week_has_one_digest_however_often_it_is_made,
+                explanations_are_counted_by_key_and_with_all_that_models_were_asked,
                 what_models_were_asked_is_counted_since_a_time,
                 a_person_has_one_verdict_about_an_incident_and_the_newest_of_all_counts,
                 feedback_is_on_the_record_once,

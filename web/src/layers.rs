@@ -50,6 +50,8 @@ fn patience(state: &WebState, route: &str) -> Duration {
         "/api/v1/detectors/dry-run" | "/api/v1/jobs/{name}/run" | "/api/v1/sessions/{id}/analyze" => {
             options.job_timeout
         }
+        // Langfuse may need a while until it has a trace; then a model is asked. An approver waits for Langfuse.
+        "/v1/signals/{id}/explain" | "/v1/signals/{id}/apply-fix" => 2 * options.request_timeout,
         _ => options.request_timeout,
     }
 }

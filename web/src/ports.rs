@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
+use tripline_agent::queries::catalog::DetectorEntry;
 use tripline_engine::{Engine, EngineError};
 use tripline_store::{JobRun, Scope};
 
@@ -128,29 +129,32 @@ pub trait SourceStatuses: Send + Sync {
     fn sources(&self) -> Vec<SourceStatus>;
 }
 
-/// A detector, as its file says.
+/// A detector: what its file and the settings say, and how often people said that it was right.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DetectorInfo {
-    /// Its name, which is its incidents' type.
-    pub name: String,
-    /// One line for people.
-    pub title: String,
-    /// Its cron expression.
-    pub schedule: Option<String>,
-    /// Seconds of the window it judges.
-    pub window_seconds: i64,
-    /// The sources it asks.
-    pub sources: Vec<String>,
-    /// What it suggests.
-    pub action: Option<String>,
-    /// The file it comes from; `None` when compiled in.
-    pub file: Option<String>,
+    /// What file and settings say.
+    #[serde(flatten)]
+    pub entry: DetectorEntry,
+    /// What it found: incidents of a detector of windows, signals of a detector of runs, those on trial too.
+    pub found: i64,
+    /// Those that people said are right.
+    pub marked_right: i64,
+    /// Those that people said are wrong.
+    pub marked_wrong: i64,
+    /// The share of right ones among those that were judged, 0 to 1; `None` while none was.
+    pub precision: Option<f64>,
+}
+
+impl From<DetectorEntry> for DetectorInfo {
+    fn from(entry: DetectorEntry) -> Self {
+        Self { entry, found: 0, marked_right: 0, marked_wrong: 0, precision: None }
+    }
 }
 
 /// The detectors there are.
 pub trait DetectorCatalog: Send + Sync {
-    /// All detectors, by name.
-    fn detectors(&self) -> Vec<DetectorInfo>;
+    /// All detectors, those of runs too.
+    fn detectors(&self) -> Vec<DetectorEntry>;
 
     /// The failure types that detectors of runs find.
     fn failure_types(&self) -> Vec<String> {

@@ -9,6 +9,7 @@ use tripline_agent::AgentContext;
 use tripline_agent::govern::Governance;
 use tripline_agent::queries::QueryLibrary;
 use tripline_agent::risk::Risk;
+use tripline_agent::runs::Explainer;
 
 use crate::auth::AuthMode;
 use crate::metrics::Metrics;
@@ -40,6 +41,8 @@ pub struct WebOptions {
     pub job_timeout: Duration,
     /// How long open requests may take to finish at shutdown.
     pub farewell: Duration,
+    /// The pauses before a trace that is not there yet is looked for again, for a signal of the last minutes.
+    pub trace_pauses: [Duration; 3],
 }
 
 impl Default for WebOptions {
@@ -56,6 +59,7 @@ impl Default for WebOptions {
             stream_poll: Duration::from_secs(1),
             job_timeout: Duration::from_secs(600),
             farewell: Duration::from_secs(10),
+            trace_pauses: [3, 6, 9].map(Duration::from_secs),
         }
     }
 }
@@ -78,6 +82,8 @@ pub struct WebParts {
     pub risk: Risk,
     /// The query files: detectors in force, and the folder of one's own.
     pub queries: QueryLibrary,
+    /// Explains signals.
+    pub explainer: Explainer,
     /// Where queries from outside run.
     pub threads: QueryThreads,
     /// Whether keys are needed.

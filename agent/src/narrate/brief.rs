@@ -53,6 +53,17 @@ const DIGEST: Form = Form {
     bullets: Some((2, 4)),
 };
 
+const SIGNAL: Form = Form {
+    parts: &["root_cause", "fix_content"],
+    max_words: 249,
+    task: "You tell an engineer why one run of an AI agent went wrong and what to change. root_cause is two to four sentences. \
+           fix_content is what could be added to the agent's system prompt, as instructions to the agent; where the fault is in \
+           the code around it, one or two sentences on what to change there.",
+    grounded: Some("root_cause"),
+    cause: None,
+    bullets: None,
+};
+
 /// The form of a kind.
 #[must_use]
 pub fn form(kind: NarrationKind) -> &'static Form {
@@ -60,6 +71,7 @@ pub fn form(kind: NarrationKind) -> &'static Form {
         NarrationKind::Incident => &INCIDENT,
         NarrationKind::PrRisk => &PR_RISK,
         NarrationKind::Digest => &DIGEST,
+        NarrationKind::Signal => &SIGNAL,
     }
 }
 
@@ -107,7 +119,7 @@ before it. When the score of a suspect is below 0.6 call it a lead, not the caus
 pub struct Brief {
     /// What it is about.
     pub kind: NarrationKind,
-    /// Which: the incident's id, `owner/repo#7`, the digest's id. Kept with what was sent.
+    /// Which: the incident's id, `owner/repo#7`, the digest's id, the signal's number. Kept with what was sent.
     pub subject_id: String,
     /// What is known: what a model sees, and what its claims are checked against.
     pub exhibits: Exhibits,

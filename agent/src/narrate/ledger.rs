@@ -15,6 +15,8 @@ pub struct Ledger {
     store: Store,
     scope: Scope,
     clock: SharedClock,
+    /// Whose explanations have a limit of their own.
+    key: Option<String>,
 }
 
 impl std::fmt::Debug for Ledger {
@@ -27,7 +29,13 @@ impl Ledger {
     /// The ledger of an installation.
     #[must_use]
     pub fn new(ctx: &AgentContext) -> Self {
-        Self { store: ctx.store.clone(), scope: ctx.scope.clone(), clock: ctx.clock.clone() }
+        Self { store: ctx.store.clone(), scope: ctx.scope.clone(), clock: ctx.clock.clone(), key: None }
+    }
+
+    /// The ledger of a project, for what one API key has explained: its own limit holds too.
+    #[must_use]
+    pub fn of_key(store: Store, scope: Scope, clock: SharedClock, key: &str) -> Self {
+        Self { store, scope, clock, key: Some(key.to_owned()) }
     }
 
     /// Whether something may be sent now.
@@ -44,6 +52,16 @@ impl Ledger {
                 "{} requests within the hour, of {} allowed (narrator.max_requests_per_hour)",
                 hour.requests, limits.max_requests_per_hour
             ));
+        }
+        if let Some(key) = &self.key {
+            let explained = self.store.narrations.explained_since(&self.scope, key, now - TimeDelta::hours(1));
+            let explained = explained.await.map_err(unknown)?;
+            if explained.requests >= i64::from(limits.max_requests_per_key_per_hour) {
+                return Err(format!(
+                    "{} requests within the hour for this key, of {} allowed (narrator.max_requests_per_key_per_hour)",
+                    explained.requests, limits.max_requests_per_key_per_hour
+                ));
+            }
         }
         let day = used(now - TimeDelta::hours(24)).await.map_err(unknown)?;
         if day.tokens >= i64::try_from(limits.max_tokens_per_day).unwrap_or(i64::MAX) {

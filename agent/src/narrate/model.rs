@@ -20,7 +20,7 @@ use super::ledger::Ledger;
 use super::prompt::user_message;
 use super::wire::{Answered, Message, Protocol};
 use super::{Brief, Narrator, Told, verify};
-use crate::settings::SettingsHandle;
+use crate::settings::{NarratorSettings, SettingsHandle};
 
 /// Bytes of an answer at most.
 const MAX_ANSWER: usize = 256 * 1024;
@@ -171,6 +171,8 @@ pub struct ModelNarrator {
     client: reqwest::Client,
     settings: SettingsHandle,
     ledger: Option<Ledger>,
+    /// Somebody waits for the answer.
+    haste: Option<Duration>,
 }
 
 /// What became of one request.
@@ -194,7 +196,26 @@ impl ModelNarrator {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| ModelError::Client(error.to_string()))?;
-        Ok(Self { config, client, settings, ledger: None })
+        Ok(Self { config, client, settings, ledger: None, haste: None })
+    }
+
+    /// For somebody who waits: every request is tried once and may take this long at most, and the model is told at most once what
+    /// was wrong with its answer.
+    #[must_use]
+    pub fn in_haste(mut self, per_request: Duration) -> Self {
+        self.haste = Some(per_request);
+        self
+    }
+
+    /// The limits that hold for this narrator.
+    fn limits(&self) -> NarratorSettings {
+        let mut limits = self.settings.get().narrator.clone();
+        if let Some(haste) = self.haste {
+            limits.attempts = 1;
+            limits.repairs = limits.repairs.min(1);
+            limits.timeout_seconds = limits.timeout_seconds.min(haste.as_secs().max(1));
+        }
+        limits
     }
 
     /// With a budget.
@@ -208,7 +229,7 @@ impl ModelNarrator {
     async fn ask(&self, messages: &[Message], report: &mut NewNarration) -> Result<String, String> {
         report.sent = serde_json::to_string(messages).map_err(|error| format!("it cannot be written ({error})"))?;
         report.sent_sha256 = hex::encode(Sha256::digest(&report.sent));
-        let attempts = self.settings.get().narrator.attempts.max(1);
+        let attempts = self.limits().attempts.max(1);
         let mut reason = String::new();
         for attempt in 1..=attempts {
             report.requests += 1;
@@ -231,7 +252,7 @@ impl ModelNarrator {
     }
 
     async fn attempt(&self, messages: &[Message]) -> Attempt {
-        let limits = self.settings.get().narrator.clone();
+        let limits = self.limits();
         let config = &self.config;
         let body = config.protocol.body(&config.model, limits.max_tokens, messages);
         let request = self.client.post(config.protocol.endpoint(&config.base_url)).json(&body);
@@ -249,7 +270,7 @@ impl ModelNarrator {
         brief: &Brief,
         report: &mut NewNarration,
     ) -> Result<Vec<(&'static str, String)>, (NarrationOutcome, String)> {
-        let limits = self.settings.get().narrator.clone();
+        let limits = self.limits();
         if let Some(ledger) = &self.ledger
             && let Err(why) = ledger.allows(&limits).await
         {

@@ -67,10 +67,17 @@ impl Exhibits {
 
     /// Exhibits of these rows: redacted, shortened, and no more than may be shown.
     #[must_use]
-    pub fn new(
+    pub fn new(rows: BTreeMap<String, Vec<Map<String, Value>>>, culprit: Option<String>, unknown: Vec<String>) -> Self {
+        Self::with_texts(rows, culprit, unknown, MAX_TEXT)
+    }
+
+    /// The same, with texts of up to `max_text` characters.
+    #[must_use]
+    pub fn with_texts(
         mut rows: BTreeMap<String, Vec<Map<String, Value>>>,
         culprit: Option<String>,
         unknown: Vec<String>,
+        max_text: usize,
     ) -> Self {
         let mut redactions = Cut::new();
         let mut left = MAX_CHARACTERS;
@@ -81,7 +88,7 @@ impl Exhibits {
             let Some(listed) = rows.get_mut(&name) else { continue };
             listed.truncate(MAX_ROWS);
             for row in listed.iter_mut() {
-                *row = shown_fields(std::mem::take(row), &mut redactions);
+                *row = shown_fields(std::mem::take(row), max_text, &mut redactions);
             }
             listed.retain(|row| {
                 let length = Value::Object(row.clone()).to_string().len();
@@ -94,21 +101,21 @@ impl Exhibits {
     }
 }
 
-fn shown_text(text: &str, cut: &mut Cut) -> String {
+fn shown_text(text: &str, max: usize, cut: &mut Cut) -> String {
     let clean = for_sending(text, cut);
-    if clean.chars().count() > MAX_TEXT { clean.chars().take(MAX_TEXT).collect() } else { clean }
+    if clean.chars().count() > max { clean.chars().take(max).collect() } else { clean }
 }
 
-fn shown_fields(fields: Map<String, Value>, cut: &mut Cut) -> Map<String, Value> {
-    fields.into_iter().map(|(name, value)| (shown_text(&name, cut), shown(value, cut))).collect()
+fn shown_fields(fields: Map<String, Value>, max: usize, cut: &mut Cut) -> Map<String, Value> {
+    fields.into_iter().map(|(name, value)| (shown_text(&name, max, cut), shown(value, max, cut))).collect()
 }
 
 /// A value as it is shown: without secrets and personal data, shortened.
-fn shown(value: Value, cut: &mut Cut) -> Value {
+fn shown(value: Value, max: usize, cut: &mut Cut) -> Value {
     match value {
-        Value::String(text) => Value::String(shown_text(&text, cut)),
-        Value::Array(items) => items.into_iter().map(|item| shown(item, cut)).collect(),
-        Value::Object(fields) => Value::Object(shown_fields(fields, cut)),
+        Value::String(text) => Value::String(shown_text(&text, max, cut)),
+        Value::Array(items) => items.into_iter().map(|item| shown(item, max, cut)).collect(),
+        Value::Object(fields) => Value::Object(shown_fields(fields, max, cut)),
         other => other,
     }
 }

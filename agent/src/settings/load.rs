@@ -273,6 +273,7 @@ impl Settings {
             ("attempts", u64::from(narrator.attempts), 1, 5),
             ("repairs", u64::from(narrator.repairs), 0, 3),
             ("max_requests_per_hour", u64::from(narrator.max_requests_per_hour), 0, 10_000),
+            ("max_requests_per_key_per_hour", u64::from(narrator.max_requests_per_key_per_hour), 0, 10_000),
             ("max_tokens_per_day", narrator.max_tokens_per_day, 0, 1_000_000_000),
         ] {
             if !(least..=most).contains(&value) {

@@ -1,7 +1,11 @@
 //! `tripline detectors`: what there is, and what one finds in a window. Writes nothing.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use tripline_agent::detect::{Persist, run_once};
+use tripline_agent::queries::catalog::{DetectorEntry, DetectorScope, catalog};
+use tripline_store::{OpenMode, Scope};
 
 use crate::app::{Home, Reader};
 use crate::args::DetectorsCommand;
@@ -10,7 +14,7 @@ use crate::terminal;
 
 pub(crate) async fn run(command: DetectorsCommand, home: &Home) -> Result<(), Failure> {
     match command {
-        DetectorsCommand::List { json } => list(home, json),
+        DetectorsCommand::List { json } => list(home, json).await,
         DetectorsCommand::Run { name, at, json, now } => {
             let reader = Reader::open(home, now.or(at)).await?;
             let at = at.unwrap_or_else(|| reader.context.clock.now());
@@ -20,28 +24,78 @@ pub(crate) async fn run(command: DetectorsCommand, home: &Home) -> Result<(), Fa
     }
 }
 
-fn list(home: &Home, as_json: bool) -> Result<(), Failure> {
-    let queries = home.queries()?.current();
-    let detectors = queries.detectors.values();
+/// How often people said that a detector was right, and how often not.
+#[derive(Default, Clone, Copy)]
+struct Judged {
+    right: i64,
+    wrong: i64,
+}
+
+impl Judged {
+    fn precision(self) -> Option<f64> {
+        let judged = self.right + self.wrong;
+        (judged > 0).then(|| self.right as f64 / judged as f64)
+    }
+}
+
+async fn list(home: &Home, as_json: bool) -> Result<(), Failure> {
+    let entries = catalog(&home.queries()?.current(), &home.settings()?);
+    let judged = feedback(home).await?;
+    let of = |entry: &DetectorEntry| judged.get(&entry.name).copied().unwrap_or_default();
     if as_json {
-        let rows: Vec<_> = detectors
-            .map(|d| {
-                json!({
-                    "name": d.name, "type": d.kind, "title": d.title, "schedule": d.schedule.to_string(),
-                    "window_seconds": d.window.num_seconds(), "sources": d.sources, "action": d.action,
-                    "file": d.header.origin,
-                })
-            })
-            .collect();
+        let mut rows = Vec::new();
+        for entry in &entries {
+            let mut row = serde_json::to_value(entry).map_err(|error| Failure::new(error.to_string()))?;
+            let known = of(entry);
+            row["marked_right"] = known.right.into();
+            row["marked_wrong"] = known.wrong.into();
+            row["precision"] = json!(known.precision());
+            rows.push(row);
+        }
         terminal::line(&serde_json::Value::from(rows).to_string());
         return Ok(());
     }
-    let rows = detectors.map(|d| {
-        let window = format!("{} min", d.window.num_minutes());
-        vec![d.name.clone(), window, d.schedule.to_string(), d.sources.join(", "), d.header.origin.clone()]
+    let rows = entries.iter().map(|entry| {
+        let window = match entry.scope {
+            DetectorScope::Window => format!("{} min", entry.window_seconds / 60),
+            DetectorScope::Run => "a run".to_owned(),
+        };
+        let schedule = entry.schedule.clone().unwrap_or_else(|| "as runs end".to_owned());
+        let known = of(entry);
+        let precision = known.precision().map_or_else(
+            || "not judged".to_owned(),
+            |share| format!("{:.0} % of {}", share * 100.0, known.right + known.wrong),
+        );
+        let sources = entry.sources.join(", ");
+        vec![
+            entry.name.clone(),
+            window,
+            entry.mode.as_str().to_owned(),
+            schedule,
+            sources,
+            precision,
+            entry.file.clone(),
+        ]
     });
-    terminal::line(&terminal::table(&["detector", "window", "schedule", "reads", "file"], rows.collect()));
+    let header = ["detector", "judges", "mode", "schedule", "reads", "precision", "file"];
+    terminal::line(&terminal::table(&header, rows.collect()));
     Ok(())
+}
+
+/// What people said of each detector; nothing where there is no state yet.
+async fn feedback(home: &Home) -> Result<BTreeMap<String, Judged>, Failure> {
+    let mut judged = BTreeMap::new();
+    if !home.database().exists() {
+        return Ok(judged);
+    }
+    let (store, scope) = (home.open_store(OpenMode::ReadOnly).await?.store(), Scope::default_project());
+    for one in store.feedback.precision(&scope).await? {
+        judged.insert(one.detector, Judged { right: one.marked_right, wrong: one.marked_wrong });
+    }
+    for one in store.runs.precision(&scope).await? {
+        judged.insert(one.detector, Judged { right: one.correct, wrong: one.wrong });
+    }
+    Ok(judged)
 }
 
 async fn judge(reader: &Reader, name: &str, at: chrono::DateTime<chrono::Utc>, as_json: bool) -> Result<(), Failure> {

@@ -121,7 +121,7 @@ pub(crate) fn compose(system: &str, user: &str, behaviour: Behaviour) -> String 
                     None => part.text.push_str("Nothing else is known."),
                 }
             }
-        } else if key.contains("cause") {
+        } else if key.contains("cause") && has_culprit {
             cause(&mut part, culprit.as_deref());
         } else if key.contains("recommend") {
             part.say("Look at what changed before it began.");

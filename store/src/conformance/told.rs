@@ -68,6 +68,34 @@ pub async fn a_week_has_one_digest_however_often_it_is_made(store: Store) {
     assert_eq!(store.digests.get(&scope(), "weekly-2025-11-17").await.unwrap(), None);
 }
 
+fn explanation(by: &str, requests: i64) -> NewExplanation {
+    NewExplanation {
+        signal_id: 1,
+        asked_by: by.to_owned(),
+        provider: "groq".to_owned(),
+        model: "m".to_owned(),
+        host: "api.groq.com".to_owned(),
+        outcome: NarrationOutcome::Accepted,
+        reason: None,
+        requests,
+        prompt_tokens: 5,
+        completion_tokens: 1,
+        sent_sha256: "0".repeat(64),
+        redactions: json!({}),
+    }
+}
+
+pub async fn explanations_are_counted_by_key_and_with_all_that_models_were_asked(store: Store) {
+    for (at, by, requests) in [(0, "a", 1), (5, "a", 2), (6, "b", 4)] {
+        store.narrations.append_explanation(&scope(), explanation(by, requests), minute(at)).await.unwrap();
+    }
+    let of_a = store.narrations.explained_since(&scope(), "a", minute(1)).await.unwrap();
+    assert_eq!(of_a, ModelUse { requests: 2, tokens: 6 });
+    store.narrations.append(&scope(), narration("i", 100), minute(7)).await.unwrap();
+    let all = store.narrations.used_since(&scope(), minute(5)).await.unwrap();
+    assert_eq!(all, ModelUse { requests: 8, tokens: 122 });
+}
+
 pub async fn what_models_were_asked_is_counted_since_a_time(store: Store) {
     for (index, tokens) in [(0, 100), (10, 200), (20, 300)] {
         store.narrations.append(&scope(), narration("i", tokens), minute(index)).await.unwrap();

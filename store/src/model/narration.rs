@@ -16,6 +16,8 @@ text_enum! {
         PrRisk = "pr_risk",
         /// A week.
         Digest = "digest",
+        /// A signal of a run. What was sent about it is not kept ([`NewExplanation`]).
+        Signal = "signal",
     }
 }
 
@@ -89,6 +91,36 @@ pub struct NarrationFilter {
     pub subject_id: Option<String>,
 }
 
+/// That a model was asked to explain a signal, without what was sent and answered: that may hold the content of a trace, which
+/// is never kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NewExplanation {
+    /// The signal.
+    pub signal_id: i64,
+    /// The name of the API key that asked.
+    pub asked_by: String,
+    /// The provider: `groq`, `openai`, `anthropic`.
+    pub provider: String,
+    /// The model.
+    pub model: String,
+    /// The host that was asked. Never a key.
+    pub host: String,
+    /// What became of the answer.
+    pub outcome: NarrationOutcome,
+    /// Why it was not used as it came.
+    pub reason: Option<String>,
+    /// HTTP requests sent.
+    pub requests: i64,
+    /// Tokens sent, as the provider counts.
+    pub prompt_tokens: i64,
+    /// Tokens answered, as the provider counts.
+    pub completion_tokens: i64,
+    /// SHA-256 of what left the machine last, lower-case hex.
+    pub sent_sha256: String,
+    /// How often what was cut out before sending, by kind.
+    pub redactions: Value,
+}
+
 /// What models were asked within a time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct ModelUse {
@@ -107,6 +139,12 @@ pub trait Narrations: Send + Sync {
     /// Narrations, newest first.
     async fn list(&self, scope: &Scope, filter: &NarrationFilter, page: &PageRequest) -> Result<Page<Narration>>;
 
-    /// What models were asked since a time, inclusive.
+    /// Keeps that a signal was explained by a model.
+    async fn append_explanation(&self, scope: &Scope, new: NewExplanation, now: DateTime<Utc>) -> Result<()>;
+
+    /// What models were asked to explain for one API key since a time, inclusive.
+    async fn explained_since(&self, scope: &Scope, asked_by: &str, since: DateTime<Utc>) -> Result<ModelUse>;
+
+    /// What models were asked since a time, inclusive, explanations too.
     async fn used_since(&self, scope: &Scope, since: DateTime<Utc>) -> Result<ModelUse>;
 }

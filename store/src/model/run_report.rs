@@ -166,8 +166,8 @@ pub struct AgentInsights {
     pub signal_trends: Vec<SignalTrend>,
     /// Versions, newest first.
     pub versions: Vec<VersionSummary>,
-    /// Steps of the first tool calls, sorted.
-    pub first_tool_steps: Vec<i64>,
+    /// Steps of the first tool calls, sorted, with how many runs have theirs there.
+    pub first_tool_steps: Vec<(i64, i64)>,
     /// Runs with and without a tool call by day, 14 days.
     pub tool_days: Vec<RunCount>,
     /// Judged runs in all.

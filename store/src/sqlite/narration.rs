@@ -4,7 +4,9 @@ use super::SqliteStore;
 use super::listing::Filter;
 use super::values::{RowExt, micros, run, to_json, whole_micros};
 use crate::Result;
-use crate::model::{ModelUse, Narration, NarrationFilter, Narrations, NewNarration, Page, PageRequest, Scope};
+use crate::model::{
+    ModelUse, Narration, NarrationFilter, Narrations, NewExplanation, NewNarration, Page, PageRequest, Scope,
+};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use rusqlite::{Row, params};
@@ -82,11 +84,58 @@ impl Narrations for SqliteStore {
         .await
     }
 
+    async fn append_explanation(&self, scope: &Scope, new: NewExplanation, now: DateTime<Utc>) -> Result<()> {
+        let scope = scope.clone();
+        self.write("keeping an explanation", move |tx| {
+            let id: String = tx.ids.next(now);
+            run(
+                tx.connection,
+                "INSERT INTO explanations (project_id, id, signal_id, asked_by, asked_at, provider, model, host, outcome,
+                     reason, requests, prompt_tokens, completion_tokens, sent_sha256, redactions)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                params![
+                    scope.project_id(),
+                    id,
+                    new.signal_id,
+                    new.asked_by,
+                    micros(now),
+                    new.provider,
+                    new.model,
+                    new.host,
+                    new.outcome,
+                    new.reason,
+                    new.requests,
+                    new.prompt_tokens,
+                    new.completion_tokens,
+                    new.sent_sha256,
+                    to_json(&new.redactions)?
+                ],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn explained_since(&self, scope: &Scope, asked_by: &str, since: DateTime<Utc>) -> Result<ModelUse> {
+        let (scope, asked_by) = (scope.clone(), asked_by.to_owned());
+        self.read("counting explanations", move |connection| {
+            let sql = "SELECT coalesce(sum(requests), 0), coalesce(sum(prompt_tokens + completion_tokens), 0)
+                       FROM explanations WHERE project_id = ?1 AND asked_by = ?2 AND asked_at >= ?3";
+            let read = |row: &Row<'_>| Ok(ModelUse { requests: row.get(0)?, tokens: row.get(1)? });
+            Ok(connection.prepare_cached(sql)?.query_row(params![scope.project_id(), asked_by, micros(since)], read)?)
+        })
+        .await
+    }
+
     async fn used_since(&self, scope: &Scope, since: DateTime<Utc>) -> Result<ModelUse> {
         let scope = scope.clone();
         self.read("counting what models were asked", move |connection| {
-            let sql = "SELECT coalesce(sum(requests), 0), coalesce(sum(prompt_tokens + completion_tokens), 0)
-                       FROM narrations WHERE project_id = ?1 AND told_at >= ?2";
+            let sql = "SELECT coalesce(sum(requests), 0), coalesce(sum(prompt_tokens + completion_tokens), 0) FROM (
+                           SELECT requests, prompt_tokens, completion_tokens FROM narrations
+                           WHERE project_id = ?1 AND told_at >= ?2
+                           UNION ALL
+                           SELECT requests, prompt_tokens, completion_tokens FROM explanations
+                           WHERE project_id = ?1 AND asked_at >= ?2)";
             let read = |row: &Row<'_>| Ok(ModelUse { requests: row.get(0)?, tokens: row.get(1)? });
             Ok(connection.prepare_cached(sql)?.query_row(params![scope.project_id(), micros(since)], read)?)
         })

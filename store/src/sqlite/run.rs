@@ -1,10 +1,12 @@
 //! Verdicts about runs on SQLite.
 //!
 //! Owns reading verdicts and signals, feedback, and the trait; what waits is in [`watch`], keeping verdicts in
-//! [`record`], reading about runs in [`report`].
+//! [`record`], reading about runs in [`report`] and [`insights`], roll-ups in [`rollup`].
 
+mod insights;
 mod record;
 mod report;
+mod rollup;
 mod watch;
 
 use std::collections::HashMap;

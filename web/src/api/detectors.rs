@@ -9,6 +9,7 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tripline_agent::detect::{Detectors as Judge, Finding, Persist};
+use tripline_agent::queries::catalog::{DetectorEntry, DetectorMode, DetectorScope};
 use tripline_agent::queries::{DetectorSpec, HeaderError, QueryLibrary};
 use tripline_store::{Gap, Window};
 
@@ -25,8 +26,30 @@ pub(crate) struct Detectors {
     items: Vec<DetectorInfo>,
 }
 
-pub(crate) async fn list(State(state): State<WebState>) -> Json<Detectors> {
-    Json(Detectors { items: state.parts().detectors.detectors() })
+pub(crate) async fn list(State(state): State<WebState>, caller: Caller) -> Result<Json<Detectors>, ApiError> {
+    let store = &state.context().store;
+    let (incidents, signals) =
+        (store.feedback.precision(&caller.scope).await?, store.runs.precision(&caller.scope).await?);
+    let items = state.parts().detectors.detectors().into_iter().map(|entry| {
+        let mut info = DetectorInfo::from(entry);
+        match info.entry.scope {
+            DetectorScope::Window => {
+                if let Some(known) = incidents.iter().find(|one| one.detector == info.entry.name) {
+                    (info.found, info.marked_right, info.marked_wrong) =
+                        (known.incidents, known.marked_right, known.marked_wrong);
+                    info.precision = known.precision;
+                }
+            }
+            DetectorScope::Run => {
+                if let Some(known) = signals.iter().find(|one| one.detector == info.entry.name) {
+                    (info.found, info.marked_right, info.marked_wrong) = (known.signals, known.correct, known.wrong);
+                    info.precision = known.precision();
+                }
+            }
+        }
+        info
+    });
+    Ok(Json(Detectors { items: items.collect() }))
 }
 
 /// A detector that is not saved yet.
@@ -155,13 +178,16 @@ pub(crate) async fn save(
         .await?;
     let saved = state.parts().queries.current().detectors.get(&name).cloned();
     let saved = saved.ok_or_else(ApiError::internal)?;
-    Ok(Json(DetectorInfo {
+    Ok(Json(DetectorInfo::from(DetectorEntry {
         name: saved.name.clone(),
+        kind: saved.kind.clone(),
         title: saved.title.clone(),
+        scope: DetectorScope::Window,
+        mode: DetectorMode::Live,
         schedule: Some(saved.schedule.to_string()),
         window_seconds: saved.window.num_seconds(),
         sources: saved.sources.clone(),
         action: Some(saved.action.clone()),
-        file: Some(format!("queries/detectors/{name}.sql")),
-    }))
+        file: format!("queries/detectors/{name}.sql"),
+    })))
 }

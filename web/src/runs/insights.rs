@@ -82,12 +82,22 @@ fn view(known: &AgentInsights) -> Insights {
 /// Quantiles of the step of the first tool call, over all runs that have one.
 fn time_to_tool(known: &AgentInsights) -> Value {
     let steps = &known.first_tool_steps;
-    let quantile = |share: f64| {
-        let position = share * steps.len().checked_sub(1)? as f64;
-        let (low, high) = (steps.get(position.floor() as usize)?, steps.get(position.ceil() as usize)?);
-        Some(*low as f64 + (high - low) as f64 * position.fract())
+    let count: i64 = steps.iter().map(|(_, runs)| runs).sum();
+    // The step of the run at a place in their order.
+    let at = |place: i64| {
+        let mut before = 0;
+        steps.iter().find(|(_, runs)| {
+            before += runs;
+            place < before
+        })
     };
-    let average = (!steps.is_empty()).then(|| steps.iter().sum::<i64>() as f64 / steps.len() as f64);
+    let quantile = |share: f64| {
+        let position = share * (count > 0).then_some(count - 1)? as f64;
+        let (low, high) = (at(position.floor() as i64)?.0, at(position.ceil() as i64)?.0);
+        Some(low as f64 + (high - low) as f64 * position.fract())
+    };
+    let sum: i64 = steps.iter().map(|(step, runs)| step * runs).sum();
+    let average = (count > 0).then(|| sum as f64 / count as f64);
     let one_digit = |number: f64| format!("{number:.1}").parse::<f64>().unwrap_or(number);
     let days: Vec<Value> = known
         .tool_days
@@ -98,5 +108,5 @@ fn time_to_tool(known: &AgentInsights) -> Value {
         })
         .collect();
     json!({"p25": quantile(0.25), "p50": quantile(0.5), "p75": quantile(0.75), "avg_steps": average.map(one_digit),
-        "runs_with_tool": steps.len(), "total_runs": known.runs, "daily_trend": days})
+        "runs_with_tool": count, "total_runs": known.runs, "daily_trend": days})
 }

@@ -1,12 +1,14 @@
 //! A signal: its explanation, fixes that people applied, and whether it is right.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tripline_agent::runs::advice::verdict;
-use tripline_agent::runs::{Advice, RateContext, advice, explain_signal};
-use tripline_engine::{Param, Params, QueryOptions, json_rows};
+use tripline_agent::runs::trace::{self, TraceRead};
+use tripline_agent::runs::{Advice, Question, RateContext};
 use tripline_store::{AppliedVia, NewFix, RunSignal};
 
 use super::signal_id;
@@ -19,9 +21,13 @@ use crate::state::WebState;
 /// Characters of a fix at most.
 pub(super) const MAX_FIX: usize = 20_000;
 
-/// Which prompt a trace used.
-const PROMPT_OF_TRACE: &str = "SELECT prompt_name, prompt_version FROM langfuse.observations
-    WHERE trace_id = $trace_id AND type = 'GENERATION' AND prompt_name IS NOT NULL ORDER BY start_time LIMIT 1";
+/// Bytes of a trace's id at most.
+const MAX_TRACE_ID: usize = 200;
+
+/// How old a signal may be for its trace to be on its way to Langfuse still, in seconds.
+const FRESH: i64 = 300;
+/// How long one look at Langfuse may take.
+const TRACE_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -40,6 +46,10 @@ pub(crate) struct ExplainView {
     langfuse_prompt_name: Option<String>,
     langfuse_prompt_version: Option<i64>,
     rate_context: Option<RateContext>,
+    /// Who wrote cause and fix: `template`, `model:NAME`, or `template (why no model)`.
+    narrator: String,
+    /// Sources that were to be asked and did not answer.
+    unknown: Vec<String>,
 }
 
 pub(super) async fn find(state: &WebState, caller: &Caller, id: &str) -> Result<RunSignal, ApiError> {
@@ -59,57 +69,56 @@ pub(crate) async fn explain(
     let since = context.clock.now() - chrono::TimeDelta::days(7);
     let rate = context.store.runs.failure_rate(&caller.scope, &signal.agent_id, &signal.failure_type, since).await?;
     let rate = RateContext::new(rate.total_runs, rate.affected_runs);
-    let explanation = explain_signal(&signal, rate);
-    let prompt = match body.langfuse_trace_id.filter(|trace| !trace.trim().is_empty()) {
-        None => None,
-        Some(trace) => prompt_of(&state, &caller, &trace).await?,
-    };
-    let (name, version) = prompt.clone().map_or((None, None), |(name, version)| (name, version));
+    let mut unknown = Vec::new();
+    let mut found = None;
+    if let Some(id) = body.langfuse_trace_id.filter(|id| !id.trim().is_empty()) {
+        if id.len() > MAX_TRACE_ID {
+            return Err(ApiError::unprocessable(format!("langfuse_trace_id has more than {MAX_TRACE_ID} characters")));
+        }
+        match trace_of(&state, &caller, &signal, &id).await? {
+            TraceRead::Found(trace) => found = Some(*trace),
+            TraceRead::Missing | TraceRead::NotConfigured => {}
+            TraceRead::Failed(why) => {
+                tracing::warn!(%why, "a trace could not be read");
+                unknown.push("langfuse".to_owned());
+            }
+        }
+    }
+    let (name, version) =
+        found.as_ref().map_or((None, None), |trace| (trace.prompt_name.clone(), trace.prompt_version));
+    let source = if found.is_some() { "langfuse" } else { "signal_only" };
+    let signal_id = signal.id;
+    let question = Question { signal, rate, trace: found, unknown: unknown.clone(), asked_by: caller.name };
+    let explained = state.parts().explainer.explain(&caller.scope, question).await;
     Ok(Json(ExplainView {
-        signal_id: signal.id,
-        source: if prompt.is_some() { "langfuse" } else { "signal_only" },
-        advice: advice(&explanation),
+        signal_id,
+        source,
+        advice: explained.advice,
         langfuse_prompt_name: name,
         langfuse_prompt_version: version,
         rate_context: rate,
+        narrator: explained.narrator,
+        unknown,
     }))
 }
 
-/// The prompt of a trace; `None` when Langfuse is not configured, or knows no such trace. A Langfuse that fails is an error.
-async fn prompt_of(
-    state: &WebState,
-    caller: &Caller,
-    trace: &str,
-) -> Result<Option<(Option<String>, Option<i64>)>, ApiError> {
+/// The trace of a run. One that is not there yet is looked for again while the signal is fresh: Langfuse takes a while.
+async fn trace_of(state: &WebState, caller: &Caller, signal: &RunSignal, id: &str) -> Result<TraceRead, ApiError> {
     // Langfuse is the installation's: a customer's key reads none of its traces.
     if caller.scope != state.context().scope {
-        return Ok(None);
+        return Ok(TraceRead::NotConfigured);
     }
     let engine = state.parts().engines.engine(&caller.scope).await?;
-    if !engine.tables().contains_key("langfuse") {
-        return Ok(None);
-    }
-    let params = Params::from([("trace_id".to_owned(), Param::from(trace.replace('-', "")))]);
-    let options = QueryOptions {
-        params,
-        timeout: std::time::Duration::from_secs(15),
-        max_requests: 20,
-        ..QueryOptions::default()
-    };
-    let result = match engine.collect(PROMPT_OF_TRACE, options).await {
-        Ok(result) => result,
-        Err(tripline_engine::EngineError::Source(scan))
-            if scan.kind == tripline_engine::ScanErrorKind::NotConfigured || scan.status == Some(404) =>
-        {
-            return Ok(None);
+    let focus = trace::focus(&signal.failure_type, &signal.evidence, signal.step_index);
+    let mut pauses = state.options().trace_pauses.into_iter();
+    loop {
+        let read = trace::read(&engine, id, focus, TRACE_WITHIN).await;
+        let fresh = (state.context().clock.now() - signal.detected_at).num_seconds() < FRESH;
+        match pauses.next() {
+            Some(pause) if read == TraceRead::Missing && fresh => tokio::time::sleep(pause).await,
+            _ => return Ok(read),
         }
-        Err(error) => return Err(error.into()),
-    };
-    let rows = json_rows(&result.schema, &result.batches).unwrap_or_default();
-    Ok(rows.into_iter().next().map(|row| {
-        let name = row.get("prompt_name").and_then(Value::as_str).map(str::to_owned);
-        (name, row.get("prompt_version").and_then(Value::as_i64))
-    }))
+    }
 }
 
 /// A fix that somebody copied. Other fields that clients send are not needed.

@@ -128,6 +128,23 @@ async fn a_signal_is_explained_without_any_model_and_a_copied_fix_is_followed_up
     assert_eq!(feedback["precision"], 1.0, "{feedback}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_never_fails_for_want_of_a_model_or_a_trace() {
+    let model =
+        tripline_engine::Environment::of([("OPENAI_API_KEY", "sk-test"), ("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")]);
+    let site = Site::with(super::site::Plan { model, ..Default::default() }).await;
+    let now = tripline_engine::Clock::now(&*site.clock);
+    site.store.runs.record_judged(&site.scope, vec![judged("r", now, &["TOOL_LOOP"])], 50, now).await.unwrap();
+    let (status, explained) =
+        post(&site, "read", "/v1/signals/1/explain", json!({"langfuse_trace_id": "0af7651916cd43dd8448eb211c80319c"}))
+            .await;
+    assert_eq!((status, &explained["source"]), (200, &json!("signal_only")), "{explained}");
+    assert!(explained["narrator"].as_str().unwrap().starts_with("template (model unavailable"), "{explained}");
+    assert!(explained["root_cause"].as_str().unwrap().contains("search"), "{explained}");
+    let long = json!({"langfuse_trace_id": "x".repeat(300)});
+    assert_eq!(post(&site, "read", "/v1/signals/1/explain", long).await.0, 422);
+}
+
 const FIX: &str = "Never call one tool three times in a row.";
 
 #[tokio::test(flavor = "multi_thread")]

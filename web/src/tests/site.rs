@@ -18,7 +18,9 @@ use tripline_agent::actions::{Destinations, OutboxOptions};
 use tripline_agent::govern::{Governance, Governor};
 use tripline_agent::narrate::TemplateNarrator;
 use tripline_agent::queries::QueryLibrary;
+use tripline_agent::queries::catalog::{DetectorEntry, catalog};
 use tripline_agent::risk::{Risk, RiskParts};
+use tripline_agent::runs::Explainer;
 use tripline_agent::settings::{Settings, SettingsHandle, SettingsLoader};
 use tripline_engine::{Clock, Engine, EngineError, EngineOptions, Environment, LocalTable, ManualClock, SystemClock};
 use tripline_simulator::{Content, SimulatorHandle, SimulatorOptions};
@@ -28,8 +30,8 @@ use tripline_store::{
 };
 
 use crate::ports::{
-    DetectorCatalog, DetectorInfo, EngineProvider, JobAnswer, JobControl, JobInfo, PortError, PortErrorKind,
-    SourceStatus, SourceStatuses,
+    DetectorCatalog, EngineProvider, JobAnswer, JobControl, JobInfo, PortError, PortErrorKind, SourceStatus,
+    SourceStatuses,
 };
 use crate::{AuthMode, WebOptions, WebParts, WebState, serve};
 
@@ -92,8 +94,8 @@ impl SourceStatuses for Catalog {
 }
 
 impl DetectorCatalog for Catalog {
-    fn detectors(&self) -> Vec<DetectorInfo> {
-        Vec::new()
+    fn detectors(&self) -> Vec<DetectorEntry> {
+        catalog(&QueryLibrary::open(None).unwrap().current(), &Settings::default())
     }
 }
 
@@ -103,15 +105,18 @@ pub(crate) struct Plan {
     pub options: WebOptions,
     pub approvers: Vec<&'static str>,
     pub tables: Vec<LocalTable>,
+    /// The environment that names a model; none unless a test sets one.
+    pub model: Environment,
 }
 
 impl Default for Plan {
     fn default() -> Self {
         Self {
             auth: AuthMode::Keys,
-            options: WebOptions::default(),
+            options: WebOptions { trace_pauses: [std::time::Duration::ZERO; 3], ..WebOptions::default() },
             approvers: vec![APPROVER, "operator"],
             tables: Vec::new(),
+            model: Environment::default(),
         }
     }
 }
@@ -171,6 +176,7 @@ impl Site {
             destinations: Arc::clone(&governance.destinations),
             system_clock: Arc::new(SystemClock),
         });
+        let explained = context.clone();
         let state = WebState::new(WebParts {
             context,
             governance: governance.clone(),
@@ -180,6 +186,7 @@ impl Site {
             detectors: Arc::new(Catalog),
             risk,
             queries,
+            explainer: Explainer::new(&explained, plan.model),
             threads: crate::QueryThreads::start("query").unwrap(),
             auth: plan.auth,
             options: plan.options,

@@ -12,6 +12,7 @@ use super::super::connection::DbResult;
 use super::super::incident::existing;
 use super::super::values::{RowExt, all, micros, micros_opt, one, run, to_json};
 use super::super::writer::Tx;
+use super::rollup::Rollup;
 use super::watch;
 use crate::model::{
     AnomalyId, IncidentId, IncidentStatus, JudgedRun, NewSignal, RecordedRuns, RunFacts, Scope, Severity, Window,
@@ -168,6 +169,7 @@ pub(super) fn record(
     let mut next_signal = next(tx.connection, "SELECT coalesce(max(signal_id), 0) + 1 FROM anomalies")?;
     let (mut opened, mut resolved) = (BTreeSet::new(), BTreeSet::new());
     let mut totals = Totals::default();
+    let mut rollup = Rollup::default();
     for judged in &runs {
         let known = known(tx.connection, scope, &judged.facts)?;
         if matches!(known, Known::Judged) {
@@ -176,6 +178,10 @@ pub(super) fn record(
         let found_before = match &known {
             Known::Stalled(types) => types.clone(),
             _ => HashSet::new(),
+        };
+        let mut live_types = match &known {
+            Known::Stalled(_) => rollup.remove(tx.connection, scope, &judged.facts.run_id)?,
+            _ => Vec::new(),
         };
         let window = window(&judged.facts);
         let mut types = found_before.clone();
@@ -193,6 +199,8 @@ pub(super) fn record(
                 None
             } else {
                 live += 1;
+                live_types.push(signal.failure_type.clone());
+                rollup.add_signal(&judged.facts, signal, now);
                 totals.signal(&judged.facts, signal);
                 let (id, is_news) = seen(tx, scope, of_agent, &judged.facts, signal, window, now)?;
                 if is_news {
@@ -224,10 +232,12 @@ pub(super) fn record(
             }
         }
         keep_verdict(tx.connection, scope, &judged.facts, types.len(), live, now)?;
+        rollup.add(&judged.facts, live_types, now);
         recorded.judged += 1;
     }
     conditions.write(tx.connection, scope, now)?;
     totals.write(tx.connection, scope)?;
+    rollup.write(tx.connection, scope)?;
     let ids: Vec<String> = runs.into_iter().map(|run| run.facts.run_id).collect();
     watch::forget(tx.connection, scope, &ids)?;
     for id in opened {
@@ -414,6 +424,7 @@ fn keep_verdict(
               live_count)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
          ON CONFLICT (project_id, run_id) DO UPDATE SET
+             agent_id = excluded.agent_id, agent_version = excluded.agent_version,
              reason = excluded.reason, exit_reason = excluded.exit_reason, judged_at = excluded.judged_at,
              started_at = excluded.started_at, ended_at = excluded.ended_at, step_count = excluded.step_count,
              llm_calls = excluded.llm_calls, tool_calls = excluded.tool_calls,

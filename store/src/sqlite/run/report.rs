@@ -1,15 +1,16 @@
 //! Reading about runs on SQLite: every rate is of all judged runs.
 
 use async_trait::async_trait;
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{Connection, Row, params};
 
 use super::super::SqliteStore;
 use super::super::connection::DbResult;
 use super::super::values::{RowExt, all, micros, one, run};
+use super::insights::insights;
 use crate::model::{
-    AgentInsights, AgentSummary, AppliedVia, FailureRate, FixStatus, HealthDigest, InputPattern, Issue, IssueStatus,
-    JudgedRunView, NewFix, RunCount, RunReports, Scope, SignalTrend, TypeRate, VersionSummary, Window,
+    AgentInsights, AgentSummary, AppliedVia, FailureRate, FixStatus, HealthDigest, Issue, IssueStatus, JudgedRunView,
+    NewFix, RunReports, Scope, TypeRate, Window,
 };
 use crate::{Result, StoreError};
 
@@ -123,167 +124,6 @@ fn issues(connection: &Connection, scope: &Scope, agent: &str, status: Option<Is
     issues.retain(|issue| status.is_none_or(|status| issue.status == status));
     issues.sort_by_key(|issue| issue.status);
     Ok(issues)
-}
-
-fn day(row: &Row<'_>, column: &str) -> rusqlite::Result<NaiveDate> {
-    let text: String = row.get(column)?;
-    text.parse()
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error)))
-}
-
-/// The day of a time in microseconds.
-macro_rules! day_of {
-    ($column:literal) => {
-        concat!("date(", $column, " / 1000000, 'unixepoch')")
-    };
-}
-
-fn insights(connection: &Connection, scope: &Scope, agent: &str, now: DateTime<Utc>) -> DbResult<AgentInsights> {
-    let project = scope.project_id();
-    let since = |days: i64| micros(now - TimeDelta::days(days));
-    let input_patterns = all(
-        connection,
-        "WITH inputs AS (
-             SELECT input_hash, count(*) AS runs FROM judged_runs
-             WHERE project_id = ?1 AND agent_id = ?2 AND input_hash IS NOT NULL GROUP BY input_hash HAVING count(*) >= 2)
-         SELECT i.input_hash, a.type, count(*) AS triggered, i.runs FROM inputs i
-         JOIN judged_runs r ON r.project_id = ?1 AND r.agent_id = ?2 AND r.input_hash = i.input_hash
-         JOIN anomalies a ON a.project_id = ?1 AND a.run_id = r.run_id AND a.run_id <> '' AND a.shadow = 0
-         GROUP BY i.input_hash, a.type ORDER BY count(*) * 1.0 / i.runs DESC, i.runs DESC, i.input_hash LIMIT 20",
-        params![project, agent],
-        |row| {
-            Ok(InputPattern {
-                input_hash: row.get(0)?,
-                failure_type: row.get(1)?,
-                triggered: row.get(2)?,
-                runs: row.get(3)?,
-            })
-        },
-    )?;
-    let signal_trends = all(
-        connection,
-        concat!(
-            "SELECT a.type, a.agent_version, ",
-            day_of!("a.detected_at"),
-            " AS day, count(*) AS n FROM anomalies a
-             WHERE a.project_id = ?1 AND a.agent_id = ?2 AND a.detected_at >= ?3 AND a.run_id <> '' AND a.shadow = 0
-             GROUP BY a.type, a.agent_version, day ORDER BY day DESC, n DESC, a.type LIMIT 300"
-        ),
-        params![project, agent, since(30)],
-        |row| {
-            Ok(SignalTrend {
-                failure_type: row.get(0)?,
-                agent_version: row.get(1)?,
-                day: day(row, "day")?,
-                count: row.get("n")?,
-            })
-        },
-    )?;
-    let versions = all(
-        connection,
-        "SELECT agent_version, count(*) AS runs, count(*) FILTER (WHERE live_count > 0) AS failing,
-             sum(live_count) AS signals, min(started_at) AS first_seen, max(ended_at) AS last_seen
-         FROM judged_runs WHERE project_id = ?1 AND agent_id = ?2
-         GROUP BY agent_version ORDER BY last_seen DESC, agent_version LIMIT 10",
-        params![project, agent],
-        |row| {
-            Ok(VersionSummary {
-                agent_version: row.get(0)?,
-                runs: row.get(1)?,
-                runs_with_signals: row.get(2)?,
-                signals: row.get(3)?,
-                first_seen_at: row.time("first_seen")?,
-                last_seen_at: row.time("last_seen")?,
-            })
-        },
-    )?;
-    let first_tool_steps = all(
-        connection,
-        "SELECT first_tool_step FROM judged_runs
-         WHERE project_id = ?1 AND agent_id = ?2 AND first_tool_step IS NOT NULL ORDER BY first_tool_step",
-        params![project, agent],
-        |row| row.get(0),
-    )?;
-    let counts = |row: &Row<'_>| {
-        Ok(RunCount { at: row.get(0)?, runs: row.get(1)?, of_them: row.get(2)?, first_tool_step: row.get(3)? })
-    };
-    let tool_days = all(
-        connection,
-        concat!(
-            "SELECT ",
-            day_of!("judged_at"),
-            " AS day, count(*), count(first_tool_step), avg(first_tool_step) FROM judged_runs
-             WHERE project_id = ?1 AND agent_id = ?2 AND judged_at >= ?3 GROUP BY day ORDER BY day"
-        ),
-        params![project, agent, since(14)],
-        counts,
-    )?;
-    let hours = all(
-        connection,
-        "SELECT CAST((judged_at / 3600000000) % 24 AS TEXT) AS hour, count(*), count(*) FILTER (WHERE live_count > 0), NULL
-         FROM judged_runs WHERE project_id = ?1 AND agent_id = ?2 AND judged_at >= ?3
-         GROUP BY hour ORDER BY CAST(hour AS INTEGER)",
-        params![project, agent, since(30)],
-        counts,
-    )?;
-    let failure_rates = all(
-        connection,
-        concat!(
-            "WITH days AS (SELECT ",
-            day_of!("judged_at"),
-            " AS day, count(*) AS runs FROM judged_runs
-                 WHERE project_id = ?1 AND agent_id = ?2 AND judged_at >= ?3 GROUP BY day)
-             SELECT a.type, d.day, d.runs, count(*) AS affected FROM days d
-             JOIN anomalies a ON a.project_id = ?1 AND a.agent_id = ?2 AND ",
-            day_of!("a.detected_at"),
-            " = d.day AND a.run_id <> '' AND a.shadow = 0 AND a.detected_at >= ?3
-             GROUP BY a.type, d.day ORDER BY d.day DESC, affected DESC, a.type LIMIT 300"
-        ),
-        params![project, agent, since(30)],
-        |row| {
-            Ok(TypeRate {
-                failure_type: row.get(0)?,
-                day: Some(day(row, "day")?),
-                rate: FailureRate { total_runs: row.get(2)?, affected_runs: row.get(3)? },
-                seen: None,
-            })
-        },
-    )?;
-    let week = count(
-        connection,
-        "SELECT count(*) FROM judged_runs WHERE project_id = ?1 AND agent_id = ?2 AND judged_at >= ?3",
-        params![project, agent, since(7)],
-    )?;
-    let runs = "SELECT count(*) FROM judged_runs WHERE project_id = ?1 AND agent_id = ?2";
-    let runs = count(connection, runs, params![project, agent])?;
-    let week_rates = all(
-        connection,
-        &format!(
-            "SELECT a.type, count(*), min(a.detected_at) AS first_seen, max(a.detected_at) AS last_seen FROM anomalies a
-             WHERE a.project_id = ?1 AND a.agent_id = ?2 AND a.detected_at >= ?3 AND {LIVE}
-             GROUP BY a.type ORDER BY count(*) DESC, a.type"
-        ),
-        params![project, agent, since(7)],
-        |row| {
-            Ok(TypeRate {
-                failure_type: row.get(0)?,
-                day: None,
-                rate: FailureRate { total_runs: week, affected_runs: row.get(1)? },
-                seen: Some((row.time("first_seen")?, row.time("last_seen")?)),
-            })
-        },
-    )?;
-    Ok(AgentInsights {
-        input_patterns,
-        signal_trends,
-        versions,
-        first_tool_steps,
-        tool_days,
-        runs,
-        hours,
-        failure_rates,
-        week_rates,
-    })
 }
 
 fn digest(connection: &Connection, scope: &Scope, week: Window) -> DbResult<HealthDigest> {
