@@ -16,7 +16,7 @@ pub mod steps;
 mod tests;
 
 pub use header::HeaderError;
-pub use library::{QueryLibrary, QueryStatus};
+pub use library::{QueryLibrary, QuerySet, QueryStatus};
 pub use spec::{
     BaselineSpec, DetectorSpec, EvidenceSpec, InputUse, Keep, ListParam, ParamSpec, SeverityRule, Span, TemplateSpec,
     TextTemplate, TimelineSpec,

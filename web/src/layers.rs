@@ -47,9 +47,10 @@ fn patience(state: &WebState, route: &str) -> Duration {
     let options = state.options();
     match route {
         "/api/v1/sql" => options.request_timeout + options.query_patience + LONGEST_QUERY,
-        "/api/v1/detectors/dry-run" | "/api/v1/jobs/{name}/run" | "/api/v1/sessions/{id}/analyze" => {
-            options.job_timeout
-        }
+        "/api/v1/detectors/dry-run"
+        | "/api/v1/settings/preview"
+        | "/api/v1/jobs/{name}/run"
+        | "/api/v1/sessions/{id}/analyze" => options.job_timeout,
         _ => options.request_timeout,
     }
 }

@@ -18,7 +18,7 @@ async fn post(site: &Site, key: &str, path: &str, body: Value) -> (u16, Value) {
 }
 
 /// A server with twenty judged runs, five of which loop.
-async fn site() -> Site {
+pub(super) async fn site() -> Site {
     let site = Site::new().await;
     let now = tripline_engine::Clock::now(&*site.clock);
     let mut runs: Vec<_> = (0..15).map(|n| judged(&format!("c{n}"), now, &[])).collect();
@@ -129,7 +129,7 @@ async fn a_signal_is_explained_without_any_model_and_a_copied_fix_is_followed_up
 }
 
 /// A run of `agent`, judged just now, with live signals of these types.
-fn judged(run: &str, now: DateTime<Utc>, types: &[&str]) -> JudgedRun {
+pub(super) fn judged(run: &str, now: DateTime<Utc>, types: &[&str]) -> JudgedRun {
     JudgedRun {
         facts: RunFacts {
             run_id: run.to_owned(),
