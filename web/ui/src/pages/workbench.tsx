@@ -2,12 +2,13 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { lazy, Suspense, useMemo, useRef, useState } from "react";
 import { ApiError, post, seg, send, write } from "../api/client";
-import { useGet, useSession } from "../api/hooks";
+import { useGet } from "../api/hooks";
 import type { Report, SqlAnswer } from "../api/types";
 import { Badge, Card, Code, Fold, PageTitle, Pre } from "../components/bits";
 import { Empty, Failure, Loading, Show } from "../components/states";
 import { Table } from "../components/table";
 import { bytes, count, figure } from "../lib/format";
+import { useMay, Why } from "../lib/may";
 import { draft, remember } from "../lib/workbench";
 import { candidates, chartOf } from "../workbench/chart-of";
 import { MakeDetector } from "../workbench/detector";
@@ -120,21 +121,20 @@ function ResultChart({ result }: { result: Result }) {
 
 function Saved({ sql, onOpen }: { sql: string; onOpen: (query: SavedQuery) => void }) {
   const client = useQueryClient();
-  const session = useSession();
+  const { may, why } = useMay("operate", "Saving or removing a query");
   const saved = useGet<{ items: SavedQuery[] }>("/api/v1/queries");
   const [name, setName] = useState("");
   const done = () => client.invalidateQueries({ queryKey: ["live", "/api/v1/queries"] });
   const save = useMutation({ mutationFn: () => write("PUT", `/api/v1/queries/${seg(name.trim())}`, { sql }), onSuccess: done });
   const remove = useMutation({ mutationFn: (which: string) => write("DELETE", `/api/v1/queries/${seg(which)}`), onSuccess: done });
-  const may = session.data?.scopes.some((scope) => scope === "operate" || scope === "admin");
   return (
     <>
-      {may ? <p className="decide"><input type="text" aria-label="Name of the query" placeholder="name, such as costly_traces" value={name} onChange={(event) => setName(event.target.value)} /><button type="button" disabled={!name.trim() || !sql.trim() || save.isPending} onClick={() => save.mutate()}>Save</button></p> : null}
+      <p className="decide"><input type="text" disabled={!may} aria-label="Name of the query" placeholder="name, such as costly_traces" value={name} onChange={(event) => setName(event.target.value)} /><button type="button" disabled={!may || !name.trim() || !sql.trim() || save.isPending} onClick={() => save.mutate()}>Save</button><Why may={{ may, why }} /></p>
       {save.isError ? <Failure error={save.error} /> : null}
       {save.isSuccess ? <p role="status">Saved as queries/saved/{name.trim()}.sql.</p> : null}
       {remove.isError ? <Failure error={remove.error} /> : null}
       <Show query={saved} what="saved queries">{(data) => data.items.length
-        ? <ul className="tree">{data.items.map((query) => <li key={query.name}><button type="button" className="link" onClick={() => onOpen(query)}>{query.name}</button>{may ? <> <button type="button" className="link" aria-label={`Remove ${query.name}`} onClick={() => remove.mutate(query.name)}>remove</button></> : null}</li>)}</ul>
+        ? <ul className="tree">{data.items.map((query) => <li key={query.name}><button type="button" className="link" onClick={() => onOpen(query)}>{query.name}</button>{" "}<button type="button" className="link" disabled={!may} aria-label={`Remove ${query.name}`} onClick={() => remove.mutate(query.name)}>remove</button></li>)}</ul>
         : <Empty>No saved queries. They are files in queries/saved/.</Empty>}</Show>
     </>
   );

@@ -7,17 +7,9 @@ import { Failure, Unknown } from "../components/states";
 import { Table } from "../components/table";
 import { Since } from "../components/time";
 import { figure } from "../lib/format";
+import { latency, Quota } from "../components/source";
 import { useMay, Why } from "../lib/may";
 import { down } from "../lib/status";
-
-export const latency = (source: Source) => (source.latency_ms === null ? "not asked yet" : `${figure(source.latency_ms)} ms`);
-
-/** What a vendor still allows, as it last said. */
-export function Quota({ source }: { source: Source }) {
-  const { limits, paused_seconds: paused } = source;
-  const left = limits?.remaining === null || limits?.remaining === undefined ? "not told" : `${figure(limits.remaining)}${limits.limit === null ? "" : ` of ${figure(limits.limit)}`}`;
-  return <>{left}{limits?.resets_at ? <span className="hint"> renewed <Since at={limits.resets_at} /></span> : null}{paused ? <span className="gap"> paused for {figure(paused)} s, as it asked</span> : null}</>;
-}
 
 function Test({ source, may }: { source: Source; may: boolean }) {
   const client = useQueryClient();
