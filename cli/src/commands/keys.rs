@@ -79,9 +79,9 @@ pub(crate) async fn run(command: KeysCommand, home: &Home) -> Result<(), Failure
 /// When a key that lasts so long ends.
 fn end(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Failure> {
     let refused =
-        |why: String| Failure::usage(format!("--expires-in: {why}"), "tripline keys create alice --expires-in 90d");
-    let lasts = parse_duration(text).map_err(refused)?;
+        |why: &str| Failure::usage(&format!("--expires-in: {why}"), "tripline keys create alice --expires-in 90d");
+    let lasts = parse_duration(text).map_err(|why| refused(&why))?;
     let lasts = TimeDelta::from_std(lasts).ok().filter(|lasts| *lasts <= LONGEST);
-    let lasts = lasts.ok_or_else(|| refused(format!("{text} is longer than ten years")))?;
+    let lasts = lasts.ok_or_else(|| refused(&format!("{text} is longer than ten years")))?;
     Ok(now + lasts)
 }
