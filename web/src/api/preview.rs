@@ -12,11 +12,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 use tripline_agent::AgentContext;
 use tripline_agent::detect::{Detectors as Judge, Persist};
 use tripline_agent::queries::{DetectorSpec, QuerySet};
 use tripline_agent::runs::{JudgeError, RunsPreview, preview};
-use tripline_agent::settings::SettingsHandle;
+use tripline_agent::settings::{Settings, SettingsHandle};
 use tripline_engine::{Params, QueryOptions, json_rows};
 use tripline_store::{Gap, Window};
 
@@ -25,6 +26,8 @@ use crate::error::ApiError;
 use crate::extract::JsonBody;
 use crate::state::WebState;
 
+/// Changes that are looked at at once: each judges thousands of events.
+static PLACES: Semaphore = Semaphore::const_new(2);
 const DEFAULT_RUNS: usize = 200;
 const MAX_RUNS: usize = 500;
 /// Steps that the runs may have together: what is read and judged is about so many events.
@@ -110,6 +113,25 @@ pub(crate) async fn show(
     {
         return Err(ApiError::not_found("detector", name));
     }
+    let place = tokio::time::timeout(state.options().query_patience, PLACES.acquire()).await;
+    let place = place.map_err(|_| {
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many", "other thresholds are being looked at").retry_after(2)
+    })?;
+    let work = judged(state.clone(), caller, body, proposed, (most_runs, most_windows), place);
+    let running = state.parts().threads.run(work).ok_or_else(ApiError::internal)?;
+    running.await.map_err(|_| ApiError::internal())?.map(Json)
+}
+
+/// Judges runs and windows both ways. The place is taken until all of it has ended.
+async fn judged(
+    state: WebState,
+    caller: Caller,
+    body: Proposal,
+    proposed: Settings,
+    (most_runs, most_windows): (usize, usize),
+    _place: Result<SemaphorePermit<'static>, AcquireError>,
+) -> Result<Preview, ApiError> {
+    let set = state.parts().queries.current();
     let context = AgentContext {
         engine: state.parts().engines.engine(&caller.scope).await?,
         scope: caller.scope.clone(),
@@ -163,7 +185,7 @@ pub(crate) async fn show(
         }
         windows.push(answer);
     }
-    Ok(Json(Preview { runs, windows }))
+    Ok(Preview { runs, windows })
 }
 
 fn failed(error: JudgeError) -> ApiError {

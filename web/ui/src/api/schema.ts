@@ -1405,6 +1405,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/signals/{id}/apply-fix": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Publishes a new version of a Langfuse prompt, once somebody approved. */
+        post: operations["postV1SignalsIdApplyFix"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/signals/{id}/explain": {
         parameters: {
             query?: never;
@@ -1637,6 +1654,15 @@ export interface components {
         ApiKeys: {
             items: components["schemas"]["ApiKey"][];
             projects: string[];
+        };
+        ApplyFix: {
+            /** @constant */
+            applied_via?: "langfuse";
+            fix_content: string;
+            labels?: string[];
+            langfuse_prompt_name: string;
+        } & {
+            [key: string]: unknown;
         };
         Approval: {
             action_type: string;
@@ -2302,6 +2328,14 @@ export interface components {
             };
             windows?: number | null;
         };
+        PublishedFix: {
+            fix_id: number;
+            new_text: string;
+            new_version: number;
+            old_text: string;
+            prompt_url: string | null;
+            signal_id: number;
+        };
         PullFile: {
             path: string;
             previous_path: string | null;
@@ -2821,6 +2855,16 @@ export interface components {
             runs_with_signals: number;
             signal_count: number;
             signal_rate: number;
+        };
+        WaitingFix: {
+            approval_id: string;
+            /** Format: date-time */
+            expires_at: string;
+            new_text: string;
+            old_text: string;
+            signal_id: number;
+            /** @enum {string} */
+            status: "pending" | "approved" | "rejected" | "expired";
         };
         Window: {
             /** Format: date-time */
@@ -5751,6 +5795,41 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SessionSummary"];
+                };
+            };
+            /** @description What is wrong, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    postV1SignalsIdApplyFix: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ApplyFix"];
+            };
+        };
+        responses: {
+            /** @description Publishes a new version of a Langfuse prompt, once somebody approved. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PublishedFix"] | components["schemas"]["WaitingFix"];
                 };
             };
             /** @description What is wrong, and what to do next */

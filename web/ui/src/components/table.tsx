@@ -17,7 +17,7 @@ export function Table<T>({ label, columns, rows: every, empty, rowKey, rowProps,
     id: String(index),
     header: column.header,
     accessorFn: (row) => column.sort?.(row) ?? undefined,
-    cell: (context) => column.cell(context.row.original),
+    // Cells are called and not made components of: a new function each time would be a new component, and what was typed in it lost.
     enableSorting: Boolean(column.sort),
     sortUndefined: "last",
   }));
@@ -50,7 +50,7 @@ export function Table<T>({ label, columns, rows: every, empty, rowKey, rowProps,
         </thead>
         <tbody>
           {table.getRowModel().rows.map((row) => (
-            <tr key={row.id} {...rowProps?.(row.original, row.index)}>{row.getVisibleCells().map((cell) => <td key={cell.id}>{flexRender(cell.column.columnDef.cell, cell.getContext()) ?? "–"}</td>)}</tr>
+            <tr key={row.id} {...rowProps?.(row.original, row.index)}>{row.getVisibleCells().map((cell) => <td key={cell.id}>{columns[Number(cell.column.id)]?.cell(row.original) ?? "–"}</td>)}</tr>
           ))}
         </tbody>
       </table>

@@ -10,9 +10,9 @@ import { count, figure } from "../lib/format";
 
 const SOON = 500;
 
-/** The value, once it has stayed the same for a moment. */
-export function useSettled<T>(value: T, after = SOON): T {
-  const [settled, setSettled] = useState(value);
+/** The value, once it has stayed the same for a moment; undefined before. */
+export function useSettled<T>(value: T, after = SOON): T | undefined {
+  const [settled, setSettled] = useState<T>();
   const text = JSON.stringify(value);
   useEffect(() => {
     const timer = setTimeout(() => setSettled(JSON.parse(text) as T), after);
@@ -58,7 +58,7 @@ export function PreviewLines({ preview }: { preview: Preview }) {
 /** The preview of a change that is being typed. */
 export function LivePreview({ settings }: { settings: Record<string, unknown> }) {
   const settled = useSettled(settings);
-  const preview = usePreview({ settings: settled });
+  const preview = usePreview(settled === undefined ? null : { settings: settled });
   return (
     <div role="status" className="live-preview">
       {preview.isPending ? <p className="hint">Judging the newest runs again…</p> : null}
