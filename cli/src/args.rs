@@ -592,6 +592,9 @@ pub(crate) enum KeysCommand {
         /// Id of the project whose rows it sees and makes. Default: the installation's own.
         #[arg(long, value_name = "PROJECT")]
         project: Option<String>,
+        /// When it ends by itself: a number and a unit, such as 90d. Default: never.
+        #[arg(long, value_name = "DURATION")]
+        expires_in: Option<String>,
     },
     /// Print an address that signs a browser in as a key, once, within ten minutes.
     Link {

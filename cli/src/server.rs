@@ -32,7 +32,7 @@ use tripline_store::ingest::runs::LogEvents;
 use tripline_store::{JobRunFilter, OpenMode, PageRequest, ProjectId, Scope, SqliteStore, Store};
 use tripline_web::ports::{
     DetectorCatalog, EngineProvider, JobAnswer, JobControl, JobInfo, PortError, PortErrorKind, SourceLimits,
-    SourceStatus, SourceStatuses,
+    SourceStatus, SourceStatuses, SourceTest,
 };
 use tripline_web::{AuthMode, QueryThreads, WebOptions, WebParts, WebState};
 
@@ -360,11 +360,37 @@ impl JobControl for JobPort {
     }
 }
 
+fn milliseconds(took: std::time::Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+}
+
 struct SourcePort {
     connectors: Arc<Connectors>,
 }
 
+#[async_trait]
 impl SourceStatuses for SourcePort {
+    async fn test(&self, name: &str) -> Result<SourceTest, PortError> {
+        let source = self.connectors.source(name).ok_or_else(|| {
+            let known: Vec<&str> = self.connectors.sources().iter().map(|source| source.name()).collect();
+            PortError {
+                kind: PortErrorKind::NotFound,
+                message: format!("there is no source '{name}'"),
+                hint: Some(format!("known sources: {}", known.join(", "))),
+            }
+        })?;
+        let name = source.name().to_owned();
+        Ok(match source.test().await {
+            Ok(took) => {
+                SourceTest { source: name, ok: true, latency_ms: Some(milliseconds(took)), error: None, hint: None }
+            }
+            Err(mut error) => {
+                let hint = error.hint.take();
+                SourceTest { source: name, ok: false, latency_ms: None, error: Some(error.to_string()), hint }
+            }
+        })
+    }
+
     fn sources(&self) -> Vec<SourceStatus> {
         let sources = self.connectors.sources().iter();
         sources
@@ -384,6 +410,8 @@ impl SourceStatuses for SourcePort {
                     last_success_at: health.last_success_at,
                     last_failure_at: health.last_failure.as_ref().map(|(at, _)| *at),
                     last_failure: health.last_failure.map(|(_, why)| why),
+                    latency_ms: health.latency.map(milliseconds),
+                    paused_seconds: health.paused_for.map(|pause| pause.as_secs()).filter(|seconds| *seconds > 0),
                     limits,
                 }
             })

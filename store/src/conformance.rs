@@ -143,6 +143,7 @@ macro_rules! for_each_promise {
                 a_key_verifies_until_it_is_revoked,
                 a_link_signs_in_once_and_a_session_ends_with_its_time_or_its_key,
                 a_key_carries_its_project_and_scopes,
+                a_key_ends_when_it_was_said_to_and_its_sessions_with_it,
                 two_live_keys_never_share_a_name,
                 the_secret_is_nowhere_but_in_the_answer,
                 a_signature_is_accepted_once_within_its_time,

@@ -47,9 +47,10 @@ fn patience(state: &WebState, route: &str) -> Duration {
     let options = state.options();
     match route {
         "/api/v1/sql" => options.request_timeout + options.query_patience + LONGEST_QUERY,
-        "/api/v1/detectors/dry-run" | "/api/v1/jobs/{name}/run" | "/api/v1/sessions/{id}/analyze" => {
-            options.job_timeout
-        }
+        "/api/v1/detectors/dry-run"
+        | "/api/v1/settings/preview"
+        | "/api/v1/jobs/{name}/run"
+        | "/api/v1/sessions/{id}/analyze" => options.job_timeout,
         // Langfuse may need a while until it has a trace; then a model is asked. An approver waits for Langfuse.
         "/v1/signals/{id}/explain" | "/v1/signals/{id}/apply-fix" => 2 * options.request_timeout,
         _ => options.request_timeout,

@@ -119,14 +119,40 @@ pub struct SourceStatus {
     pub last_failure_at: Option<DateTime<Utc>>,
     /// How it last failed, without secrets.
     pub last_failure: Option<String>,
+    /// Milliseconds that its last answer took.
+    pub latency_ms: Option<u64>,
+    /// Seconds for which nothing is sent to it, because it asked for a pause.
+    pub paused_seconds: Option<u64>,
     /// How much it still allows.
     pub limits: Option<SourceLimits>,
 }
 
+/// What one cheap request to a source came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SourceTest {
+    /// The source.
+    pub source: String,
+    /// Whether address and credentials are right.
+    pub ok: bool,
+    /// Milliseconds until it answered.
+    pub latency_ms: Option<u64>,
+    /// Why not, without secrets.
+    pub error: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
 /// The sources and their health.
+#[async_trait]
 pub trait SourceStatuses: Send + Sync {
     /// All sources, by name.
     fn sources(&self) -> Vec<SourceStatus>;
+
+    /// Sends a source one cheap request. That it fails is an answer.
+    ///
+    /// # Errors
+    /// [`PortErrorKind::NotFound`].
+    async fn test(&self, name: &str) -> Result<SourceTest, PortError>;
 }
 
 /// A detector: what its file and the settings say, and how often people said that it was right.

@@ -164,6 +164,7 @@ fn endpoints() -> Vec<Endpoint> {
         get_("/api/v1/jobs/{name}/runs", READ, get(api::jobs::runs)),
         post_("/api/v1/jobs/{name}/run", OPERATE, post(api::jobs::run)),
         get_("/api/v1/sources", READ, get(api::sources::list)),
+        post_("/api/v1/sources/{name}/test", OPERATE, post(api::sources::test)),
         get_("/api/v1/detectors", READ, get(api::detectors::list)),
         post_("/api/v1/detectors/dry-run", READ, post(api::detectors::dry_run)),
         put_("/api/v1/detectors/{name}", ADMINISTER, put(api::detectors::save)),
@@ -175,6 +176,10 @@ fn endpoints() -> Vec<Endpoint> {
         get_("/api/v1/settings", READ, get(api::settings::show)),
         patch_("/api/v1/settings", ADMINISTER, patch(api::settings::change)),
         put_("/api/v1/settings", ADMINISTER, put(api::settings::change)),
+        post_("/api/v1/settings/preview", READ, post(api::preview::show)),
+        get_("/api/v1/keys", ADMINISTER, get(api::keys::list)),
+        post_("/api/v1/keys", ADMINISTER, post(api::keys::create)),
+        delete_("/api/v1/keys/{id}", ADMINISTER, delete(api::keys::revoke)),
         post_("/api/v1/sql", READ, post(api::sql::run)),
     ];
     pages.chain(endpoints).collect()

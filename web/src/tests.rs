@@ -1,6 +1,7 @@
 //! What the server promises, over real HTTP, with the simulator as Slack and GitHub.
 
 mod access;
+mod administer;
 mod api;
 mod hostile;
 mod limits;

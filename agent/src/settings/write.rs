@@ -78,6 +78,24 @@ impl SettingsHandle {
     }
 }
 
+impl Settings {
+    /// These settings with a change, as [`SettingsHandle::change`] would make of it, without keeping or taking over anything: for
+    /// showing what a change would do. `null` gives a key its default.
+    ///
+    /// # Errors
+    /// [`SettingsError`] for the first thing that is wrong.
+    pub fn with_change(&self, patch: &Map<String, Value>) -> Result<Settings, SettingsError> {
+        let origin = "the change";
+        let whole = serde_json::to_value(self)
+            .map_err(|error| SettingsError::NotJson { origin: origin.to_owned(), reason: error.to_string() })?;
+        let Value::Object(mut whole) = whole else { return Ok(self.clone()) };
+        for (key, value) in patch {
+            merge(&mut whole, key, value);
+        }
+        Settings::from_json(&Value::Object(whole).to_string(), origin)
+    }
+}
+
 fn read(path: &Path) -> Result<Map<String, Value>, ChangeError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,

@@ -77,6 +77,28 @@ pub async fn a_link_signs_in_once_and_a_session_ends_with_its_time_or_its_key(st
     assert!(matches!(lost, Err(StoreError::NotFound { .. })));
 }
 
+pub async fn a_key_ends_when_it_was_said_to_and_its_sessions_with_it(store: Store) {
+    let (day, end) = (chrono::TimeDelta::days(1), minute(30));
+    let created = store.keys.create_until(new_key("guest"), Some(end), "ann", start()).await.unwrap();
+    assert_eq!(created.key.expires_at, Some(end));
+    let secret = created.secret.expose_secret();
+    let session = store.keys.sign_in(secret, day, start()).await.unwrap().unwrap().session;
+    let session = session.expose_secret();
+    assert!(store.keys.verify(secret, minute(29)).await.unwrap().is_some());
+    assert!(store.keys.session(session, minute(29)).await.unwrap().is_some());
+
+    assert_eq!(store.keys.verify(secret, end).await.unwrap(), None, "its time is over");
+    assert_eq!(store.keys.session(session, end).await.unwrap(), None, "an expired key has no sessions");
+    assert!(store.keys.sign_in(secret, day, end).await.unwrap().is_none());
+    let link = store.keys.make_link(&created.key.id, "ann", day, end).await;
+    assert!(matches!(link, Err(StoreError::Conflict { .. })));
+    let past = store.keys.create_until(new_key("late"), Some(start()), "ann", start()).await;
+    assert!(matches!(past, Err(StoreError::Invalid { .. })), "an end in the past is a mistake");
+    let made = AuditFilter { event: Some("api_key.created".to_owned()), ..AuditFilter::default() };
+    let made = store.audit.list(&SCOPE, &made, 1).await.unwrap();
+    assert_eq!(made[0].entry.actor, "ann", "who made it is on the record");
+}
+
 pub async fn a_key_carries_its_project_and_scopes(store: Store) {
     let other = other_scope(&store).await;
     let scopes = [KeyScope::Read, KeyScope::Ingest].into_iter().collect();

@@ -54,11 +54,18 @@ pub struct ApiKey {
     pub created_at: DateTime<Utc>,
     /// When it was last used, to within some minutes.
     pub last_used_at: Option<DateTime<Utc>>,
+    /// When it ends by itself; `None` is never.
+    pub expires_at: Option<DateTime<Utc>>,
     /// When it was revoked.
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
 impl ApiKey {
+    /// Whether it works at `now`.
+    pub fn is_live(&self, now: DateTime<Utc>) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| end > now)
+    }
+
     /// The scope that answers to this key are limited to.
     pub fn scope(&self) -> Scope {
         Scope::project(self.project_id.clone())
@@ -93,12 +100,26 @@ pub struct SignedIn {
 /// The API keys of an installation.
 #[async_trait]
 pub trait ApiKeys: Send + Sync {
-    /// Makes a key.
+    /// Makes a key that works until it is revoked, on the machine itself.
     ///
     /// # Errors
-    /// `Conflict` when the name is taken, `Invalid` when name, person or scopes are empty, `NotFound` when there
-    /// is no such project.
-    async fn create(&self, new: NewApiKey, now: DateTime<Utc>) -> Result<CreatedApiKey>;
+    /// Those of [`create_until`](Self::create_until).
+    async fn create(&self, new: NewApiKey, now: DateTime<Utc>) -> Result<CreatedApiKey> {
+        self.create_until(new, None, "admin", now).await
+    }
+
+    /// Makes a key that works until it is revoked or `expires_at` has come. `by` is who made it, for the record.
+    ///
+    /// # Errors
+    /// `Conflict` when the name is taken (an expired key keeps its name until it is revoked), `Invalid` when name, person or
+    /// scopes are empty or the end is not in the future, `NotFound` when there is no such project.
+    async fn create_until(
+        &self,
+        new: NewApiKey,
+        expires_at: Option<DateTime<Utc>>,
+        by: &str,
+        now: DateTime<Utc>,
+    ) -> Result<CreatedApiKey>;
 
     /// The live key with this secret; `None` for anything else. The secret is looked up by its SHA-256, so the time it takes
     /// says nothing about how much of a guess was right.
@@ -116,7 +137,7 @@ pub trait ApiKeys: Send + Sync {
     /// A secret, `tll_` and 43 characters, with which a browser signs in as this key: once, within `valid_for`.
     ///
     /// # Errors
-    /// `NotFound` when there is no such key, `Conflict` when it is revoked.
+    /// `NotFound` when there is no such key, `Conflict` when it is revoked or expired.
     async fn make_link(
         &self,
         id: &ApiKeyId,

@@ -31,7 +31,13 @@ const SESSION: &str = "tls_";
 /// When the use of each key was last handed to the writer.
 pub(crate) type LastUses = Mutex<HashMap<ApiKeyId, DateTime<Utc>>>;
 
-fn create(tx: &mut Tx<'_>, new: &NewApiKey, secret: &SecretString, now: DateTime<Utc>) -> DbResult<ApiKey> {
+fn create(
+    tx: &mut Tx<'_>,
+    (new, secret): (&NewApiKey, &SecretString),
+    expires_at: Option<DateTime<Utc>>,
+    by: &str,
+    now: DateTime<Utc>,
+) -> DbResult<ApiKey> {
     let project = new.project.clone().unwrap_or_else(|| ProjectId::new(DEFAULT_PROJECT));
     let known = one(tx.connection, "SELECT 1 FROM projects WHERE id = ?1", params![project], |_| Ok(()))?;
     if known.is_none() {
@@ -41,8 +47,8 @@ fn create(tx: &mut Tx<'_>, new: &NewApiKey, secret: &SecretString, now: DateTime
     let prefix: String = secret.expose_secret().chars().take(SHOWN).collect();
     let made = run(
         tx.connection,
-        "INSERT INTO api_keys (project_id, id, name, person, scopes, prefix, secret_sha256, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+        "INSERT INTO api_keys (project_id, id, name, person, scopes, prefix, secret_sha256, created_at, expires_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
          ON CONFLICT (project_id, name) WHERE revoked_at IS NULL DO NOTHING",
         params![
             project,
@@ -52,14 +58,18 @@ fn create(tx: &mut Tx<'_>, new: &NewApiKey, secret: &SecretString, now: DateTime
             to_json(&new.scopes)?,
             prefix,
             sha256_hex(secret.expose_secret()),
-            micros(now)
+            micros(now),
+            expires_at.map(micros)
         ],
     )?;
     if made == 0 {
         return Err(StoreError::Conflict { what: "API key", id: new.name.clone() }.into());
     }
-    let detail = json!({"name": new.name, "person": new.person, "scopes": new.scopes, "prefix": prefix});
-    tx.audit(&Scope::project(project), now, "admin", "api_key.created", ("api_key", id.as_str()), &detail)?;
+    let mut detail = json!({"name": new.name, "person": new.person, "scopes": new.scopes, "prefix": prefix});
+    if let (Some(end), Some(fields)) = (expires_at, detail.as_object_mut()) {
+        fields.insert("expires_at".to_owned(), json!(end));
+    }
+    tx.audit(&Scope::project(project), now, by, "api_key.created", ("api_key", id.as_str()), &detail)?;
     existing(tx.connection, &id)
 }
 
@@ -78,6 +88,7 @@ fn read_key(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
         prefix: row.get("prefix")?,
         created_at: row.time("created_at")?,
         last_used_at: row.time_opt("last_used_at")?,
+        expires_at: row.time_opt("expires_at")?,
         revoked_at: row.time_opt("revoked_at")?,
     })
 }
@@ -115,7 +126,11 @@ fn keep(
 
 const LIVE_SIGN_IN: &str = "SELECT k.* FROM sign_ins s
     JOIN api_keys k ON k.project_id = s.project_id AND k.id = s.key_id
-    WHERE s.secret_sha256 = ?1 AND s.kind = ?2 AND s.expires_at > ?3 AND k.revoked_at IS NULL";
+    WHERE s.secret_sha256 = ?1 AND s.kind = ?2 AND s.expires_at > ?3 AND k.revoked_at IS NULL
+      AND (k.expires_at IS NULL OR k.expires_at > ?3)";
+
+const LIVE_KEY: &str = "SELECT * FROM api_keys WHERE secret_sha256 = ?1 AND revoked_at IS NULL
+      AND (expires_at IS NULL OR expires_at > ?2)";
 
 fn make_link(
     tx: &mut Tx<'_>,
@@ -126,8 +141,8 @@ fn make_link(
     now: DateTime<Utc>,
 ) -> DbResult<()> {
     let key = existing(tx.connection, id)?;
-    if key.revoked_at.is_some() {
-        return Err(StoreError::Conflict { what: "revoked API key", id: id.to_string() }.into());
+    if !key.is_live(now) {
+        return Err(StoreError::Conflict { what: "ended API key", id: id.to_string() }.into());
     }
     keep(tx, &key, ("link", secret), now + valid_for, now)?;
     let detail = json!({"name": key.name, "valid_seconds": valid_for.num_seconds()});
@@ -149,8 +164,7 @@ fn sign_in(
         run(tx.connection, "DELETE FROM sign_ins WHERE secret_sha256 = ?1 AND kind = 'link'", params![hash])?;
         key
     } else {
-        let sql = "SELECT * FROM api_keys WHERE secret_sha256 = ?1 AND revoked_at IS NULL";
-        one(tx.connection, sql, params![hash], read_key)?
+        one(tx.connection, LIVE_KEY, params![hash, micros(now)], read_key)?
     };
     let Some(key) = key else { return Ok(None) };
     keep(tx, &key, ("session", session), expires_at, now)?;
@@ -183,7 +197,13 @@ impl SqliteStore {
 
 #[async_trait]
 impl ApiKeys for SqliteStore {
-    async fn create(&self, new: NewApiKey, now: DateTime<Utc>) -> Result<CreatedApiKey> {
+    async fn create_until(
+        &self,
+        new: NewApiKey,
+        expires_at: Option<DateTime<Utc>>,
+        by: &str,
+        now: DateTime<Utc>,
+    ) -> Result<CreatedApiKey> {
         for (field, value) in [("name", &new.name), ("person", &new.person)] {
             if value.trim().is_empty() {
                 return Err(StoreError::invalid(field, "must not be empty"));
@@ -192,9 +212,12 @@ impl ApiKeys for SqliteStore {
         if new.scopes.is_empty() {
             return Err(StoreError::invalid("scopes", "must not be empty"));
         }
+        if expires_at.is_some_and(|end| end <= now) {
+            return Err(StoreError::invalid("expires_at", "must be in the future"));
+        }
         let secret = new_secret(PREFIX)?;
-        let kept = secret.clone();
-        let key = self.write("making an API key", move |tx| create(tx, &new, &kept, now)).await?;
+        let (kept, by) = (secret.clone(), by.to_owned());
+        let key = self.write("making an API key", move |tx| create(tx, (&new, &kept), expires_at, &by, now)).await?;
         Ok(CreatedApiKey { key, secret })
     }
 
@@ -205,8 +228,7 @@ impl ApiKeys for SqliteStore {
         let hash = sha256_hex(secret);
         let key = self
             .read("verifying an API key", move |connection| {
-                let sql = "SELECT * FROM api_keys WHERE secret_sha256 = ?1 AND revoked_at IS NULL";
-                one(connection, sql, params![hash], read_key)
+                one(connection, LIVE_KEY, params![hash, micros(now)], read_key)
             })
             .await?;
         if let Some(key) = &key {

@@ -3,6 +3,7 @@
 //! Must hold: rows, bytes and time are limited; the query stops when the client goes away (its stream is dropped with
 //! the request); a failed source is an error, never fewer rows.
 
+mod files;
 mod streamed;
 
 use std::collections::BTreeMap;
@@ -32,8 +33,8 @@ use crate::state::WebState;
 
 const DEFAULT_ROWS: usize = 1_000;
 const MAX_ROWS: usize = 10_000;
-/// A stream holds no more than a batch at a time.
-const MAX_STREAMED_ROWS: usize = 100_000;
+/// A stream, and a file that is written as it is read, hold no more than a batch at a time.
+const MAX_STREAMED_ROWS: usize = 10_000_000;
 const DEFAULT_TIMEOUT_MS: u64 = 30_000;
 const MAX_TIMEOUT_MS: u64 = 60_000;
 /// What a query may ask for.
@@ -53,7 +54,7 @@ pub(crate) struct SqlRequest {
     /// Values of its `$name` placeholders: scalars, or lists of text.
     #[serde(default)]
     params: BTreeMap<String, Value>,
-    /// Rows at most, 1 to 10,000; default 1,000.
+    /// Rows at most, 1 to 10,000; a stream or a file 1 to 10,000,000. Default 1,000.
     max_rows: Option<usize>,
     /// Milliseconds at most, 1 to 60,000; default 30,000.
     timeout_ms: Option<u64>,
@@ -77,6 +78,18 @@ enum Format {
     Csv,
     Parquet,
     Stream,
+}
+
+impl Format {
+    /// How a file is written, and what it is called; `None` for what is no file.
+    fn file(self) -> Option<(OutputFormat, &'static str)> {
+        match self {
+            Self::Json | Self::Stream => None,
+            Self::Ndjson => Some((OutputFormat::Ndjson, "application/x-ndjson")),
+            Self::Csv => Some((OutputFormat::Csv, "text/csv; charset=utf-8")),
+            Self::Parquet => Some((OutputFormat::Parquet, "application/vnd.apache.parquet")),
+        }
+    }
 }
 
 /// A column of an answer.
@@ -109,6 +122,10 @@ pub(crate) async fn run(
     if format == Format::Stream {
         let place = place(&state).await?;
         return streamed::answer(&state, caller, request.sql, options, place).await;
+    }
+    if let Some(file) = format.file().filter(|_| options.max_rows.is_some_and(|rows| rows > MAX_ROWS)) {
+        let place = place(&state).await?;
+        return files::answer(&state, caller, request.sql, options, file, place).await;
     }
     let running = state.running().join(key, full, || alone(state.clone(), caller, request.sql, options).boxed());
     // Who joins a query waits for it no longer than for one of their own.
@@ -156,9 +173,15 @@ fn options(request: &SqlRequest) -> Result<QueryOptions, ApiError> {
         return Err(ApiError::unprocessable(format!("sql: at most {MAX_SQL} bytes")));
     }
     let max_rows = request.max_rows.unwrap_or(DEFAULT_ROWS);
-    let most = if request.format == Format::Stream { MAX_STREAMED_ROWS } else { MAX_ROWS };
+    let most = if request.format == Format::Json { MAX_ROWS } else { MAX_STREAMED_ROWS };
     if !(1..=most).contains(&max_rows) {
         return Err(ApiError::unprocessable(format!("max_rows must be between 1 and {most}")));
+    }
+    if request.partial && max_rows > MAX_ROWS && request.format.file().is_some() {
+        return Err(ApiError::unprocessable(format!(
+            "a file of more than {MAX_ROWS} rows has no place to say what is missing"
+        ))
+        .hint("leave `partial` out, ask for fewer rows, or take the format `stream`, whose last line says it"));
     }
     let timeout_ms = request.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS);
     if !(1..=MAX_TIMEOUT_MS).contains(&timeout_ms) {
@@ -210,16 +233,11 @@ fn write(result: &QueryResult, format: Format) -> Result<Response, ApiError> {
     let failed = |error: arrow::error::ArrowError| {
         ApiError::unprocessable("the rows cannot be written in this format").detail(error.to_string())
     };
-    let (format, content_type) = match format {
-        Format::Json => {
-            let columns = columns(&result.schema);
-            let rows = json_rows(&result.schema, &result.batches).map_err(failed)?;
-            return Ok(Json(SqlAnswer { columns, rows, report: result.report.clone() }).into_response());
-        }
-        // The stream was answered before.
-        Format::Ndjson | Format::Stream => (OutputFormat::Ndjson, "application/x-ndjson"),
-        Format::Csv => (OutputFormat::Csv, "text/csv; charset=utf-8"),
-        Format::Parquet => (OutputFormat::Parquet, "application/vnd.apache.parquet"),
+    // The stream was answered before.
+    let Some((format, content_type)) = format.file() else {
+        let columns = columns(&result.schema);
+        let rows = json_rows(&result.schema, &result.batches).map_err(failed)?;
+        return Ok(Json(SqlAnswer { columns, rows, report: result.report.clone() }).into_response());
     };
     let mut bytes = Vec::new();
     let mut writer = RowWriter::new(&mut bytes, format, SchemaRef::clone(&result.schema));

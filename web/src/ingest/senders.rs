@@ -102,10 +102,11 @@ fn refused() -> ApiError {
 async fn verified(state: &WebState, secret: &str, any_of: &[KeyScope]) -> Result<Caller, ApiError> {
     let hash: [u8; 32] = Sha256::digest(secret).into();
     let cache = &state.door().keys;
-    let key = match cache.get(&hash) {
+    let now = state.context().clock.now();
+    let key = match cache.get(&hash).filter(|key| key.is_live(now)) {
         Some(key) => key,
         None => {
-            let key = state.context().store.keys.verify(secret, state.context().clock.now()).await?;
+            let key = state.context().store.keys.verify(secret, now).await?;
             let key = key.ok_or_else(|| refused().hint("make one with `tripline keys create`"))?;
             cache.put(hash, key.clone());
             key

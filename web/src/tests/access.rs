@@ -24,6 +24,7 @@ fn body(route: &RouteInfo) -> Option<Value> {
         "/api/v1/actions/{id}/settle" => Some(json!({"status": "done"})),
         "/api/v1/detectors/dry-run" => Some(json!({"name": "mine", "text": "SELECT 1"})),
         "/api/v1/detectors/{name}" => Some(json!({"text": "SELECT 1"})),
+        "/api/v1/keys" => Some(json!({"name": "another", "scopes": ["read"]})),
         "/api/v1/queries/{name}" => Some(json!({"sql": "SELECT 1"})),
         "/api/v1/session" => Some(json!({"secret": "tl_nobody"})),
         "/v1/signals/{id}/record-copy" => Some(json!({"fix_content": "x"})),
@@ -89,6 +90,10 @@ async fn every_endpoint_answers_exactly_the_keys_it_is_for() {
             let installation_only = [
                 "/api/v1/settings",
                 "/api/v1/sources",
+                "/api/v1/sources/{name}/test",
+                "/api/v1/settings/preview",
+                "/api/v1/keys",
+                "/api/v1/keys/{id}",
                 "/api/v1/jobs",
                 "/api/v1/jobs/{name}/run",
                 "/api/v1/quality/scan",

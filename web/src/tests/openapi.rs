@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::site::{Site, cost_spike};
+use super::site::{Site, agent_loop, cost_spike};
 use crate::openapi;
 
 #[test]
@@ -131,6 +131,144 @@ async fn answers_look_as_the_description_says() {
     let decided = site.post("operate", &format!("/api/v1/approvals/{}/approve", approval.id), &json!({})).await;
     look("/api/v1/approvals/{id}/approve", "post", &decided.1);
     assert_eq!(problems, Vec::<String>::new());
+}
+
+/// Compares answers with what is said of them; a route's answer is described under 200 whatever its status of success is.
+async fn compared(site: &Site, answers: Vec<(&str, &str, Value)>) -> Vec<String> {
+    let document: Value = site.client.get(site.url("/api/openapi.json")).send().await.unwrap().json().await.unwrap();
+    let mut problems = Vec::new();
+    for (method, path, answer) in answers {
+        let described = &document["paths"][path][method]["responses"]["200"]["content"]["application/json"]["schema"];
+        assert!(described.as_object().is_some_and(|schema| !schema.is_empty()), "{method} {path} is not described");
+        assert!(!answer["error"].is_object(), "{method} {path}: {answer}");
+        check(described, &answer, &format!("{method} {path}"), &document, &mut problems);
+    }
+    problems
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_about_runs_look_as_the_description_says() {
+    let site = super::runs::site().await;
+    let post = async |key: &str, path: &str, body: Value| site.post(key, path, &body).await.1;
+    let mut answers = Vec::new();
+    answers.push(("get", "/v1/signals/{id}/fix-status", site.get("/v1/signals/1/fix-status").await));
+    answers.push(("post", "/v1/signals/{id}/explain", post("read", "/v1/signals/1/explain", json!({})).await));
+    let copy = post("operate", "/v1/signals/1/record-copy", json!({"fix_content": "Stop."})).await;
+    answers.push(("post", "/v1/signals/{id}/record-copy", copy));
+    answers.push(("get", "/v1/signals/{id}/fix-status", site.get("/v1/signals/1/fix-status").await));
+    let verdict = post("operate", "/v1/signals/1/feedback", json!({"correct": true})).await;
+    answers.push(("post", "/v1/signals/{id}/feedback", verdict));
+    for part in ["runs", "signals", "insights", "issues"] {
+        let path: &str = match part {
+            "runs" => "/v1/agents/{id}/runs",
+            "signals" => "/v1/agents/{id}/signals",
+            "insights" => "/v1/agents/{id}/insights",
+            _ => "/v1/agents/{id}/issues",
+        };
+        answers.push(("get", path, site.get(&format!("/v1/agents/agent/{part}")).await));
+    }
+    answers.push(("get", "/v1/runs/{id}", site.get("/v1/runs/r0").await));
+    answers.push(("get", "/v1/runs/{id}/events", site.get("/v1/runs/r0/events").await));
+    let event = |kind: &str, step: i64| json!({"event_type": kind, "run_id": "r", "agent_id": "a", "agent_version": "v", "step_index": step});
+    let batch =
+        json!({"agent_id": "a", "events": [event("run.started", 0), event("nonsense", -1), event("run.completed", 1)]});
+    answers.push(("post", "/v1/ingest", post("ingest", "/v1/ingest", batch).await));
+    let deploy = json!({"agent_id": "a", "version": "1"});
+    answers.push(("post", "/v1/deploy", post("ingest", "/v1/deploy", deploy).await));
+    answers.push(("get", "/v1/policies", site.get("/v1/policies?agent_id=a").await));
+    answers.push(("get", "/v1/detector-config", site.get("/v1/detector-config?agent_id=a").await));
+    answers.push(("post", "/v1/traces", post("ingest", "/v1/traces", json!({"resourceSpans": []})).await));
+    answers.push(("post", "/v1/logs", post("ingest", "/v1/logs", json!({"resourceLogs": []})).await));
+    assert_eq!(compared(&site, answers).await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_about_sessions_look_as_the_description_says() {
+    use super::sessions::{acceptance, batch, begin};
+    let site = Site::new().await;
+    let begun = json!({"user_id": "ann", "workspace_id": "shop"});
+    let mut answers = vec![("post", "/v1/sessions/start", site.post("ingest", "/v1/sessions/start", &begun).await.1)];
+    let id = begin(&site, "k").await;
+    answers.push(("post", "/v1/events/batch", batch(&site, &id, &acceptance(&site)).await.1));
+    let end = json!({"session_id": id});
+    answers.push(("post", "/v1/sessions/end", site.post("ingest", "/v1/sessions/end", &end).await.1));
+    for mode in ["deep", "light"] {
+        let path = format!("/api/v1/sessions/{id}/analyze?mode={mode}");
+        answers.push(("post", "/api/v1/sessions/{id}/analyze", site.post("ingest", &path, &json!({})).await.1));
+    }
+    for path in [
+        "/v1/sessions/{id}",
+        "/v1/sessions/{id}/events",
+        "/v1/sessions/{id}/errors",
+        "/v1/sessions/{id}/correlations",
+        "/v1/sessions/{id}/agent-performance",
+        "/v1/sessions/{id}/summary",
+        "/v1/insights/recent",
+    ] {
+        answers.push(("get", path, site.get(&path.replace("{id}", &id)).await));
+    }
+    let empty: Vec<&str> =
+        answers.iter().filter(|(_, _, answer)| answer["items"] == json!([])).map(|(_, path, _)| *path).collect();
+    assert_eq!(empty, Vec::<&str>::new(), "a list without items says nothing of its shape");
+    assert_eq!(compared(&site, answers).await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_about_loops_keys_and_thresholds_look_as_the_description_says() {
+    let site = Site::new().await;
+    site.open(agent_loop(25)).await;
+    let incident = site.open(cost_spike()).await;
+    site.drain().await;
+    let mut answers = Vec::new();
+    for path in ["/api/v1/loops/active", "/api/v1/loops/history"] {
+        let answer = site.get(path).await;
+        assert_eq!(answer["items"].as_array().unwrap().len(), 1, "{answer}");
+        answers.push(("get", path, answer));
+    }
+    let key = json!({"name": "x", "scopes": ["read", "ingest"], "expires_in_days": 3});
+    let made = site.post("admin", "/api/v1/keys", &key).await.1;
+    let revoke = format!("/api/v1/keys/{}", made["id"].as_str().unwrap());
+    answers.push(("post", "/api/v1/keys", made));
+    let revoked = site.request("admin", Method::DELETE, &revoke).send().await.unwrap();
+    answers.push(("delete", "/api/v1/keys/{id}", revoked.json().await.unwrap()));
+    let listed = site.request("admin", Method::GET, "/api/v1/keys").send().await.unwrap();
+    answers.push(("get", "/api/v1/keys", listed.json().await.unwrap()));
+    let test = site.post("operate", "/api/v1/sources/langfuse/test", &json!({})).await.1;
+    answers.push(("post", "/api/v1/sources/{name}/test", test));
+    answers.push((
+        "post",
+        "/api/v1/settings/preview",
+        site.post("read", "/api/v1/settings/preview", &json!({})).await.1,
+    ));
+    let verdict = json!({"correct": false, "comment": "a deploy"});
+    let path = format!("/api/v1/incidents/{}/feedback", incident.id);
+    answers.push(("post", "/api/v1/incidents/{id}/feedback", site.post("operate", &path, &verdict).await.1));
+    let patch = site.request("admin", Method::PATCH, "/api/v1/settings").json(&json!({"cost_spike_multiplier": 3}));
+    answers.push(("patch", "/api/v1/settings", patch.send().await.unwrap().json().await.unwrap()));
+    assert_eq!(compared(&site, answers).await, Vec::<String>::new());
+}
+
+/// Routes whose answers have no shape, each for a reason.
+const SHAPELESS: [&str; 2] = [
+    // The document itself: its shape is OpenAPI's.
+    "/api/openapi.json",
+    // What Slack is answered is Slack's format, and differs by kind of click.
+    "/api/slack/actions",
+];
+
+#[test]
+fn every_answer_in_json_has_a_shape() {
+    let document = openapi::value().unwrap();
+    let mut without = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, described) in methods.as_object().unwrap() {
+            let schema = &described["responses"]["200"]["content"]["application/json"]["schema"];
+            if schema.as_object().is_some_and(serde_json::Map::is_empty) && !SHAPELESS.contains(&path.as_str()) {
+                without.push(format!("{method} {path}"));
+            }
+        }
+    }
+    assert_eq!(without, Vec::<String>::new());
 }
 
 #[tokio::test]

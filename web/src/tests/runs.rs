@@ -18,7 +18,7 @@ async fn post(site: &Site, key: &str, path: &str, body: Value) -> (u16, Value) {
 }
 
 /// A server with twenty judged runs, five of which loop.
-async fn site() -> Site {
+pub(super) async fn site() -> Site {
     let site = Site::new().await;
     let now = tripline_engine::Clock::now(&*site.clock);
     let mut runs: Vec<_> = (0..15).map(|n| judged(&format!("c{n}"), now, &[])).collect();
@@ -231,7 +231,7 @@ async fn a_fix_that_cannot_be_applied_says_why() {
 }
 
 /// A run of `agent`, judged just now, with live signals of these types.
-fn judged(run: &str, now: DateTime<Utc>, types: &[&str]) -> JudgedRun {
+pub(super) fn judged(run: &str, now: DateTime<Utc>, types: &[&str]) -> JudgedRun {
     JudgedRun {
         facts: RunFacts {
             run_id: run.to_owned(),

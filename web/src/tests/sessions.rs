@@ -11,7 +11,7 @@ fn text(at: DateTime<Utc>) -> String {
     at.to_rfc3339()
 }
 
-async fn begin(site: &Site, key: &str) -> String {
+pub(super) async fn begin(site: &Site, key: &str) -> String {
     let body = json!({"user_id": "ann", "workspace_id": "shop", "external_session_key": key,
         "start_time": text(site.clock.now() - TimeDelta::minutes(10))});
     let (status, answer) = site.post("ingest", "/v1/sessions/start", &body).await;
@@ -30,7 +30,7 @@ fn event(site: &Site, second: i64, fields: Value) -> Value {
 }
 
 /// An agent refactors, a test fails, a person mends it.
-fn acceptance(site: &Site) -> Vec<Value> {
+pub(super) fn acceptance(site: &Site) -> Vec<Value> {
     let agent = json!({"event_type": "agent_action", "source_type": "agent", "source_name": "coder", "file_path": "src/pay.py"});
     let test = json!({"event_type": "test_run", "source_type": "ci", "file_path": "src/pay.py",
         "payload": {"status": "failed"}, "raw_message": "AssertionError: expected 3 got 4"});
@@ -39,7 +39,7 @@ fn acceptance(site: &Site) -> Vec<Value> {
     vec![event(site, 0, agent), event(site, 4, test), event(site, 30, human)]
 }
 
-async fn batch(site: &Site, session: &str, events: &[Value]) -> (u16, Value) {
+pub(super) async fn batch(site: &Site, session: &str, events: &[Value]) -> (u16, Value) {
     site.post("ingest", "/v1/events/batch", &json!({"session_id": session, "events": events})).await
 }
 

@@ -30,8 +30,8 @@ use tripline_store::{
 };
 
 use crate::ports::{
-    DetectorCatalog, EngineProvider, JobAnswer, JobControl, JobInfo, PortError, PortErrorKind, SourceStatus,
-    SourceStatuses,
+    DetectorCatalog, EngineProvider, JobAnswer, JobControl, JobInfo, PortError, PortErrorKind, SourceLimits,
+    SourceStatus, SourceStatuses, SourceTest,
 };
 use crate::{AuthMode, WebOptions, WebParts, WebState, serve};
 
@@ -87,9 +87,34 @@ impl JobControl for Jobs {
 
 struct Catalog;
 
+/// What the vendors of the site say of themselves.
+pub(crate) fn langfuse() -> SourceStatus {
+    SourceStatus {
+        name: "langfuse".to_owned(),
+        description: "traces".to_owned(),
+        base_url: "https://langfuse.example".to_owned(),
+        status: "configured".to_owned(),
+        tables: vec!["traces".to_owned()],
+        last_success_at: Some(Utc::now()),
+        last_failure_at: None,
+        last_failure: None,
+        latency_ms: Some(41),
+        paused_seconds: None,
+        limits: Some(SourceLimits { limit: None, remaining: Some(987), resets_at: None }),
+    }
+}
+
+#[async_trait]
 impl SourceStatuses for Catalog {
     fn sources(&self) -> Vec<SourceStatus> {
-        Vec::new()
+        vec![langfuse()]
+    }
+
+    async fn test(&self, name: &str) -> Result<SourceTest, PortError> {
+        let message = format!("there is no source '{name}'");
+        let missing = PortError { kind: PortErrorKind::NotFound, message, hint: None };
+        let source = self.sources().into_iter().find(|source| source.name == name).ok_or(missing)?;
+        Ok(SourceTest { source: source.name, ok: true, latency_ms: Some(12), error: None, hint: None })
     }
 }
 

@@ -45,6 +45,52 @@ async fn rows_can_be_had_as_a_parquet_file() {
 }
 
 #[tokio::test]
+async fn a_file_has_all_rows_of_a_large_result() {
+    let site = Site::new().await;
+    let rows = 250_000;
+    let ask = async |format: &str| {
+        let sql = format!("SELECT value AS n, 'x' AS t FROM generate_series(1, {rows})");
+        let body = json!({"sql": sql, "format": format, "max_rows": 10_000_000});
+        let answer = site.request("read", Method::POST, "/api/v1/sql").json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{format}");
+        answer.bytes().await.unwrap()
+    };
+    let lines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
+    assert_eq!(lines(&ask("csv").await), rows + 1, "with its header");
+    let ndjson = ask("ndjson").await;
+    assert_eq!(lines(&ndjson), rows);
+    assert!(ndjson.ends_with(b"{\"n\":250000,\"t\":\"x\"}\n"));
+    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(ask("parquet").await, 8192).unwrap();
+    assert_eq!(reader.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), rows);
+}
+
+#[tokio::test]
+async fn a_large_file_that_is_not_whole_is_broken_off_and_never_merely_shorter() {
+    let site = Site::new().await;
+    for (sql, max_rows) in [
+        ("SELECT 1 / (value - 150000) AS n FROM generate_series(1, 200000)", 10_000_000),
+        ("SELECT value AS n FROM generate_series(1, 200000)", 100_000),
+    ] {
+        for format in ["csv", "ndjson", "parquet"] {
+            let body = json!({"sql": sql, "format": format, "max_rows": max_rows});
+            let answer = site.request("read", Method::POST, "/api/v1/sql").json(&body).send().await.unwrap();
+            assert_eq!(answer.status(), 200);
+            assert!(answer.bytes().await.is_err(), "{format} of {sql}");
+        }
+    }
+    let wrong = json!({"sql": "SELEC 1", "format": "csv", "max_rows": 20_000});
+    assert_eq!(
+        site.post("read", "/api/v1/sql", &wrong).await.0,
+        400,
+        "what cannot be begun has the status of an error"
+    );
+    let partial = json!({"sql": "SELECT 1", "format": "csv", "max_rows": 20_000, "partial": true});
+    assert_eq!(site.post("read", "/api/v1/sql", &partial).await.0, 422, "a gap could not be told");
+    let json = json!({"sql": "SELECT 1", "max_rows": 20_000});
+    assert_eq!(site.post("read", "/api/v1/sql", &json).await.0, 422);
+}
+
+#[tokio::test]
 async fn a_query_is_saved_as_a_file_listed_and_removed_and_a_name_is_no_path() {
     let site = Site::new().await;
     let put = async |name: &str| {

@@ -131,7 +131,12 @@ async fn read_query(
     }
 }
 
-async fn begin(state: &WebState, caller: &Caller, sql: &str, options: QueryOptions) -> Result<QueryStream, ApiError> {
+pub(super) async fn begin(
+    state: &WebState,
+    caller: &Caller,
+    sql: &str,
+    options: QueryOptions,
+) -> Result<QueryStream, ApiError> {
     let timeout = options.timeout;
     let engine = state.parts().engines.engine(&caller.scope).await?;
     let begun = tokio::time::timeout(timeout, engine.query(sql, options)).await;

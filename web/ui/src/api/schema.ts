@@ -582,6 +582,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** API keys, revoked and expired ones too, newest first. */
+        get: operations["getApiV1Keys"];
+        put?: never;
+        /** Makes a key. Its secret is in this answer and nowhere else. */
+        post: operations["postApiV1Keys"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/keys/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Revokes a key. */
+        delete: operations["deleteApiV1KeysId"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/loops/active": {
         parameters: {
             query?: never;
@@ -842,6 +877,23 @@ export interface paths {
         patch: operations["patchApiV1Settings"];
         trace?: never;
     };
+    "/api/v1/settings/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What other thresholds would find among the newest runs and windows. Nothing is written. */
+        post: operations["postApiV1SettingsPreview"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/sources": {
         parameters: {
             query?: never;
@@ -853,6 +905,23 @@ export interface paths {
         get: operations["getApiV1Sources"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sources/{name}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sends a source one cheap request, to see whether address and credentials are right. */
+        post: operations["postApiV1SourcesNameTest"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1442,6 +1511,18 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        Accepted: {
+            accepted: number;
+            batch_id: string;
+            duplicates: number;
+            kill_requested?: string[];
+            queued_at: number;
+            rejected?: components["schemas"]["Rejection"][];
+        };
+        Acknowledgement: {
+            /** @constant */
+            state: "stopped";
+        };
         Action: {
             approval_id: string | null;
             attempts: number;
@@ -1481,13 +1562,29 @@ export interface components {
             sparkline: number[];
         };
         AgentInsights: {
-            failure_rates: unknown[];
-            hourly_pattern: unknown[];
-            input_patterns: unknown[];
-            signal_trends: unknown[];
-            systemic_patterns: unknown[];
-            time_to_tool: unknown;
-            versions: unknown[];
+            failure_rates: components["schemas"]["DayRate"][];
+            hourly_pattern: components["schemas"]["HourRate"][];
+            input_patterns: components["schemas"]["InputPattern"][];
+            signal_trends: components["schemas"]["SignalTrend"][];
+            systemic_patterns: components["schemas"]["Systemic"][];
+            time_to_tool: components["schemas"]["TimeToTool"];
+            versions: components["schemas"]["VersionRate"][];
+        };
+        AgentPerformance: {
+            agent_id: string;
+            /** Format: date-time */
+            created_at: string;
+            id: string;
+            induced_error_count: number;
+            induced_error_rate: number | null;
+            metrics_version: string;
+            override_count: number;
+            override_rate: number | null;
+            regression_flags: string[];
+            session_id: string;
+            success_rate: number | null;
+            successful_actions: number;
+            total_actions: number;
         };
         AgentSession: {
             agent_activity_score: number;
@@ -1540,6 +1637,32 @@ export interface components {
             severity: "info" | "medium" | "high" | "critical";
             type: string;
             window: components["schemas"]["Window"];
+        };
+        ApiKey: {
+            /** Format: date-time */
+            created_at: string;
+            expires_at: string | null;
+            id: string;
+            last_used_at: string | null;
+            name: string;
+            person: string;
+            prefix: string;
+            project_id: string;
+            revoked_at: string | null;
+            scopes: ("read" | "ingest" | "operate" | "admin")[];
+        };
+        ApiKeys: {
+            items: components["schemas"]["ApiKey"][];
+            projects: string[];
+        };
+        ApplyFix: {
+            /** @constant */
+            applied_via?: "langfuse";
+            fix_content: string;
+            labels?: string[];
+            langfuse_prompt_name: string;
+        } & {
+            [key: string]: unknown;
         };
         Approval: {
             action_type: string;
@@ -1607,6 +1730,13 @@ export interface components {
             name: string;
             type: string;
         };
+        Commit: {
+            author: string | null;
+            error?: string;
+            message: string | null;
+            sha: string;
+            url: string | null;
+        };
         Control: {
             acknowledged_at: string | null;
             incident_id: string | null;
@@ -1615,6 +1745,34 @@ export interface components {
             run_id: string;
             /** @enum {string} */
             state: "running" | "kill_requested" | "stopped";
+        };
+        CopiedFix: {
+            fix_content: string;
+        } & {
+            [key: string]: unknown;
+        };
+        Correlation: {
+            cause_event_id: string;
+            confidence: number;
+            /** @enum {string} */
+            correlation_type: "agent_action_error" | "human_action_error";
+            /** Format: date-time */
+            created_at: string;
+            effect_event_id: string;
+            file_match: boolean;
+            id: string;
+            metadata: {
+                [key: string]: unknown;
+            };
+            session_id: string;
+            time_delta_ms: number;
+        };
+        DayRate: {
+            affected_runs: number;
+            day: string;
+            failure_type: string;
+            rate: number;
+            total_runs: number;
         };
         Decided: {
             action_id: string | null;
@@ -1648,6 +1806,27 @@ export interface components {
             payload_sha256?: string | null;
             reason?: string | null;
         };
+        Delivery: {
+            pull_request?: number;
+            reason?: string;
+            /** @enum {string} */
+            status: "pong" | "queued" | "ignored";
+        };
+        Deploy: {
+            agent_id: string;
+            api_key?: string | null;
+            meta?: {
+                [key: string]: unknown;
+            } | null;
+            version: string;
+        } & {
+            [key: string]: unknown;
+        };
+        Deployed: {
+            agent_id: string;
+            marked_at: number;
+            version: string;
+        };
         Destination: {
             detail: string;
             hint: string | null;
@@ -1663,8 +1842,26 @@ export interface components {
             title: string;
             window_seconds: number;
         };
+        DetectorConfig: {
+            agent_id: string;
+            agent_version: string | null;
+            baselines: unknown;
+            detectors: {
+                [key: string]: unknown;
+            };
+            generated_at: number;
+            packs: unknown[];
+            schema_version: number;
+            ttl_s: number;
+        };
         DetectorFile: {
             text: string;
+        };
+        DetectorPrecision: {
+            correct: number;
+            detector: string;
+            signals: number;
+            wrong: number;
         };
         Digest: {
             cost_impact: number | null;
@@ -1714,6 +1911,13 @@ export interface components {
             requests: number;
             unknown: number;
         };
+        EndSession: {
+            end_time?: string | null;
+            external_session_key?: string | null;
+            session_id?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
         Error: {
             error: components["schemas"]["ErrorBody"];
         };
@@ -1722,6 +1926,33 @@ export interface components {
             detail?: string;
             hint?: string;
             message: string;
+        };
+        ErrorCluster: {
+            /** Format: date-time */
+            created_at: string;
+            /** @enum {string} */
+            error_type: "test_failure" | "compiler" | "type_error" | "import" | "network" | "permission" | "memory" | "lint" | "build" | "runtime" | "unknown";
+            id: string;
+            /** Format: date-time */
+            last_seen_at: string;
+            metadata: {
+                [key: string]: unknown;
+            };
+            normalized_error: string;
+            occurrence_count: number;
+            representative_event_id: string;
+            session_id: string;
+            /** Format: date-time */
+            updated_at: string;
+        };
+        EventBatch: {
+            agent_id?: string;
+            api_key?: string;
+            events: {
+                [key: string]: unknown;
+            }[];
+        } & {
+            [key: string]: unknown;
         };
         Evidence: {
             error: string | null;
@@ -1739,6 +1970,24 @@ export interface components {
             status: "ok" | "partial" | "unknown";
             truncated: boolean;
         };
+        Explain: {
+            langfuse_trace_id?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        Explanation: {
+            apply_blocked: boolean;
+            fix_content: string;
+            fix_patch: string;
+            fix_type: string;
+            langfuse_prompt_name: string | null;
+            langfuse_prompt_version: number | null;
+            rate_context: components["schemas"]["RateContext"] | null;
+            root_cause: string;
+            signal_id: number;
+            /** @enum {string} */
+            source: "langfuse" | "signal_only";
+        };
         Feedback: {
             comment: string | null;
             correct: boolean;
@@ -1746,8 +1995,7 @@ export interface components {
             given_at: string;
             given_by: string;
             incident_id: string;
-        } & {
-            [key: string]: unknown;
+            via: string;
         };
         FileRisk: {
             /** Format: date-time */
@@ -1782,7 +2030,22 @@ export interface components {
             trace_id: string;
         };
         Fix: {
-            [key: string]: unknown;
+            code: string;
+            description: string;
+            /** @enum {string} */
+            language: "python" | "yaml" | "text";
+        };
+        FixStatus: {
+            applied_at: number;
+            /** @enum {string} */
+            applied_via: "langfuse" | "clipboard";
+            fix_applied: boolean;
+            langfuse_prompt_name: string | null;
+            langfuse_version: number | null;
+            recurrences_after_fix: number;
+            runs_after_fix: number;
+            /** @enum {string} */
+            verdict: "verified" | "likely_fixed" | "still_occurring" | "insufficient_data";
         };
         Gap: {
             reason: string;
@@ -1818,6 +2081,12 @@ export interface components {
             status: string;
             store: boolean;
             writer: boolean;
+        };
+        HourRate: {
+            hour_of_day: number;
+            run_count: number;
+            signal_count: number;
+            signal_rate: number;
         };
         Incident: {
             clean_windows: number;
@@ -1897,6 +2166,28 @@ export interface components {
             updated_at: string;
             window: components["schemas"]["Window"];
         };
+        InputPattern: {
+            failure_type: string;
+            input_hash: string;
+            rate: number;
+            total_runs: number;
+            triggered_count: number;
+        };
+        Insight: {
+            agent_id: string | null;
+            /** @enum {string} */
+            category: "high_error_density" | "agent_induced_error" | "break_fix_loop";
+            /** Format: date-time */
+            created_at: string;
+            id: string;
+            insight_key: string;
+            message: string;
+            payload: unknown;
+            session_id: string;
+            /** @enum {string} */
+            severity: "info" | "low" | "medium" | "high" | "critical";
+            title: string;
+        };
         Issue: {
             affected_runs: number;
             agent_id: string;
@@ -1944,6 +2235,36 @@ export interface components {
             status: string;
             window: components["schemas"]["Window"] | null;
         };
+        LogsAnswer: {
+            partialSuccess?: components["schemas"]["PartialLogs"];
+        };
+        Loop: {
+            cost_burned: number | null;
+            /** Format: date-time */
+            detected_at: string;
+            id: string;
+            kill_method: ("auto" | "slack_approval" | "api_approval") | null;
+            loop_count: number | null;
+            slack_ts: string | null;
+            /** @enum {string} */
+            status: "active" | "kill_requested" | "killed" | "ended";
+            tool_pattern: unknown;
+            trace_id: string;
+        };
+        MadeKey: {
+            /** Format: date-time */
+            created_at: string;
+            expires_at: string | null;
+            id: string;
+            last_used_at: string | null;
+            name: string;
+            person: string;
+            prefix: string;
+            project_id: string;
+            revoked_at: string | null;
+            scopes: ("read" | "ingest" | "operate" | "admin")[];
+            secret: string;
+        };
         Narration: {
             id: string;
             /** Format: date-time */
@@ -1957,11 +2278,32 @@ export interface components {
             recommended_action: string;
             what_happened: string;
         };
+        NewKey: {
+            expires_in_days?: number | null;
+            name: string;
+            person?: string | null;
+            project?: string | null;
+            scopes: ("read" | "ingest" | "operate" | "admin")[];
+        };
+        NoFix: {
+            fix_applied: boolean;
+        };
         Paging: {
             has_more: boolean;
             limit: number;
             offset: number;
             total: number;
+        };
+        PartialLogs: {
+            errorMessage: string;
+            rejectedLogRecords: string;
+        };
+        PartialTraces: {
+            errorMessage: string;
+            rejectedSpans: string;
+        };
+        Policies: {
+            policies: unknown[];
         };
         Position: {
             x: number;
@@ -1974,10 +2316,45 @@ export interface components {
             marked_wrong: number;
             precision: number | null;
         };
+        Preview: {
+            runs: components["schemas"]["RunsPreview"];
+            windows: components["schemas"]["WindowsPreview"][];
+        };
+        Proposal: {
+            detector?: string | null;
+            runs?: number | null;
+            settings?: {
+                [key: string]: unknown;
+            };
+            windows?: number | null;
+        };
+        PublishedFix: {
+            fix_id: number;
+            new_text: string;
+            new_version: number;
+            old_text: string;
+            prompt_url: string | null;
+            signal_id: number;
+        };
         PullFile: {
             path: string;
             previous_path: string | null;
             status: string;
+        };
+        RateContext: {
+            affected_runs: number;
+            is_systemic: boolean;
+            rate: number;
+            total_runs: number;
+        };
+        RecordedFix: {
+            fix_id: number;
+            signal_id: number;
+        };
+        Rejection: {
+            field: string;
+            index: number;
+            reason: string;
         };
         Report: {
             complete: boolean;
@@ -2095,9 +2472,23 @@ export interface components {
         RunJob: {
             dry_run?: boolean;
         };
+        RunPreview: {
+            detector: string;
+            error: string | null;
+            fires_now: number | null;
+            settings: string[];
+            shadow: boolean;
+            title: string;
+            would_fire: number | null;
+        };
         Runs: {
             page: components["schemas"]["Paging"];
             runs: components["schemas"]["Run"][];
+        };
+        RunsPreview: {
+            detectors: components["schemas"]["RunPreview"][];
+            gone: number;
+            runs: number;
         };
         SaveQuery: {
             sql: string;
@@ -2124,6 +2515,12 @@ export interface components {
             table: string;
             waited_ms: number;
         };
+        ScanStarted: {
+            job: string;
+            runs: string;
+            /** @constant */
+            status: "scan_started";
+        };
         ScorePart: {
             name?: string | null;
             reason?: string | null;
@@ -2141,6 +2538,24 @@ export interface components {
             person: string;
             project: string;
             scopes: ("read" | "ingest" | "operate" | "admin")[];
+        };
+        SessionAnalysis: {
+            agent_performance: components["schemas"]["AgentPerformance"][];
+            changed: boolean;
+            insights: components["schemas"]["Insight"][];
+            /** @enum {string} */
+            mode: "light" | "deep";
+            session: components["schemas"]["AgentSession"];
+            session_report: unknown;
+        };
+        SessionBatch: {
+            events: {
+                [key: string]: unknown;
+            }[];
+            external_session_key?: string | null;
+            session_id?: string | null;
+        } & {
+            [key: string]: unknown;
         };
         SessionEvent: {
             attribution_confidence: number | null;
@@ -2167,6 +2582,22 @@ export interface components {
             session_id: string;
             source_name: string | null;
             source_type: string;
+        };
+        SessionReceipt: {
+            deduped: number;
+            ingested: number;
+            received: number;
+            rejected: components["schemas"]["Rejection"][];
+        };
+        SessionSummary: {
+            agent_performance: components["schemas"]["AgentPerformance"][];
+            cluster_count: number;
+            correlation_count: number;
+            insights_count_by_severity: {
+                [key: string]: number;
+            };
+            session: components["schemas"]["AgentSession"];
+            top_clusters: components["schemas"]["ErrorCluster"][];
         };
         SettingChange: {
             after: unknown;
@@ -2220,6 +2651,21 @@ export interface components {
             what: string;
             why_it_matters: string;
         };
+        SignalFeedback: {
+            correct: boolean;
+            detector: components["schemas"]["DetectorPrecision"] | null;
+            precision: number | null;
+            signal_id: number;
+        };
+        SignalTrend: {
+            agent_version: string;
+            count: number;
+            day: string;
+            failure_type: string;
+        };
+        SignalVerdict: {
+            correct: boolean;
+        };
         Signals: {
             page: components["schemas"]["Paging"];
             signals: components["schemas"]["Signal"][];
@@ -2244,8 +2690,10 @@ export interface components {
             last_failure: string | null;
             last_failure_at: string | null;
             last_success_at: string | null;
+            latency_ms: number | null;
             limits: components["schemas"]["SourceLimits"] | null;
             name: string;
+            paused_seconds: number | null;
             status: string;
             tables: string[];
         };
@@ -2253,6 +2701,13 @@ export interface components {
             limit: number | null;
             remaining: number | null;
             resets_at: string | null;
+        };
+        SourceTest: {
+            error: string | null;
+            hint: string | null;
+            latency_ms: number | null;
+            ok: boolean;
+            source: string;
         };
         Sources: {
             destinations: components["schemas"]["Destination"][];
@@ -2277,6 +2732,52 @@ export interface components {
             sql: string;
             timeout_ms?: number;
         };
+        StartSession: {
+            config_snapshot?: {
+                [key: string]: unknown;
+            } | null;
+            external_session_key?: string | null;
+            id?: string | null;
+            session_id?: string | null;
+            start_time?: string | null;
+            tags?: string[];
+            user_id: string;
+            workspace_id: string;
+        } & {
+            [key: string]: unknown;
+        };
+        StartedSession: {
+            agent_activity_score: number;
+            config_snapshot: {
+                [key: string]: unknown;
+            };
+            /** Format: date-time */
+            created_at: string;
+            deep_processed_at: string | null;
+            end_time: string | null;
+            error_density: number;
+            event_count: number;
+            external_session_key: string | null;
+            human_activity_score: number;
+            id: string;
+            last_processed_at: string | null;
+            milestone_breakdown: {
+                [key: string]: unknown;
+            };
+            ready_for_deep: boolean;
+            requires_processing: boolean;
+            session_id: string;
+            session_report: unknown;
+            /** Format: date-time */
+            start_time: string;
+            /** @enum {string} */
+            status: "active" | "ended";
+            tags: string[];
+            /** Format: date-time */
+            updated_at: string;
+            user_id: string;
+            workspace_id: string;
+        };
         Suspect: {
             author?: string | null;
             committed_at?: string | null;
@@ -2293,6 +2794,24 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
+        Systemic: {
+            affected_runs: number;
+            failure_type: string;
+            first_seen: number;
+            is_systemic: boolean;
+            last_seen: number;
+            rate: number;
+            total_runs: number;
+        };
+        TimeToTool: {
+            avg_steps: number | null;
+            daily_trend: components["schemas"]["ToolDay"][];
+            p25: number | null;
+            p50: number | null;
+            p75: number | null;
+            runs_with_tool: number;
+            total_runs: number;
+        };
         TimelineEntry: {
             /** Format: date-time */
             at: string;
@@ -2302,6 +2821,15 @@ export interface components {
             text: string;
         } & {
             [key: string]: unknown;
+        };
+        ToolDay: {
+            avg_first_tool_step: number | null;
+            day: string;
+            run_count: number;
+            runs_with_tool: number;
+        };
+        TracesAnswer: {
+            partialSuccess?: components["schemas"]["PartialTraces"];
         };
         Validation: {
             fail_rate: number;
@@ -2319,11 +2847,43 @@ export interface components {
             comment?: string | null;
             correct: boolean;
         };
+        VersionRate: {
+            agent_version: string;
+            first_seen: number;
+            last_seen: number;
+            run_count: number;
+            runs_with_signals: number;
+            signal_count: number;
+            signal_rate: number;
+        };
+        WaitingFix: {
+            approval_id: string;
+            /** Format: date-time */
+            expires_at: string;
+            new_text: string;
+            old_text: string;
+            signal_id: number;
+            /** @enum {string} */
+            status: "pending" | "approved" | "rejected" | "expired";
+        };
         Window: {
             /** Format: date-time */
             end: string;
             /** Format: date-time */
             start: string;
+        };
+        WindowsPreview: {
+            cut: boolean;
+            detector: string;
+            due: number;
+            fires_now: number;
+            gaps: components["schemas"]["Gap"][];
+            judged: number;
+            requests: number;
+            settings: string[];
+            title: string;
+            unknown: number;
+            would_fire: number;
         };
         WorstTrace: {
             error_count: number;
@@ -2389,7 +2949,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["Delivery"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -2476,7 +3036,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["TracesAnswer"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -2951,7 +3511,9 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": {
+                        items: components["schemas"]["Commit"][];
+                    };
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -3347,7 +3909,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["Feedback"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -3466,9 +4028,105 @@ export interface operations {
             };
         };
     };
-    getApiV1LoopsActive: {
+    getApiV1Keys: {
         parameters: {
             query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description API keys, revoked and expired ones too, newest first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiKeys"];
+                };
+            };
+            /** @description What is wrong, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    postApiV1Keys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewKey"];
+            };
+        };
+        responses: {
+            /** @description Makes a key. Its secret is in this answer and nowhere else. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeKey"];
+                };
+            };
+            /** @description What is wrong, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    deleteApiV1KeysId: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Revokes a key. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiKey"];
+                };
+            };
+            /** @description What is wrong, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    getApiV1LoopsActive: {
+        parameters: {
+            query?: {
+                limit?: string;
+                cursor?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -3481,7 +4139,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": {
+                        items: components["schemas"]["Loop"][];
+                        next_cursor?: string;
+                    };
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -3513,7 +4174,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": {
+                        items: components["schemas"]["Loop"][];
+                        next_cursor?: string;
+                    };
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -3670,7 +4334,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["ScanStarted"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -3989,7 +4653,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["SessionAnalysis"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -4041,7 +4705,9 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": unknown;
+                "application/json": {
+                    [key: string]: unknown;
+                };
             };
         };
         responses: {
@@ -4074,7 +4740,9 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": unknown;
+                "application/json": {
+                    [key: string]: unknown;
+                };
             };
         };
         responses: {
@@ -4085,6 +4753,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SettingsChanged"];
+                };
+            };
+            /** @description What is wrong, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    postApiV1SettingsPreview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Proposal"];
+            };
+        };
+        responses: {
+            /** @description What other thresholds would find among the newest runs and windows. Nothing is written. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Preview"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -4114,6 +4815,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Sources"];
+                };
+            };
+            /** @description What is wrong, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    postApiV1SourcesNameTest: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Sends a source one cheap request, to see whether address and credentials are right. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SourceTest"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -4453,7 +5185,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": unknown;
+                "application/json": components["schemas"]["Deploy"];
             };
         };
         responses: {
@@ -4463,7 +5195,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["Deployed"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -4495,7 +5227,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["DetectorConfig"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -4518,7 +5250,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": unknown;
+                "application/json": components["schemas"]["SessionBatch"];
             };
         };
         responses: {
@@ -4528,7 +5260,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["SessionReceipt"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -4551,7 +5283,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": unknown;
+                "application/json": components["schemas"]["EventBatch"];
             };
         };
         responses: {
@@ -4561,7 +5293,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["Accepted"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -4595,7 +5327,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": {
-                        items: unknown[];
+                        items: components["schemas"]["Insight"][];
                         next_cursor?: string;
                     };
                 };
@@ -4626,7 +5358,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["LogsAnswer"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -4658,7 +5390,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["Policies"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -4745,7 +5477,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": unknown;
+                "application/json": components["schemas"]["Acknowledgement"];
             };
         };
         responses: {
@@ -4809,7 +5541,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": unknown;
+                "application/json": components["schemas"]["EndSession"];
             };
         };
         responses: {
@@ -4819,7 +5551,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["StartedSession"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -4842,7 +5574,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": unknown;
+                "application/json": components["schemas"]["StartSession"];
             };
         };
         responses: {
@@ -4852,7 +5584,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["StartedSession"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -4918,7 +5650,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": {
-                        items: unknown[];
+                        items: components["schemas"]["AgentPerformance"][];
                         next_cursor?: string;
                     };
                 };
@@ -4955,7 +5687,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": {
-                        items: unknown[];
+                        items: components["schemas"]["Correlation"][];
                         next_cursor?: string;
                     };
                 };
@@ -4992,7 +5724,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": {
-                        items: unknown[];
+                        items: components["schemas"]["ErrorCluster"][];
                         next_cursor?: string;
                     };
                 };
@@ -5062,7 +5794,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["SessionSummary"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -5087,7 +5819,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": unknown;
+                "application/json": components["schemas"]["ApplyFix"];
             };
         };
         responses: {
@@ -5097,7 +5829,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["PublishedFix"] | components["schemas"]["WaitingFix"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -5122,7 +5854,7 @@ export interface operations {
         };
         requestBody?: {
             content: {
-                "application/json": unknown;
+                "application/json": components["schemas"]["Explain"];
             };
         };
         responses: {
@@ -5132,7 +5864,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["Explanation"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -5157,7 +5889,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": unknown;
+                "application/json": components["schemas"]["SignalVerdict"];
             };
         };
         responses: {
@@ -5167,7 +5899,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["SignalFeedback"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -5198,7 +5930,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["NoFix"] | components["schemas"]["FixStatus"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -5223,7 +5955,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": unknown;
+                "application/json": components["schemas"]["CopiedFix"];
             };
         };
         responses: {
@@ -5233,7 +5965,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["RecordedFix"];
                 };
             };
             /** @description What is wrong, and what to do next */
@@ -5262,7 +5994,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["TracesAnswer"];
                 };
             };
             /** @description What is wrong, and what to do next */

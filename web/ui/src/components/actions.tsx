@@ -2,9 +2,9 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { post, seg } from "../api/client";
-import { useSession } from "../api/hooks";
 import type { Action, Approval } from "../api/types";
 import { title, verb } from "../lib/format";
+import { useMay, Why } from "../lib/may";
 import { Badge, External } from "./bits";
 import { Failure } from "./states";
 import { Since } from "./time";
@@ -17,6 +17,7 @@ export function Outcome({ action }: { action: Action }) {
 
 function Settle({ action }: { action: Action }) {
   const client = useQueryClient();
+  const may = useMay("operate", "Settling it");
   const [note, setNote] = useState("");
   const settle = useMutation({
     mutationFn: (status: "done" | "failed") => post(`/api/v1/actions/${seg(action.id)}/settle`, { status, ...(note.trim() ? { note: note.trim() } : {}) }),
@@ -27,15 +28,14 @@ function Settle({ action }: { action: Action }) {
       <p>Nobody knows whether it happened. Look, then say:</p>
       {settle.isError ? <Failure error={settle.error} /> : null}
       <input type="text" maxLength={1000} aria-label="what was found" placeholder="what was found (optional)" value={note} onChange={(event) => setNote(event.target.value)} />
-      <button type="button" disabled={settle.isPending} onClick={() => settle.mutate("done")}>It happened</button>
-      <button type="button" disabled={settle.isPending} onClick={() => settle.mutate("failed")}>It did not</button>
+      <button type="button" disabled={!may.may || settle.isPending} onClick={() => settle.mutate("done")}>It happened</button>
+      <button type="button" disabled={!may.may || settle.isPending} onClick={() => settle.mutate("failed")}>It did not</button>
+      <Why may={may} />
     </div>
   );
 }
 
 export function Done({ approvals, actions }: { approvals: Approval[]; actions: Action[] }) {
-  const session = useSession();
-  const may = session.data?.scopes.some((scope) => scope === "operate" || scope === "admin");
   const decided = approvals.filter((approval) => approval.status !== "pending");
   if (!decided.length && !actions.length) return null;
   return (
@@ -45,7 +45,7 @@ export function Done({ approvals, actions }: { approvals: Approval[]; actions: A
       ))}
       {actions.map((action) => (
         <li key={action.id} data-action={action.status}><Badge word={action.status} /> {title(action.type)}: <Outcome action={action} /> <Since at={action.updated_at} />
-          {action.status === "unknown" && may ? <Settle action={action} /> : null}</li>
+          {action.status === "unknown" ? <Settle action={action} /> : null}</li>
       ))}
     </ul>
   );

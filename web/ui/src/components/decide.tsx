@@ -37,20 +37,20 @@ export function DecisionBlock({ approval, open = false }: { approval: Approval; 
   const may = Boolean(session.data?.approver);
   const scoped = session.data?.scopes.some((scope) => scope === "operate" || scope === "admin");
   const expired = left(approval.expires_at) === "expired";
-  const blocked = decide.isPending || expired;
+  const blocked = !may || decide.isPending || expired;
+  const why = `why-${approval.id}`;
   return (
     <div className="decision" aria-busy={decide.isPending}>
       <p><strong>Shall Tripline {verb(approval.action_type)}?</strong> <Left until={approval.expires_at} /> <Link to={`/approvals/${seg(approval.id)}`}>Details</Link></p>
       <p>{approval.summary}</p>
       {decide.isError ? <Failure error={decide.error} /> : null}
-      {may ? (
-        <p className="decide">
-          <input type="text" maxLength={1000} placeholder="reason (optional)" aria-label="reason" value={reason} onChange={(event) => setReason(event.target.value)} />
-          <button type="button" className="approve" disabled={blocked} onClick={() => decide.mutate("approve")}>Approve: {verb(approval.action_type)}</button>
-          <button type="button" className="reject" disabled={blocked} onClick={() => decide.mutate("reject")}>Reject</button>
-        </p>
-      ) : (
-        <p className="hint">{scoped ? "You may read this. Deciding is for those whom governance.approvers lists." : "You may read this. Deciding takes a key with the scope operate, of a person whom governance.approvers lists."}</p>
+      <p className="decide">
+        <input type="text" maxLength={1000} placeholder="reason (optional)" aria-label="reason" disabled={!may} value={reason} onChange={(event) => setReason(event.target.value)} />
+        <button type="button" className="approve" disabled={blocked} aria-describedby={may ? undefined : why} onClick={() => decide.mutate("approve")}>Approve: {verb(approval.action_type)}</button>
+        <button type="button" className="reject" disabled={blocked} aria-describedby={may ? undefined : why} onClick={() => decide.mutate("reject")}>Reject</button>
+      </p>
+      {may ? null : (
+        <p className="hint" id={why}>{scoped ? "You may read this. Deciding is for those whom governance.approvers lists." : "You may read this. Deciding takes a key with the scope operate, of a person whom governance.approvers lists."}</p>
       )}
       <Fold summary="Exactly what will be done" open={open}><Payload approval={approval} /></Fold>
     </div>

@@ -45,3 +45,12 @@ test("hostile text is text", () => {
   expect(container.querySelector("img, script")).toBeNull();
   expect(names()).toEqual([hostile]);
 });
+
+test("what is typed in a cell is still there after the table was drawn again", async () => {
+  const Cell = () => { const [text, setText] = useState(""); return <input aria-label="note" value={text} onChange={(event) => setText(event.target.value)} />; };
+  const table = () => <Table label="Things" columns={[{ header: "Note", cell: () => <Cell /> }]} rows={[{ id: "1" }]} rowKey={(row) => row.id} empty="" />;
+  const { rerender } = render(table());
+  await userEvent.type(screen.getByLabelText("note"), "seen");
+  rerender(table());
+  expect((screen.getByLabelText("note") as HTMLInputElement).value).toBe("seen");
+});

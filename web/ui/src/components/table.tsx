@@ -5,8 +5,9 @@ import { Empty } from "./states";
 
 export type Column<T> = { header: string; cell: (row: T) => ReactNode; sort?: (row: T) => string | number | null | undefined };
 
-export function Table<T>({ label, columns, rows: every, empty, rowKey, most = Infinity }: {
+export function Table<T>({ label, columns, rows: every, empty, rowKey, rowProps, most = Infinity }: {
   label: string; columns: Column<T>[]; rows: T[]; empty: ReactNode; rowKey?: (row: T, index: number) => string;
+  /** An id to be linked to, and a class, by the row and its place in `rows`. */ rowProps?: (row: T, index: number) => { id?: string; className?: string };
   /** How many rows are shown before somebody asks for all. */ most?: number;
 }) {
   const [all, setAll] = useState(false);
@@ -16,7 +17,7 @@ export function Table<T>({ label, columns, rows: every, empty, rowKey, most = In
     id: String(index),
     header: column.header,
     accessorFn: (row) => column.sort?.(row) ?? undefined,
-    cell: (context) => column.cell(context.row.original),
+    // Cells are called and not made components of: a new function each time would be a new component, and what was typed in it lost.
     enableSorting: Boolean(column.sort),
     sortUndefined: "last",
   }));
@@ -49,7 +50,7 @@ export function Table<T>({ label, columns, rows: every, empty, rowKey, most = In
         </thead>
         <tbody>
           {table.getRowModel().rows.map((row) => (
-            <tr key={row.id}>{row.getVisibleCells().map((cell) => <td key={cell.id}>{flexRender(cell.column.columnDef.cell, cell.getContext()) ?? "–"}</td>)}</tr>
+            <tr key={row.id} {...rowProps?.(row.original, row.index)}>{row.getVisibleCells().map((cell) => <td key={cell.id}>{columns[Number(cell.column.id)]?.cell(row.original) ?? "–"}</td>)}</tr>
           ))}
         </tbody>
       </table>

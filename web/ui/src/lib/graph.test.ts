@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Graph, GraphNode } from "../api/types";
-import { differing, edgeRows, ofTrace } from "./graph";
+import { clusters, differing, edgeRows, ofTrace } from "./graph";
 import { sampling } from "./status";
 
 const node = (id: string, data: GraphNode["data"]): GraphNode => ({ id, type: "span", data, position: { x: 0, y: 0 } });
@@ -34,4 +34,9 @@ test("the sampler: never run is null, no trace is no share, reasons that cannot 
   expect(sampling([row])).toEqual({ start: "s", end: "e", seen: 200, kept: 10, dropped: 0.95, reasons: [{ reason: "has_error", traces: 8 }, { reason: "high_gen", traces: 2 }] });
   expect(sampling([{ ...row, total_traces: 0, sampled_traces: 0 }])?.dropped).toBeNull();
   expect(sampling([{ ...row, keep_reasons: "not json" }])?.reasons).toBeNull();
+});
+
+test("calls of one tool in a row are a cluster, the longest first", () => {
+  expect(clusters(["a", "b", "b", "a", "a", "a"])).toEqual([{ name: "a", times: 3, from: 3 }, { name: "b", times: 2, from: 1 }, { name: "a", times: 1, from: 0 }]);
+  expect(clusters([])).toEqual([]);
 });

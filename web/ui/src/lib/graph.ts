@@ -30,9 +30,12 @@ export function ofTrace(graph: Graph): Side {
   };
 }
 
-export function ofRun(run: RunDetail): Side {
+/** What a run used: tokens as its own events say, cost as its trace says. */
+export type Used = { tokens: number | null; cost: number | null };
+
+export function ofRun(run: RunDetail, used: Used = { tokens: null, cost: null }): Side {
   return {
-    steps: run.step_count, errors: run.signals.filter((signal) => !signal.shadow).length, cost: null, tokens: null,
+    steps: run.step_count, errors: run.signals.filter((signal) => !signal.shadow).length, ...used,
     seconds: run.completed_at - run.started_at, names: counted(run.events.map((event) => words(event.event_type) || "unnamed")),
   };
 }
@@ -43,4 +46,15 @@ export function differing(a: Side, b: Side) {
   return [...new Set([...Object.keys(a.names), ...Object.keys(b.names)])]
     .map((name) => ({ name, a: of(a, name), b: of(b, name) }))
     .sort((x, y) => Math.abs(y.a - y.b) - Math.abs(x.a - x.b) || x.name.localeCompare(y.name));
+}
+
+/** Names that follow themselves: which, how often in a row, and from which place on; the longest first. */
+export function clusters(names: string[]): { name: string; times: number; from: number }[] {
+  const found: { name: string; times: number; from: number }[] = [];
+  names.forEach((name, place) => {
+    const last = found.at(-1);
+    if (last?.name === name) last.times += 1;
+    else found.push({ name, times: 1, from: place });
+  });
+  return found.sort((a, b) => b.times - a.times || a.from - b.from);
 }

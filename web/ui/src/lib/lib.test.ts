@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import type { Evidence } from "../api/types";
+import type { Anomaly, Evidence, Suspect } from "../api/types";
 import { chartOf } from "../workbench/chart-of";
 import { place, placeholders, requests, typed } from "../workbench/run";
-import { claims } from "./claims";
+import { claims, targetId, type Part, type Sources } from "./claims";
 import { differences } from "./diff";
 import { ago, duration, left, money, safeLink, utc } from "./format";
 import { answer, project } from "./status";
@@ -39,16 +39,47 @@ describe("the first line", () => {
 });
 
 describe("claims", () => {
+  const sha = "26d5e6e231839d5a40932631053fccb082d3e9cc";
   const evidence = [
-    { name: "commits", rows: [{ sha: "0".repeat(40) }, { sha: "26d5e6e231839d5a40932631053fccb082d3e9cc", message: "Longer texts" }] },
+    { name: "commits", rows: [{ sha: "0".repeat(40) }, { sha, message: "Longer texts" }] },
     { name: "calls", rows: [{ start_time: "2026-11-20T13:49:05Z", cost_usd: 3.14, generations: 314 }] },
+    { name: "messages", rows: [{ text: `rolling back ${sha}? it cost $3.14`, posted_at: "2026-11-20T13:49:40Z" }] },
+    { name: "cost_by_minute", rows: [{ minute: "2026-11-20T13:48:00Z", cost_usd: 0.2 }, { minute: "2026-11-20T13:49:00Z", cost_usd: 3.14 }] },
   ] as unknown as Evidence[];
+  const anomalies = [
+    { id: "a1", evidence: { ratio: 2.1, current_cost_usd: 1.5 } },
+    { id: "a2", evidence: { ratio: 5.3, current_cost_usd: 12.5, baseline_usd: 2.36, generations: 57, failed: 3, judged: 3 } },
+  ] as unknown as Anomaly[];
+  const suspects = [{ sha: "0".repeat(40), score: 0.2 }, { sha, score: 0.81, message: "Longer texts", live_at: "2026-11-20T13:40:00Z" }] as unknown as Suspect[];
+  const linked = (text: string, sources: Sources, part?: Part) => claims(text, sources, part).flatMap(({ text: said, target }) => (target ? [[said, targetId(target)]] : []));
+
   test("what is in a row of the evidence is linked to that row, the rest stays text", () => {
-    const parts = claims('Commit 26d5e6e2 ("Longer texts") cost $3.14 since 2026-11-20 13:49 UTC, not deadbeef, not $9.99.', evidence);
-    expect(parts.filter((part) => part.evidence).map((part) => [part.text, part.evidence, part.row])).toEqual([
-      ["26d5e6e2", "commits", 1], ['"Longer texts"', "commits", 1], ["$3.14", "calls", 0], ["2026-11-20 13:49", "calls", 0],
+    const text = 'Commit 26d5e6e2 ("Longer texts") cost $3.14 since 2026-11-20 13:49 UTC, not deadbeef, not $9.99.';
+    expect(linked(text, { evidence: evidence.slice(0, 2) })).toEqual([
+      ["26d5e6e2", "evidence-commits-1"], ['"Longer texts"', "evidence-commits-1"], ["$3.14", "evidence-calls-0"], ["2026-11-20 13:49", "evidence-calls-0"],
     ]);
-    expect(parts.map((part) => part.text).join("")).toContain("not deadbeef, not $9.99.");
+    expect(claims(text, { evidence }).map((part) => part.text).join("")).toBe(text);
+  });
+  test("a commit leads to the commit and not to a message that mentions it, whichever comes first", () => {
+    const shuffled = [evidence[2], evidence[0]] as Evidence[];
+    expect(linked("Commit 26d5e6e2 is the cause.", { evidence: shuffled }, "likely_cause")).toEqual([["26d5e6e2", "evidence-commits-1"]]);
+  });
+  test("an amount and a time lead to the row that has both, in the evidence that the part is about", () => {
+    expect(linked("It cost $3.14 at 2026-11-20 13:49 UTC.", { evidence }, "what_happened").map(([, id]) => id)).toEqual(["evidence-cost_by_minute-1", "evidence-cost_by_minute-1"]);
+  });
+  test("figures of the finding lead to the detector's own figures, and the cause to its suspect", () => {
+    const all = { evidence, anomalies, suspects };
+    expect(linked("summarise cost $12.50 within an hour, 5.3 times its baseline of $2.36, in 57 generations.", all, "what_happened")).toEqual([
+      ["$12.50", "finding-a2-current_cost_usd"], ["5.3", "finding-a2-ratio"], ["$2.36", "finding-a2-baseline_usd"], ["57", "finding-a2-generations"],
+    ]);
+    expect(linked('Commit 26d5e6e2 ("Longer texts"), merged at 2026-11-20 13:40 UTC, is likely. Score 0.81.', all, "likely_cause")).toEqual([
+      ["26d5e6e2", "suspect-1"], ['"Longer texts"', "suspect-1"], ["2026-11-20 13:40", "suspect-1"], ["0.81", "suspect-1"],
+    ]);
+  });
+  test("a count that fits two figures is linked only when a name beside it says which", () => {
+    const all = { evidence: [], anomalies };
+    expect(linked("3 of the newest.", all, "impact")).toEqual([["3", "finding-a2-judged"]]);
+    expect(linked("3 things.", all, "impact")).toEqual([]);
   });
 });
 

@@ -3,31 +3,43 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useParams } from "react-router";
 import { post, seg } from "../api/client";
-import { useGet, useSession } from "../api/hooks";
-import type { Issue, Paging, Run, Signal } from "../api/types";
-import { Badge, Card, Fold, Json, PageTitle } from "../components/bits";
+import { useGet } from "../api/hooks";
+import type { Explanation, Issue, Paging, Run, Signal } from "../api/types";
+import { Badge, Card, Fold, Json, PageTitle, Pre } from "../components/bits";
 import { Failure, Show } from "../components/states";
 import { RowsTable, Table } from "../components/table";
 import { Since, Time, iso } from "../components/time";
-import { duration, figure, title } from "../lib/format";
+import { duration, figure, percent, title } from "../lib/format";
+import { useMay, Why } from "../lib/may";
 import { Pager } from "./agents";
+
+/** Root cause and fix, and how often it is seen. */
+function Told({ told }: { told: Explanation }) {
+  const { rate_context: rate } = told;
+  return (
+    <div role="status">
+      <dl className="narrative"><dt>Root cause</dt><dd>{told.root_cause}</dd>{rate ? <><dt>How often</dt><dd>{figure(rate.affected_runs)} of {figure(rate.total_runs)} runs of a week ({percent(rate.rate)}){rate.is_systemic ? ": systemic" : ""}</dd></> : null}
+        {told.langfuse_prompt_name ? <><dt>Prompt</dt><dd>{told.langfuse_prompt_name}, version {told.langfuse_prompt_version ?? "unknown"}</dd></> : null}</dl>
+      <h4>{told.fix_type === "code_change" ? "Fix: a change of code" : told.fix_type === "prompt_addition" ? "Fix: an addition to the prompt" : "Fix: by hand"}</h4>
+      <Pre label="Fix">{told.fix_patch || told.fix_content}</Pre>
+    </div>
+  );
+}
 
 export function SignalCard({ signal }: { signal: Signal }) {
   const client = useQueryClient();
-  const session = useSession();
-  const explain = useMutation({ mutationFn: () => post<Record<string, unknown>>(`/v1/signals/${signal.id}/explain`) });
+  const may = useMay("operate", "Judging a signal");
+  const explain = useMutation({ mutationFn: () => post<Explanation>(`/v1/signals/${signal.id}/explain`) });
   const judge = useMutation({ mutationFn: (correct: boolean) => post(`/v1/signals/${signal.id}/feedback`, { correct }), onSuccess: () => client.invalidateQueries({ queryKey: ["live"] }) });
-  const may = session.data?.scopes.some((scope) => scope === "operate" || scope === "admin");
-  const told = (explain.data?.explanation ?? explain.data) as Record<string, unknown> | undefined;
   return (
     <Fold summary={<><Badge word={signal.severity.toLowerCase()} /> {signal.title} {signal.shadow ? <Badge word="shadow" /> : null} <Since at={iso(signal.detected_at)} /></>}>
       <p>{signal.what}</p><p>{signal.why_it_matters}</p><p className="hint">{signal.evidence_summary}</p>
       <p>In run <Link to={`/runs/${seg(signal.run_id)}`}>{signal.run_id}</Link>, step {signal.step_index}, confidence {signal.confidence.toFixed(2)}.</p>
-      {signal.suggested_fixes.length ? <ul>{signal.suggested_fixes.map((fix, index) => <li key={index}>{String((fix as Record<string, unknown>).description ?? (fix as Record<string, unknown>).title ?? JSON.stringify(fix))}</li>)}</ul> : null}
+      {signal.suggested_fixes.length ? <ul>{signal.suggested_fixes.map((fix, index) => <li key={index}><Fold summary={fix.description}><Pre label={`Fix: ${fix.description}`}>{fix.code}</Pre></Fold></li>)}</ul> : null}
       <p className="decide"><button type="button" disabled={explain.isPending} onClick={() => explain.mutate()}>Explain</button>
-        {may ? <><button type="button" disabled={judge.isPending} onClick={() => judge.mutate(true)}>Right</button><button type="button" disabled={judge.isPending} onClick={() => judge.mutate(false)}>Wrong</button></> : null}{judge.isSuccess ? <span role="status">Noted.</span> : null}</p>
+        <button type="button" disabled={!may.may || judge.isPending} onClick={() => judge.mutate(true)}>Right</button><button type="button" disabled={!may.may || judge.isPending} onClick={() => judge.mutate(false)}>Wrong</button><Why may={may} />{judge.isSuccess ? <span role="status">Noted.</span> : null}</p>
       {explain.isError ? <Failure error={explain.error} /> : null}{judge.isError ? <Failure error={judge.error} /> : null}
-      {told ? <dl>{Object.entries(told).filter(([, value]) => typeof value === "string").map(([name, value]) => <div key={name}><dt><strong>{title(name)}</strong></dt><dd>{String(value)}</dd></div>)}</dl> : null}
+      {explain.data ? <Told told={explain.data} /> : null}
       <Fold summary="Evidence"><Json label="Evidence" value={signal.evidence} /></Fold>
     </Fold>
   );

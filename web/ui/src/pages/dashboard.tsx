@@ -8,6 +8,7 @@ import { DecisionBlock } from "../components/decide";
 import { Failure, Loading, Show, Unknown } from "../components/states";
 import { Table } from "../components/table";
 import { Since, Time } from "../components/time";
+import { latency, Quota } from "../components/source";
 import { DigestText } from "../components/digest-text";
 import { count, figure, money, percent, title } from "../lib/format";
 import { answer, down, project, sampling, SEVERITY } from "../lib/status";
@@ -83,8 +84,8 @@ function Health({ sources }: { sources: Source[] }) {
       { header: "Source", cell: (source) => source.name, sort: (source) => source.name },
       { header: "Status", cell: (source) => failing.has(source.name) ? <><Badge word="unknown" /> {source.last_failure}</> : source.status === "configured" ? <Badge word="configured" /> : source.status, sort: (source) => source.status },
       { header: "Last success", cell: (source) => <Since at={source.last_success_at} />, sort: (source) => source.last_success_at },
-      { header: "Latency", cell: (source) => { const ms = (source as { latency_ms?: number | null }).latency_ms; return ms === undefined || ms === null ? "not measured yet" : `${figure(ms)} ms`; } },
-      { header: "Left of its limit", cell: (source) => source.limits?.remaining === null || source.limits?.remaining === undefined ? "not told" : `${figure(source.limits.remaining)}${source.limits.limit === null ? "" : ` of ${figure(source.limits.limit)}`}`, sort: (source) => source.limits?.remaining },
+      { header: "Latency", cell: latency, sort: (source) => source.latency_ms },
+      { header: "Left of its limit", cell: (source) => <Quota source={source} />, sort: (source) => source.limits?.remaining },
       { header: "Last failure", cell: (source) => source.last_failure_at ? <Since at={source.last_failure_at} /> : "none", sort: (source) => source.last_failure_at },
     ]} />
   );

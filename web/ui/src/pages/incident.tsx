@@ -3,7 +3,7 @@ import { useState } from "react";
 import { Link, useParams } from "react-router";
 import { seg } from "../api/client";
 import { useAudit, useIncident } from "../api/hooks";
-import type { Evidence, IncidentDetail } from "../api/types";
+import type { Anomaly, Evidence, IncidentDetail } from "../api/types";
 import { Done } from "../components/actions";
 import { Badge, Card, Code, External, Facts, Fold, Json, PageTitle, Pre } from "../components/bits";
 import { DecisionBlock } from "../components/decide";
@@ -12,18 +12,31 @@ import { Feedback } from "../components/feedback";
 import { Empty, Failure, Show, Unknown } from "../components/states";
 import { show, Table } from "../components/table";
 import { Since, Time } from "../components/time";
-import { claims, rowId } from "../lib/claims";
+import { claims, findingId, rowId, suspectId, targetId, targetName, type Part, type Target } from "../lib/claims";
 import { count, money, title } from "../lib/format";
 import { remember } from "../lib/workbench";
 
 const PARTS = [["what_happened", "What happened"], ["likely_cause", "Likely cause"], ["impact", "Impact"], ["recommended_action", "Do now"]] as const;
 const SHOWN = 50;
 
-function Claims({ text, evidence, open }: { text: string; evidence: Evidence[]; open: (evidence: string, row: number) => void }) {
-  return <>{claims(text, evidence).map((claim, index) => claim.evidence === undefined || claim.row === undefined
-    ? <span key={index}>{claim.text}</span>
-    : <a key={index} className="claim" href={`#${rowId(claim.evidence, claim.row)}`} title={`row ${claim.row + 1} of ${claim.evidence}`}
-        onClick={(event) => { event.preventDefault(); open(claim.evidence as string, claim.row as number); }}>{claim.text}</a>)}</>;
+function Claims({ part, incident, open }: { part: Part; incident: IncidentDetail; open: (target: Target) => void }) {
+  const sources = { evidence: incident.evidence, anomalies: incident.anomalies, suspects: incident.suspects ?? [] };
+  const told = incident.narrative_parts;
+  return <>{claims(told?.[part] ?? "", sources, part, told?.what_happened).map(({ text, target }, index) => target
+    ? <a key={index} className="claim" href={`#${targetId(target)}`} title={targetName(target)} onClick={(event) => { event.preventDefault(); open(target); }}>{text}</a>
+    : <span key={index}>{text}</span>)}</>;
+}
+
+/** What the detector saw, figure by figure. */
+function Finding({ anomaly, field }: { anomaly: Anomaly; field?: string }) {
+  const seen = (anomaly.evidence ?? {}) as Record<string, unknown>;
+  if (typeof seen !== "object" || !Object.keys(seen).length) return <Empty>The detector left no figures.</Empty>;
+  return (
+    <div className="scroll" tabIndex={0} role="group" aria-label="What the detector saw"><table>
+      <thead><tr><th scope="col">Figure</th><th scope="col">As the detector saw it</th></tr></thead>
+      <tbody>{Object.entries(seen).map(([name, value]) => <tr key={name} id={findingId(anomaly.id, name)} className={name === field ? "marked" : undefined}><td>{name}</td><td>{typeof value === "object" && value !== null ? <Json label={name} value={value} /> : show(value)}</td></tr>)}</tbody>
+    </table></div>
+  );
 }
 
 function EvidenceTable({ item, at }: { item: Evidence; at?: number }) {
@@ -45,7 +58,7 @@ function EvidenceTable({ item, at }: { item: Evidence; at?: number }) {
   );
 }
 
-function Evidences({ incident, marked, opened, toggle }: { incident: IncidentDetail; marked: { evidence: string; row: number } | null; opened: Set<string>; toggle: (name: string, open: boolean) => void }) {
+function Evidences({ incident, marked, opened, toggle }: { incident: IncidentDetail; marked: Target | null; opened: Set<string>; toggle: (name: string, open: boolean) => void }) {
   if (!incident.evidence.length) return <Empty>No evidence was gathered yet.</Empty>;
   return (
     <>
@@ -55,7 +68,7 @@ function Evidences({ incident, marked, opened, toggle }: { incident: IncidentDet
           {opened.has(item.name) ? (
             <div className="fold">
               {item.error && item.status !== "unknown" ? <p className="gap">{item.error}</p> : null}
-              <EvidenceTable item={item} at={marked?.evidence === item.name ? marked.row : undefined} />
+              <EvidenceTable item={item} at={marked?.kind === "row" && marked.evidence === item.name ? marked.row : undefined} />
               <Fold summary="The SQL that made it"><Pre label="SQL">{item.sql}</Pre><Json label="Parameters" value={item.params} /></Fold>
               <p className="noprint"><Link to="/workbench" onClick={() => remember({ sql: item.sql, params: item.params as Record<string, unknown> })}>Open in workbench</Link></p>
             </div>
@@ -75,14 +88,20 @@ function Record({ id }: { id: string }) {
 }
 
 function View({ incident }: { incident: IncidentDetail }) {
-  const [marked, setMarked] = useState<{ evidence: string; row: number } | null>(null);
+  const [marked, setMarked] = useState<Target | null>(null);
   const [opened, setOpened] = useState<Set<string>>(new Set());
   const [drawn, setDrawn] = useState(false);
   const toggle = (name: string, open: boolean) => setOpened((old) => { const next = new Set(old); if (open) next.add(name); else next.delete(name); return next; });
-  const jump = (evidence: string, row: number) => {
-    toggle(evidence, true);
-    setMarked({ evidence, row });
-    requestAnimationFrame(() => requestAnimationFrame(() => document.getElementById(rowId(evidence, row))?.scrollIntoView({ block: "center" })));
+  const jump = (target: Target) => {
+    if (target.kind === "row") toggle(target.evidence, true);
+    if (target.kind === "finding") toggle(`finding ${target.anomaly}`, true);
+    setMarked(target);
+    requestAnimationFrame(() => requestAnimationFrame(() => {
+      const row = document.getElementById(targetId(target));
+      row?.scrollIntoView({ block: "center" });
+      row?.setAttribute("tabindex", "-1");
+      row?.focus({ preventScroll: true });
+    }));
   };
   const print = () => {
     setOpened(new Set(incident.evidence.map((item) => item.name)));
@@ -101,7 +120,7 @@ function View({ incident }: { incident: IncidentDetail }) {
       {incident.gaps.map((gap) => <Unknown key={gap.source} source={gap.source} reason={gap.reason} />)}
       <Card title="What this is">
         {parts
-          ? <dl className="narrative">{PARTS.filter(([name]) => parts[name]).map(([name, label]) => <div key={name}><dt>{label}</dt><dd><Claims text={parts[name]} evidence={incident.evidence} open={jump} /></dd></div>)}</dl>
+          ? <dl className="narrative">{PARTS.filter(([name]) => parts[name]).map(([name, label]) => <div key={name}><dt>{label}</dt><dd><Claims part={name} incident={incident} open={jump} /></dd></div>)}</dl>
           : <p className="narrative">{incident.narrative ?? `${incident.description}. It is being investigated.`}</p>}
         <Facts items={[
           ["Cost", money(incident.cost_usd)],
@@ -121,7 +140,7 @@ function View({ incident }: { incident: IncidentDetail }) {
         <Fold summary="What the record says"><Record id={incident.id} /></Fold>
       </Card>
       <Card title="Suspects, most likely first">
-        <Table label="Suspects" most={5} rows={suspects} empty={incident.gaps.some((gap) => gap.source === "github") ? "Unknown: commits could not be read." : "No commit comes into question."} columns={[
+        <Table label="Suspects" most={marked?.kind === "suspect" ? Math.max(5, marked.index + 1) : 5} rows={suspects} rowProps={(_, index) => ({ id: suspectId(index), className: marked?.kind === "suspect" && marked.index === index ? "marked" : undefined })} empty={incident.gaps.some((gap) => gap.source === "github") ? "Unknown: commits could not be read." : "No commit comes into question."} columns={[
           { header: "Commit", cell: (suspect) => <External address={suspect.url}><Code>{(suspect.sha ?? "?").slice(0, 8)}</Code></External> },
           { header: "Score", cell: (suspect) => typeof suspect.score === "number" ? suspect.score.toFixed(2) : "–", sort: (suspect) => suspect.score },
           { header: "What", cell: (suspect) => suspect.message }, { header: "By", cell: (suspect) => suspect.author },
@@ -139,7 +158,15 @@ function View({ incident }: { incident: IncidentDetail }) {
         {drawn ? <Causes incident={incident.id} /> : <p><button type="button" className="noprint" onClick={() => setDrawn(true)}>Draw it</button> <span className="hint">Reads commits, errors, traces and messages of two hours around the incident.</span></p>}
       </Card>
       <Card title="Occurrences">
-        {incident.anomalies.map((anomaly) => <Fold key={anomaly.id} summary={<><Time at={anomaly.detected_at} />: {anomaly.description}</>}><Json label="What the detector saw" value={anomaly.evidence} /></Fold>)}
+        {incident.anomalies.map((anomaly) => {
+          const name = `finding ${anomaly.id}`;
+          return (
+            <details key={anomaly.id} open={opened.has(name)} onToggle={(event) => toggle(name, event.currentTarget.open)}>
+              <summary><Time at={anomaly.detected_at} />: {anomaly.description}</summary>
+              {opened.has(name) ? <div className="fold"><Finding anomaly={anomaly} field={marked?.kind === "finding" && marked.anomaly === anomaly.id ? marked.field : undefined} /></div> : null}
+            </details>
+          );
+        })}
       </Card>
     </>
   );

@@ -2,27 +2,28 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Link, useParams } from "react-router";
 import { post, seg } from "../api/client";
-import { useJobRuns, useJobs, useSession } from "../api/hooks";
+import { useJobRuns, useJobs } from "../api/hooks";
 import type { Job, JobAnswer } from "../api/types";
 import { Badge, Card, Code, Fold, Json, PageTitle } from "../components/bits";
 import { Failure, Loading, Show } from "../components/states";
 import { More, Table } from "../components/table";
 import { Since, Time } from "../components/time";
 import { duration } from "../lib/format";
+import { useMay, Why } from "../lib/may";
 
-export function RunNow({ name }: { name: string }) {
+export function RunNow({ name, quiet = false }: { name: string; /** Where the reason is said once for all of them. */ quiet?: boolean }) {
   const client = useQueryClient();
-  const session = useSession();
+  const may = useMay("operate", "Running a job");
   const run = useMutation({
     mutationFn: (dry: boolean) => post<JobAnswer>(`/api/v1/jobs/${seg(name)}/run`, { dry_run: dry }),
     onSettled: () => client.invalidateQueries({ queryKey: ["live"] }),
   });
-  if (!session.data?.scopes.some((scope) => scope === "operate" || scope === "admin")) return null;
   return (
     <>
       <span className="decide">
-        <button type="button" disabled={run.isPending} onClick={() => run.mutate(false)}>Run now</button>
-        <button type="button" disabled={run.isPending} onClick={() => run.mutate(true)}>Dry run</button>
+        <button type="button" disabled={!may.may || run.isPending} aria-describedby={!may.may && quiet ? "why-run" : undefined} onClick={() => run.mutate(false)}>Run now</button>
+        <button type="button" disabled={!may.may || run.isPending} aria-describedby={!may.may && quiet ? "why-run" : undefined} onClick={() => run.mutate(true)}>Dry run</button>
+        {quiet ? null : <Why may={may} />}
       </span>
       {run.isPending ? <span role="status"> running…</span> : null}
       {run.isError ? <Failure error={run.error} /> : null}
@@ -56,6 +57,7 @@ function Runs({ job }: { job: Job }) {
 export default function Jobs() {
   const { id } = useParams();
   const jobs = useJobs();
+  const may = useMay("operate", "Running a job");
   return (
     <Show query={jobs} what="jobs">{(data) => {
       const job = data.items.find((item) => item.name === id);
@@ -69,8 +71,9 @@ export default function Jobs() {
             { header: "Last run", cell: (item) => <Since at={item.last_run?.started_at} />, sort: (item) => item.last_run?.started_at },
             { header: "Status", cell: (item) => item.last_run ? <><Badge word={item.last_run.status} />{item.last_run.error ? <><br /><span className="gap">{item.last_run.error}</span></> : null}</> : "–", sort: (item) => item.last_run?.status },
             { header: "Next", cell: (item) => <Time at={item.next_due_at} />, sort: (item) => item.next_due_at },
-            { header: "Run", cell: (item) => <RunNow name={item.name} /> },
+            { header: "Run", cell: (item) => <RunNow name={item.name} quiet /> },
           ]} />
+          <p><Why id="why-run" may={may} /></p>
         </>
       );
     }}</Show>

@@ -3,7 +3,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link } from "react-router";
 import { post, seg } from "../api/client";
-import { useGet, useListing, useSession } from "../api/hooks";
+import { useGet, useListing } from "../api/hooks";
 import type { Drift, Snapshot, Validation } from "../api/types";
 import { Badge, Card, Code, Fold, Json, PageTitle } from "../components/bits";
 import { Failure, Loading, Show } from "../components/states";
@@ -11,13 +11,13 @@ import { More, Table } from "../components/table";
 import { Since, Time } from "../components/time";
 import { count, percent, title } from "../lib/format";
 import { differences } from "../lib/diff";
+import { useMay, Why } from "../lib/may";
 
 function Scan() {
   const client = useQueryClient();
-  const session = useSession();
+  const may = useMay("operate", "Scanning");
   const scan = useMutation({ mutationFn: () => post("/api/v1/quality/scan"), onSettled: () => client.invalidateQueries({ queryKey: ["live"] }) });
-  if (!session.data?.scopes.some((scope) => scope === "operate" || scope === "admin")) return null;
-  return <><button type="button" className="primary" disabled={scan.isPending} onClick={() => scan.mutate()}>Scan now</button>{scan.isSuccess ? <span role="status"> The drift patrol has started; <Link to="/jobs">Jobs</Link> says when it is done.</span> : null}{scan.isError ? <Failure error={scan.error} /> : null}</>;
+  return <><button type="button" className="primary" disabled={!may.may || scan.isPending} onClick={() => scan.mutate()}>Scan now</button><Why may={may} />{scan.isSuccess ? <span role="status"> The drift patrol has started; <Link to="/jobs">Jobs</Link> says when it is done.</span> : null}{scan.isError ? <Failure error={scan.error} /> : null}</>;
 }
 
 function Versions({ feature }: { feature: string }) {

@@ -1,17 +1,19 @@
 // The workbench: the catalog, a query, and what came of it, with the completeness report always in sight.
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { lazy, Suspense, useMemo, useRef, useState } from "react";
-import { ApiError, post, seg, send, write } from "../api/client";
-import { useGet, useSession } from "../api/hooks";
+import { ApiError, post, seg, write } from "../api/client";
+import { useGet } from "../api/hooks";
 import type { Report, SqlAnswer } from "../api/types";
 import { Badge, Card, Code, Fold, PageTitle, Pre } from "../components/bits";
 import { Empty, Failure, Loading, Show } from "../components/states";
 import { Table } from "../components/table";
 import { bytes, count, figure } from "../lib/format";
+import { useMay, Why } from "../lib/may";
 import { draft, remember } from "../lib/workbench";
 import { candidates, chartOf } from "../workbench/chart-of";
 import { MakeDetector } from "../workbench/detector";
 import { Editor, type Schema } from "../workbench/editor";
+import { exported, FILE_FORMATS, handOver, type FileFormat } from "../workbench/export";
 import { Grid } from "../workbench/grid";
 import { place, placeholders, requests, run, typed, type Result } from "../workbench/run";
 
@@ -120,27 +122,26 @@ function ResultChart({ result }: { result: Result }) {
 
 function Saved({ sql, onOpen }: { sql: string; onOpen: (query: SavedQuery) => void }) {
   const client = useQueryClient();
-  const session = useSession();
+  const { may, why } = useMay("operate", "Saving or removing a query");
   const saved = useGet<{ items: SavedQuery[] }>("/api/v1/queries");
   const [name, setName] = useState("");
   const done = () => client.invalidateQueries({ queryKey: ["live", "/api/v1/queries"] });
   const save = useMutation({ mutationFn: () => write("PUT", `/api/v1/queries/${seg(name.trim())}`, { sql }), onSuccess: done });
   const remove = useMutation({ mutationFn: (which: string) => write("DELETE", `/api/v1/queries/${seg(which)}`), onSuccess: done });
-  const may = session.data?.scopes.some((scope) => scope === "operate" || scope === "admin");
   return (
     <>
-      {may ? <p className="decide"><input type="text" aria-label="Name of the query" placeholder="name, such as costly_traces" value={name} onChange={(event) => setName(event.target.value)} /><button type="button" disabled={!name.trim() || !sql.trim() || save.isPending} onClick={() => save.mutate()}>Save</button></p> : null}
+      <p className="decide"><input type="text" disabled={!may} aria-label="Name of the query" placeholder="name, such as costly_traces" value={name} onChange={(event) => setName(event.target.value)} /><button type="button" disabled={!may || !name.trim() || !sql.trim() || save.isPending} onClick={() => save.mutate()}>Save</button><Why may={{ may, why }} /></p>
       {save.isError ? <Failure error={save.error} /> : null}
       {save.isSuccess ? <p role="status">Saved as queries/saved/{name.trim()}.sql.</p> : null}
       {remove.isError ? <Failure error={remove.error} /> : null}
       <Show query={saved} what="saved queries">{(data) => data.items.length
-        ? <ul className="tree">{data.items.map((query) => <li key={query.name}><button type="button" className="link" onClick={() => onOpen(query)}>{query.name}</button>{may ? <> <button type="button" className="link" aria-label={`Remove ${query.name}`} onClick={() => remove.mutate(query.name)}>remove</button></> : null}</li>)}</ul>
+        ? <ul className="tree">{data.items.map((query) => <li key={query.name}><button type="button" className="link" onClick={() => onOpen(query)}>{query.name}</button>{" "}<button type="button" className="link" disabled={!may} aria-label={`Remove ${query.name}`} onClick={() => remove.mutate(query.name)}>remove</button></li>)}</ul>
         : <Empty>No saved queries. They are files in queries/saved/.</Empty>}</Show>
     </>
   );
 }
 
-const FORMATS = { csv: "csv", json: "ndjson", parquet: "parquet" } as const;
+const NAMES: Record<FileFormat, string> = { csv: "CSV", json: "JSON", parquet: "Parquet" };
 
 export default function Workbench() {
   const first = useMemo(draft, []);
@@ -152,7 +153,7 @@ export default function Workbench() {
   const [error, setError] = useState<unknown>(null);
   const [plan, setPlan] = useState<string | null>(null);
   const [view, setView] = useState<"grid" | "chart">("grid");
-  const [exporting, setExporting] = useState<string | null>(null);
+  const [exporting, setExporting] = useState<{ format: FileFormat; bytes: number } | null>(null);
   const stop = useRef<AbortController | null>(null);
   const catalog = useCatalog();
   const setSql = (text: string) => { setSqlState(text); remember({ sql: text }); };
@@ -200,26 +201,16 @@ export default function Workbench() {
     const answer = await post<SqlAnswer>("/api/v1/sql", { sql: `EXPLAIN ${sql}`, params: params() }, signal);
     setPlan(String(answer.rows.find((row) => row.plan_type === "physical_plan")?.plan ?? answer.rows.at(-1)?.plan ?? ""));
   });
-  const save = async (format: keyof typeof FORMATS) => {
-    setExporting(format);
-    setError(null);
+  const save = (format: FileFormat) => start(async (signal) => {
+    setExporting({ format, bytes: 0 });
     try {
-      const response = await send("/api/v1/sql", {
-        method: "POST", headers: { "Content-Type": "application/json", "X-Tripline": "1" },
-        body: JSON.stringify({ sql, params: params(), partial, format: FORMATS[format], max_rows: 10_000, timeout_ms: 60_000 }),
-      });
-      const text = format === "json" ? new Blob([`[${(await response.text()).trim().split("\n").filter(Boolean).join(",\n")}]\n`], { type: "application/json" }) : await response.blob();
-      const address = URL.createObjectURL(text);
-      const link = Object.assign(document.createElement("a"), { href: address, download: `tripline.${format}` });
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(address), 10_000);
-      if (response.headers.get("x-tripline-complete") === "false") setError(new ApiError(0, "incomplete", "the file does not have all rows", response.headers.get("x-tripline-warning") ?? undefined, "narrow the query, and export again"));
-    } catch (failure) {
-      setError(failure);
+      const { file, missing } = await exported({ sql, params: params(), partial, format }, signal, (read) => setExporting({ format, bytes: read }));
+      handOver(file, `tripline.${format}`);
+      if (missing !== null) setError(new ApiError(0, "incomplete", "the file does not have all rows", missing, "narrow the query, and export again"));
     } finally {
       setExporting(null);
     }
-  };
+  });
 
   return (
     <>
@@ -240,7 +231,7 @@ export default function Workbench() {
               <label><input type="checkbox" checked={partial} onChange={(event) => setPartial(event.target.checked)} /> take what there is when a source fails</label>
             </div>
             {error ? <Failure error={error} /> : null}
-            <Completeness report={result?.report ?? null} rows={result?.rows.length ?? 0} running={running && plan === null} />
+            <Completeness report={result?.report ?? null} rows={result?.rows.length ?? 0} running={running && plan === null && exporting === null} />
           </Card>
           {plan !== null ? (
             <Card title="Plan: nothing was sent">
@@ -251,7 +242,7 @@ export default function Workbench() {
           {result?.columns.length ? (
             <Card title="Answer" action={<span className="toolbar">
               <button type="button" aria-pressed={view === "grid"} onClick={() => setView("grid")}>Grid</button><button type="button" aria-pressed={view === "chart"} onClick={() => setView("chart")}>Chart</button>
-              {(Object.keys(FORMATS) as (keyof typeof FORMATS)[]).map((format) => <button key={format} type="button" disabled={exporting !== null} onClick={() => void save(format)}>{exporting === format ? "Exporting…" : `Export ${format === "parquet" ? "Parquet" : format.toUpperCase()}`}</button>)}
+              {FILE_FORMATS.map((format) => <button key={format} type="button" disabled={running} onClick={() => void save(format)}>{exporting?.format === format ? `Exporting… ${bytes(exporting.bytes)}` : `Export ${NAMES[format]}`}</button>)}
             </span>}>
               {view === "grid" ? <Grid result={result} /> : <ResultChart key={result.columns.map((column) => column.name).join()} result={result} />}
             </Card>

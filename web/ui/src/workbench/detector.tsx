@@ -2,12 +2,12 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useId, useState } from "react";
 import { post, seg, write } from "../api/client";
-import { useSession } from "../api/hooks";
 import { Badge, Code, Pre } from "../components/bits";
 import { Failure, Unknown } from "../components/states";
 import { Table } from "../components/table";
 import { Time } from "../components/time";
 import { count } from "../lib/format";
+import { useMay, Why } from "../lib/may";
 import { placeholders, type ResultColumn } from "./run";
 
 export type DryRun = {
@@ -33,7 +33,7 @@ export const sourcesOf = (sql: string) => [...new Set([...sql.matchAll(/\b(?:fro
 
 export function MakeDetector({ sql, columns }: { sql: string; columns: ResultColumn[] }) {
   const client = useQueryClient();
-  const session = useSession();
+  const may = useMay("admin", "Saving a detector");
   const id = useId();
   const [days, setDays] = useState(3);
   const [form, setForm] = useState<Form>({ name: "", title: "", schedule: "0 0 * * * *", window: "1h", severity: "medium", entity: "", fingerprint: "", description: "", sources: "" });
@@ -43,7 +43,6 @@ export function MakeDetector({ sql, columns }: { sql: string; columns: ResultCol
   const trial = useMutation({ mutationFn: () => post<DryRun>("/api/v1/detectors/dry-run", { name: form.name.trim(), text, days }) });
   const save = useMutation({ mutationFn: () => write("PUT", `/api/v1/detectors/${seg(form.name.trim())}`, { text }), onSuccess: () => client.invalidateQueries({ queryKey: ["live"] }) });
   const tried = trial.isSuccess && trial.variables === undefined && trial.data;
-  const admin = session.data?.scopes.includes("admin");
   const field = (name: keyof Form, label: string, hint: string) => (
     <label htmlFor={`${id}-${name}`}>{label}<input id={`${id}-${name}`} type="text" value={form[name]} placeholder={hint} onChange={(event) => { setForm({ ...form, [name]: event.target.value }); trial.reset(); save.reset(); }} /></label>
   );
@@ -60,8 +59,8 @@ export function MakeDetector({ sql, columns }: { sql: string; columns: ResultCol
       <div className="toolbar">
         <label>Dry run over the last <input className="short" type="number" min={1} max={30} value={days} onChange={(event) => setDays(Number(event.target.value) || 1)} /> days</label>
         <button type="button" disabled={!form.name.trim() || trial.isPending} onClick={() => trial.mutate()}>{trial.isPending ? "Trying…" : "Dry run"}</button>
-        <button type="button" className="primary" disabled={!tried || !admin || save.isPending} onClick={() => save.mutate()}>Save as a detector</button>
-        {admin ? null : <span className="hint">Saving takes a key with the scope admin.</span>}
+        <button type="button" className="primary" disabled={!tried || !may.may || save.isPending} onClick={() => save.mutate()}>Save as a detector</button>
+        <Why may={may} />
       </div>
       {trial.isError ? <Failure error={trial.error} /> : null}
       {trial.data ? (
