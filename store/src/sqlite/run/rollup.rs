@@ -39,6 +39,9 @@ struct Counted {
     ended_at: i64,
 }
 
+/// Agent, hour, type and version of signals.
+type OfType = (String, i64, String, String);
+
 /// What verdicts of one transaction add.
 #[derive(Default)]
 pub(super) struct Rollup {
@@ -49,8 +52,8 @@ pub(super) struct Rollup {
     steps: BTreeMap<(String, i64), i64>,
     inputs: BTreeMap<(String, String), i64>,
     input_types: BTreeMap<(String, String, String), i64>,
-    /// By agent, hour, type and version: how many, first and last.
-    signals: BTreeMap<(String, i64, String, String), (i64, i64, i64)>,
+    /// How many, first and last.
+    signals: BTreeMap<OfType, (i64, i64, i64)>,
 }
 
 impl Rollup {
