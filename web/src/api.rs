@@ -13,6 +13,7 @@ pub(crate) mod incidents;
 pub(crate) mod jobs;
 pub(crate) mod loops;
 pub(crate) mod metrics;
+pub(crate) mod projects;
 pub(crate) mod quality;
 pub(crate) mod queries;
 pub(crate) mod risk;

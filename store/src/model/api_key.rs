@@ -93,12 +93,20 @@ pub struct SignedIn {
 /// The API keys of an installation.
 #[async_trait]
 pub trait ApiKeys: Send + Sync {
-    /// Makes a key.
+    /// Makes a key, as the administrator of this machine.
     ///
     /// # Errors
-    /// `Conflict` when the name is taken, `Invalid` when name, person or scopes are empty, `NotFound` when there
-    /// is no such project.
-    async fn create(&self, new: NewApiKey, now: DateTime<Utc>) -> Result<CreatedApiKey>;
+    /// As [`create_by`](Self::create_by).
+    async fn create(&self, new: NewApiKey, now: DateTime<Utc>) -> Result<CreatedApiKey> {
+        self.create_by(new, "admin", now).await
+    }
+
+    /// Makes a key; the audit log says who did.
+    ///
+    /// # Errors
+    /// `Conflict` when the name is taken, `Invalid` when name, person or scopes are empty or a text is longer than 200
+    /// characters, `NotFound` when there is no such project.
+    async fn create_by(&self, new: NewApiKey, by: &str, now: DateTime<Utc>) -> Result<CreatedApiKey>;
 
     /// The live key with this secret; `None` for anything else. The secret is looked up by its SHA-256, so the time it takes
     /// says nothing about how much of a guess was right.

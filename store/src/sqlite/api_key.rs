@@ -24,6 +24,9 @@ const SHOWN: usize = 8;
 /// A use is written down at most this often per key, not with every request.
 const USE_EVERY: TimeDelta = TimeDelta::minutes(5);
 
+/// Characters of a key's name, and of its person's, at most.
+const MAX_NAME: usize = 200;
+
 /// What the secret of a link begins with, and that of a session.
 const LINK: &str = "tll_";
 const SESSION: &str = "tls_";
@@ -31,7 +34,7 @@ const SESSION: &str = "tls_";
 /// When the use of each key was last handed to the writer.
 pub(crate) type LastUses = Mutex<HashMap<ApiKeyId, DateTime<Utc>>>;
 
-fn create(tx: &mut Tx<'_>, new: &NewApiKey, secret: &SecretString, now: DateTime<Utc>) -> DbResult<ApiKey> {
+fn create(tx: &mut Tx<'_>, new: &NewApiKey, by: &str, secret: &SecretString, now: DateTime<Utc>) -> DbResult<ApiKey> {
     let project = new.project.clone().unwrap_or_else(|| ProjectId::new(DEFAULT_PROJECT));
     let known = one(tx.connection, "SELECT 1 FROM projects WHERE id = ?1", params![project], |_| Ok(()))?;
     if known.is_none() {
@@ -59,7 +62,7 @@ fn create(tx: &mut Tx<'_>, new: &NewApiKey, secret: &SecretString, now: DateTime
         return Err(StoreError::Conflict { what: "API key", id: new.name.clone() }.into());
     }
     let detail = json!({"name": new.name, "person": new.person, "scopes": new.scopes, "prefix": prefix});
-    tx.audit(&Scope::project(project), now, "admin", "api_key.created", ("api_key", id.as_str()), &detail)?;
+    tx.audit(&Scope::project(project), now, by, "api_key.created", ("api_key", id.as_str()), &detail)?;
     existing(tx.connection, &id)
 }
 
@@ -183,18 +186,21 @@ impl SqliteStore {
 
 #[async_trait]
 impl ApiKeys for SqliteStore {
-    async fn create(&self, new: NewApiKey, now: DateTime<Utc>) -> Result<CreatedApiKey> {
+    async fn create_by(&self, new: NewApiKey, by: &str, now: DateTime<Utc>) -> Result<CreatedApiKey> {
         for (field, value) in [("name", &new.name), ("person", &new.person)] {
             if value.trim().is_empty() {
                 return Err(StoreError::invalid(field, "must not be empty"));
+            }
+            if value.chars().count() > MAX_NAME || value.chars().any(char::is_control) {
+                return Err(StoreError::invalid(field, format!("must be at most {MAX_NAME} printable characters")));
             }
         }
         if new.scopes.is_empty() {
             return Err(StoreError::invalid("scopes", "must not be empty"));
         }
         let secret = new_secret(PREFIX)?;
-        let kept = secret.clone();
-        let key = self.write("making an API key", move |tx| create(tx, &new, &kept, now)).await?;
+        let (kept, by) = (secret.clone(), by.to_owned());
+        let key = self.write("making an API key", move |tx| create(tx, &new, &by, &kept, now)).await?;
         Ok(CreatedApiKey { key, secret })
     }
 

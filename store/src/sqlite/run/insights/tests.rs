@@ -177,7 +177,7 @@ fn start() -> DateTime<Utc> {
 }
 
 fn judged(run: u32, reason: RunEnd, random: &mut StdRng, at: DateTime<Utc>) -> JudgedRun {
-    let agent = if run % 7 == 0 { "other" } else { "agent" };
+    let agent = if run.is_multiple_of(7) { "other" } else { "agent" };
     let kinds = ["TOOL_LOOP", "SLOW_STEP", "MINE"].into_iter().filter(|_| random.random_bool(0.25));
     let signals = kinds.map(|kind| NewSignal {
         detector: kind.to_lowercase(),
