@@ -117,6 +117,13 @@ pub trait HealthSection: Send + Sync {
     /// # Errors
     /// Why it cannot be told.
     async fn section(&self, scope: &Scope, week: Window) -> Result<Option<Content>, String>;
+
+    /// Every project with judged runs in the week, for the webhook: the id of the project, and the body without what names the
+    /// digest.
+    ///
+    /// # Errors
+    /// Why they cannot be told.
+    async fn reports(&self, week: Window) -> Result<Vec<(String, Map<String, Value>)>, String>;
 }
 
 /// What came of making a week's digest.
@@ -146,6 +153,8 @@ pub struct DigesterParts {
     pub notices: Option<Notices>,
     /// Whether messages can be posted to Slack.
     pub has_slack: bool,
+    /// Whether a webhook is told how agents fared.
+    pub has_webhook: bool,
     /// The second section.
     pub health: Option<Arc<dyn HealthSection>>,
 }
@@ -224,6 +233,7 @@ impl Digester {
             return Ok(WAITING.to_owned());
         }
         let Some(notices) = &parts.notices else { return Ok("not posted: nothing is posted from here".to_owned()) };
+        self.tell_webhook(notices, digest, now).await?;
         if !parts.has_slack {
             return Ok("not posted: SLACK_BOT_TOKEN is not set".to_owned());
         }
@@ -238,6 +248,33 @@ impl Digester {
         let content = show::message(digest, health.as_ref(), governance.public_base().as_deref());
         notices.digest(&ctx.scope, &digest.id, &governance.slack_channel, content, now).await?;
         Ok("posted".to_owned())
+    }
+
+    /// Tells the webhook how the agents of each project fared, once per week.
+    async fn tell_webhook(&self, notices: &Notices, digest: &Digest, now: DateTime<Utc>) -> Result<(), DigestError> {
+        let (parts, ctx) = (&self.parts, &self.parts.ctx);
+        let Some(health) = parts.health.as_ref().filter(|_| parts.has_webhook) else { return Ok(()) };
+        let week = Window { start: digest.week_start, end: digest.week_end };
+        let reports = match health.reports(week).await {
+            Ok(reports) => reports,
+            Err(why) => {
+                tracing::warn!(%why, "the webhook is not told how agents fared");
+                return Ok(());
+            }
+        };
+        let seconds = |at: DateTime<Utc>| at.timestamp_micros() as f64 / 1e6;
+        for (project, report) in reports {
+            let mut body = json!({
+                "schema_version": "1.0", "event": HEALTH_DIGEST, "sent_at": seconds(now), "digest_id": digest.id,
+                "project_id": project, "week_start": seconds(week.start), "week_end": seconds(week.end),
+            });
+            if let Value::Object(body) = &mut body {
+                body.extend(report);
+            }
+            let key = format!("health:{project}:{}", digest.id);
+            notices.webhook(&ctx.scope, key, Some(HEALTH_DIGEST), body.to_string(), now).await?;
+        }
+        Ok(())
     }
 
     /// Runs every digest query over the week, all at once.
@@ -324,6 +361,9 @@ impl Digester {
         Ok((asked, requests))
     }
 }
+
+/// What the webhook calls the health of agents in a week.
+const HEALTH_DIGEST: &str = "health_digest";
 
 /// What is said while a source is waited for.
 const WAITING: &str = "waits for a source that does not answer";

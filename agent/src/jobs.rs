@@ -42,6 +42,9 @@ pub use schedule::Schedule;
 pub use scheduler::{JobsHandle, start};
 pub use spec::{JobInfo, JobSpec, Work};
 
+/// Runs of one job that are kept at most, however young.
+const RUNS_PER_JOB: u32 = 10_000;
+
 /// How long a run may go without a sign of life.
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -163,6 +166,11 @@ struct Ended {
 }
 
 impl Ended {
+    /// Whether a job of sessions wrote nothing.
+    fn did_nothing(&self) -> bool {
+        self.status == JobStatus::Ok && self.detail.get("changed").and_then(serde_json::Value::as_u64) == Some(0)
+    }
+
     fn failed(error: impl ToString) -> Self {
         Self { status: JobStatus::Failed, error: Some(error.to_string()), detail: json!({}), partial: false }
     }
@@ -397,10 +405,22 @@ impl Jobs {
             lost = self.keep_alive(&run) => Ended::failed(lost),
         };
         span.record("status", ended.status.to_string());
+        let by_schedule = advance_to.is_some();
         let advance_to = advance_to.filter(|_| ended.status == JobStatus::Ok);
+        if by_schedule && spec.is_of_sessions() && ended.did_nothing() {
+            ctx.store.jobs.discard(&ctx.scope, &run.id, &self.holder, advance_to).await?;
+            return Ok(None);
+        }
         let outcome = JobOutcome { status: ended.status, error: ended.error, detail: Some(ended.detail), advance_to };
         let finished = ctx.store.jobs.finish(&ctx.scope, &run.id, &self.holder, outcome, ctx.clock.now()).await?;
         Ok(Some((finished, ended.partial)))
+    }
+
+    /// Lets go of old runs of jobs.
+    async fn prune_runs(&self) -> Result<u64, StoreError> {
+        let ctx = self.detectors.context();
+        let before = ctx.clock.now() - TimeDelta::days(ctx.settings.get().job_runs_keep_days);
+        ctx.store.jobs.prune(&ctx.scope, before, RUNS_PER_JOB).await
     }
 
     /// Says that the run lives, until the store says that it no longer believes it.
@@ -433,11 +453,14 @@ impl Jobs {
             (Work::Detect(_), None) => Ended::failed("a detector needs a window"),
             (Work::ExpireApprovals, _) => {
                 match self.responder.governor().expire_due(&self.detectors.context().scope).await {
-                    Ok(expired) => Ended {
-                        status: JobStatus::Ok,
-                        error: None,
-                        detail: json!({"expired": expired}),
-                        partial: false,
+                    Ok(expired) => match self.prune_runs().await {
+                        Ok(pruned) => Ended {
+                            status: JobStatus::Ok,
+                            error: None,
+                            detail: json!({"expired": expired, "job_runs_pruned": pruned}),
+                            partial: false,
+                        },
+                        Err(error) => Ended::failed(error),
                     },
                     Err(error) => Ended::failed(error),
                 }

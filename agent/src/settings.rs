@@ -340,6 +340,8 @@ settings! {
     run_settle_seconds: i64 = 2 in 0 ..= 60,
     /// Runs of an agent without a failure after which its incident is resolved (seed 000).
     run_clean_to_resolve: i64 = 5 in 1 ..= 1000,
+    /// Days that runs of jobs are kept; the newest of each job stays, and of one job at most 10,000.
+    job_runs_keep_days: i64 = 30 in 1 ..= 3650,
     /// Completed runs of the same agent and version that a run is compared with (seed 000).
     run_baseline_runs: i64 = 50 in 10 ..= 1000,
 }

@@ -120,6 +120,7 @@ impl Server {
             narrator: Arc::clone(&narrator),
             notices: Some(governance.notices.clone()),
             has_slack: governance.destinations.has_slack(),
+            has_webhook: governance.destinations.has_webhook(),
             health: Some(Arc::new(AgentHealth::new(context.store.clone()))),
         });
         let investigator = Investigator::new(context.clone(), queries.clone(), repository);

@@ -15,6 +15,7 @@ pub(crate) mod keys;
 pub(crate) mod loops;
 pub(crate) mod metrics;
 pub(crate) mod preview;
+pub(crate) mod projects;
 pub(crate) mod quality;
 pub(crate) mod queries;
 pub(crate) mod risk;

@@ -239,7 +239,12 @@ pub(crate) fn key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let mut keys = Vec::new();
     for value in headers.get_all(header::AUTHORIZATION) {
         let text = value.to_str().map_err(|_| malformed("it is not plain text"))?;
-        let (kind, key) = text.split_once(' ').unwrap_or((text, ""));
+        let text = text.trim();
+        // Clients of the Dunetrace API may send the key alone.
+        let Some((kind, key)) = text.split_once(' ') else {
+            keys.push(if text.eq_ignore_ascii_case("bearer") { "" } else { text });
+            continue;
+        };
         if !kind.eq_ignore_ascii_case("bearer") {
             return Err(malformed("send it as `Authorization: Bearer …`"));
         }

@@ -168,6 +168,8 @@ fn endpoints() -> Vec<Endpoint> {
         get_("/api/v1/detectors", READ, get(api::detectors::list)),
         post_("/api/v1/detectors/dry-run", READ, post(api::detectors::dry_run)),
         put_("/api/v1/detectors/{name}", ADMINISTER, put(api::detectors::save)),
+        get_("/api/v1/projects", ADMINISTER, get(api::projects::list)),
+        post_("/api/v1/projects", ADMINISTER, post(api::projects::create)),
         get_("/api/v1/queries", READ, get(api::queries::list)),
         put_("/api/v1/queries/{name}", OPERATE, put(api::queries::save)),
         delete_("/api/v1/queries/{name}", OPERATE, delete(api::queries::remove)),

@@ -206,6 +206,9 @@ pub struct ThreadReply {
 pub struct SignalWebhook {
     /// The body, JSON, as it is signed and sent.
     pub body: String,
+    /// What it tells, for a header; a finding about a run when it is not named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
 }
 
 /// Post the digest of a week: exactly this, in exactly this channel.

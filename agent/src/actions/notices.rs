@@ -23,8 +23,9 @@ use crate::messages::{Content, Note};
 
 /// Slack may be down for the better part of an hour before a notification is given up.
 const MAX_ATTEMPTS: u32 = 10;
-/// A webhook's receiver may be down for some hours.
-const MAX_WEBHOOK_ATTEMPTS: u32 = 30;
+/// A webhook's receiver may be down for a week: three attempts within half a minute, and from then on ever more rarely, at last every
+/// ten minutes.
+const MAX_WEBHOOK_ATTEMPTS: u32 = 1_000;
 /// A response address lives for half an hour.
 const MAX_RESPONSE_ATTEMPTS: u32 = 4;
 
@@ -181,14 +182,15 @@ impl Notices {
         self.enqueue(scope, new, &ThreadReply { incident_id: id.clone(), text: note.text() }, now).await
     }
 
-    /// Tells a finding about a run to the webhook, once per key.
+    /// Tells the webhook something, once per key: a finding about a run, unless `event` names something else.
     ///
     /// # Errors
     /// Of the store.
-    pub async fn signal_webhook(
+    pub async fn webhook(
         &self,
         scope: &Scope,
         key: String,
+        event: Option<&str>,
         body: String,
         now: DateTime<Utc>,
     ) -> Result<(), GovernError> {
@@ -199,7 +201,7 @@ impl Notices {
             depends_on: None,
             max_attempts: MAX_WEBHOOK_ATTEMPTS,
         };
-        self.enqueue(scope, new, &SignalWebhook { body }, now).await
+        self.enqueue(scope, new, &SignalWebhook { body, event: event.map(str::to_owned) }, now).await
     }
 
     /// Posts the digest of a week, once.

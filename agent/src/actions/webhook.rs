@@ -34,7 +34,7 @@ pub(super) async fn send(http: &Http, webhook: &WebhookDestination, signal: &Sig
         .client()
         .post(url)
         .header("content-type", "application/json")
-        .header("x-dunetrace-event", "failure_signal")
+        .header("x-dunetrace-event", signal.event.as_deref().unwrap_or("failure_signal"))
         .header("x-dunetrace-version", "1.0")
         .header("idempotency-key", key);
     if let Some(secret) = &webhook.secret {

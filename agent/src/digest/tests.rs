@@ -52,6 +52,7 @@ fn digester(scene: &Scene, has_slack: bool) -> Digester {
         narrator: Arc::new(TemplateNarrator),
         notices: Some(Notices::new(scene.ctx.store.clone(), Waker::default())),
         has_slack,
+        has_webhook: false,
         health: None,
     })
 }
@@ -196,6 +197,11 @@ async fn the_health_of_agents_is_the_second_section_of_the_same_post() {
             assert_eq!(week, Window { start: monday() - day(7), end: monday() });
             Ok(Some(Content { text: "Agents are fine".to_owned(), blocks: None }))
         }
+
+        async fn reports(&self, _: Window) -> Result<Vec<(String, Map<String, Value>)>, String> {
+            let report = |runs: i64| Map::from_iter([("total_runs".to_owned(), json!(runs))]);
+            Ok(vec![("default".to_owned(), report(7)), ("acme".to_owned(), report(9))])
+        }
     }
     let scene = world().scene(monday() + minutes(1));
     let DigesterParts { ctx, queries, repository, narrator, notices, has_slack, .. } =
@@ -203,8 +209,23 @@ async fn the_health_of_agents_is_the_second_section_of_the_same_post() {
             Ok(parts) => parts,
             Err(_) => panic!("one owner"),
         };
-    let parts = DigesterParts { ctx, queries, repository, narrator, notices, has_slack, health: Some(Arc::new(Fine)) };
-    Digester::new(parts).make(monday(), false).await.unwrap();
+    let health: Option<Arc<dyn HealthSection>> = Some(Arc::new(Fine));
+    let parts = DigesterParts { ctx, queries, repository, narrator, notices, has_slack, has_webhook: true, health };
+    let digester = Digester::new(parts);
+    for _ in 0..2 {
+        digester.make(monday(), false).await.unwrap();
+    }
+    let filter = ActionFilter { action_type: Some("signal_webhook".to_owned()), ..ActionFilter::default() };
+    let told = scene.ctx.store.actions.list(&scene.ctx.scope, &filter, &PageRequest::first(10)).await.unwrap().items;
+    let mut keys: Vec<&str> = told.iter().map(|action| action.idempotency_key.as_str()).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["health:acme:weekly-2026-11-02", "health:default:weekly-2026-11-02"], "every project once");
+    let payload = told.iter().find(|one| one.idempotency_key.contains("acme")).unwrap().payload.value().unwrap();
+    let body: Value = serde_json::from_str(payload["body"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        (&body["event"], &body["project_id"], &body["total_runs"]),
+        (&json!("health_digest"), &json!("acme"), &json!(9))
+    );
     let post = posts(&scene).await;
     assert_eq!(post.len(), 1);
     assert!(post[0].payload.text().contains("What Shipped") && post[0].payload.text().contains("Agents are fine"));

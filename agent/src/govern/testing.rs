@@ -48,6 +48,23 @@ impl House {
         Self::with(|_| {}, |_| {}).await
     }
 
+    /// A house with a webhook.
+    pub(crate) async fn with_webhook() -> Self {
+        let house = Self::new().await;
+        let governance = house.over_webhook("first");
+        Self { governance, ..house }
+    }
+
+    /// An executor that tells the webhook, over the same database.
+    pub(crate) fn over_webhook(&self, holder: &str) -> Governance {
+        let mut variables = self.vendors.environment();
+        variables.set("WEBHOOK_URL", self.vendors.hook());
+        variables.set("WEBHOOK_SECRET", "a-webhook-secret");
+        let options = OutboxOptions { holder: holder.to_owned(), ..Self::options() };
+        let destinations = Destinations::from_environment(&variables);
+        Governance::new(&self.context, self.system_clock.clone(), destinations, options).unwrap()
+    }
+
     /// A house with other settings or another environment.
     pub(crate) async fn with(change: impl FnOnce(&mut Settings), environment: impl FnOnce(&mut Environment)) -> Self {
         let home = tempfile::tempdir().unwrap();
@@ -228,6 +245,9 @@ pub(crate) struct Seen {
     pub path: String,
     pub query: String,
     pub body: Value,
+    /// The body as it came.
+    pub raw: Vec<u8>,
+    pub headers: std::collections::BTreeMap<String, String>,
 }
 
 #[derive(Debug, Default)]
@@ -273,6 +293,11 @@ impl Vendors {
             ("LANGFUSE_PUBLIC_KEY", "pk-lf-1".to_owned()),
             ("LANGFUSE_SECRET_KEY", "sk-lf-secret".to_owned()),
         ])
+    }
+
+    /// Where a webhook's receiver is.
+    pub(crate) fn hook(&self) -> String {
+        format!("{}/hook?token=in-the-address", self.base)
     }
 
     pub(crate) fn response_url(&self) -> String {
@@ -389,6 +414,12 @@ async fn serve(State(vendors): State<Vendors>, request: Request) -> Response<Bod
         path: path.clone(),
         query: parts.uri.query().unwrap_or_default().to_owned(),
         body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        raw: bytes.to_vec(),
+        headers: parts
+            .headers
+            .iter()
+            .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
+            .collect(),
     };
     let fault = {
         let mut content = vendors.content();
@@ -399,7 +430,7 @@ async fn serve(State(vendors): State<Vendors>, request: Request) -> Response<Bod
         let position = content.faults.iter().position(fits);
         position.and_then(|at| content.faults.remove(at)).map(|(_, _, fault)| fault)
     };
-    let authorised = parts.headers.get("authorization").is_some() || path.contains("/response/");
+    let authorised = parts.headers.get("authorization").is_some() || path.contains("/response/") || path == "/hook";
     match fault {
         Some(Fault::Status(status)) => return answer(status, &json!({"message": "no"})),
         Some(Fault::Throttle) => {
@@ -494,6 +525,7 @@ fn carry_out(vendors: &Vendors, seen: &Seen) -> (u16, Value) {
         (_, "/slack/conversations.history" | "/slack/conversations.replies") => {
             (200, json!({"ok": true, "messages": content.messages, "response_metadata": {"next_cursor": ""}}))
         }
+        ("POST", "/hook") => (200, json!({"received": true})),
         ("POST", path) if path.starts_with("/slack/response/") => (200, json!({"ok": true})),
         _ => (404, json!({"ok": false, "error": "unknown_method", "message": "Not Found"})),
     }

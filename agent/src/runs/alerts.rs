@@ -63,7 +63,7 @@ impl Alerts {
             });
             let key = format!("signal:{}:{}:{}", ctx.scope.project_id(), signal.run_id, signal.failure_type);
             let body = webhook_body(signal, rate, now).to_string();
-            self.notices.signal_webhook(&self.home, key, body, now).await?;
+            self.notices.webhook(&self.home, key, None, body, now).await?;
         }
         let settings = ctx.settings.get();
         let loud = signal.severity >= settings.runs.slack_min_severity;
@@ -117,3 +117,6 @@ fn webhook_body(signal: &RunSignal, rate: Option<RateContext>, now: DateTime<Utc
         "rate_context": rate,
     })
 }
+
+#[cfg(test)]
+mod tests;

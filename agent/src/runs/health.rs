@@ -6,8 +6,8 @@
 use std::fmt::Write as _;
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
-use tripline_store::{HealthDigest, Scope, Store, Window};
+use serde_json::{Map, Value, json};
+use tripline_store::{HealthDigest, Project, Scope, Store, Window};
 
 use crate::digest::HealthSection;
 use crate::messages::Content;
@@ -17,6 +17,8 @@ use crate::messages::text::slack_inline;
 const SYSTEMIC: f64 = 0.10;
 /// Systemic failures that are named at most.
 const NAMED: usize = 10;
+/// Further projects whose agents are told of in the post at most; the webhook is told of all.
+const PROJECTS: usize = 4;
 /// Longest name.
 const NAME: usize = 80;
 
@@ -37,8 +39,85 @@ impl AgentHealth {
 #[async_trait]
 impl HealthSection for AgentHealth {
     async fn section(&self, scope: &Scope, week: Window) -> Result<Option<Content>, String> {
-        let health = self.store.reports.health_digest(scope, week).await.map_err(|error| error.to_string())?;
-        Ok((health.runs > 0).then(|| content(&health)))
+        let mut told = Vec::new();
+        for (project, health) in self.of_projects(week).await? {
+            let of_home = project.id == *scope.project_id();
+            told.push((!of_home, std::cmp::Reverse(health.runs), project, health));
+        }
+        // Ours first, then those with the most runs.
+        told.sort_by(|a, b| (a.0, a.1, &a.2.id).cmp(&(b.0, b.1, &b.2.id)));
+        let mut blocks = Vec::new();
+        let mut text = String::new();
+        for (is_further, _, project, health) in told.iter().take(1 + PROJECTS) {
+            let section_of = content(health);
+            if *is_further {
+                blocks.push(section(&format!("*Project {}*", slack_inline(&project.name, NAME))));
+            }
+            if text.is_empty() {
+                text.clone_from(&section_of.text);
+            }
+            match section_of.blocks {
+                Some(Value::Array(own)) => blocks.extend(own),
+                _ => blocks.push(section(&section_of.text)),
+            }
+        }
+        if told.len() > 1 + PROJECTS {
+            blocks.push(section(&format!("… and {} more projects", told.len() - 1 - PROJECTS)));
+        }
+        Ok((!told.is_empty()).then_some(Content { text, blocks: Some(Value::Array(blocks)) }))
+    }
+
+    async fn reports(&self, week: Window) -> Result<Vec<(String, Map<String, Value>)>, String> {
+        let told = self.of_projects(week).await?;
+        Ok(told.into_iter().map(|(project, health)| (project.id.to_string(), report(&project, &health))).collect())
+    }
+}
+
+impl AgentHealth {
+    /// The projects with judged runs in a week.
+    async fn of_projects(&self, week: Window) -> Result<Vec<(Project, HealthDigest)>, String> {
+        let mut told = Vec::new();
+        for project in self.store.projects.list().await.map_err(|error| error.to_string())? {
+            let scope = Scope::project(project.id.clone());
+            let health = self.store.reports.health_digest(&scope, week).await.map_err(|error| error.to_string())?;
+            if health.runs > 0 {
+                told.push((project, health));
+            }
+        }
+        Ok(told)
+    }
+}
+
+/// What the webhook is told of a project.
+fn report(project: &Project, health: &HealthDigest) -> Map<String, Value> {
+    let rate = |affected: i64, runs: i64| {
+        let share = share(affected, runs);
+        format!("{share:.3}").parse::<f64>().unwrap_or(share)
+    };
+    let failures = health.top_failures.iter().map(|failure| {
+        let of = failure.rate;
+        json!({"failure_type": failure.failure_type, "affected_runs": of.affected_runs, "total_runs": of.total_runs,
+            "rate": rate(of.affected_runs, of.total_runs)})
+    });
+    let agents = health.top_agents.iter().map(|(agent, signals, runs, most)| {
+        json!({"agent_id": agent, "signal_count": signals, "run_count": runs, "dominant_failure": most})
+    });
+    let systemic = health.rates.iter().filter_map(|(agent, of_type)| {
+        let of = of_type.rate;
+        (share(of.affected_runs, of.total_runs) >= SYSTEMIC).then(|| {
+            json!({"agent_id": agent, "failure_type": of_type.failure_type, "affected_runs": of.affected_runs,
+                "total_runs": of.total_runs, "rate": rate(of.affected_runs, of.total_runs)})
+        })
+    });
+    let whole = json!({
+        "project_name": project.name, "total_runs": health.runs, "total_agents": health.agents,
+        "total_signals": health.signals, "top_failures": failures.collect::<Vec<_>>(),
+        "top_agents": agents.collect::<Vec<_>>(), "systemic_patterns": systemic.take(NAMED).collect::<Vec<_>>(),
+        "issues_opened": health.issues_opened, "issues_resolved": health.issues_resolved,
+    });
+    match whole {
+        Value::Object(whole) => whole,
+        _ => Map::new(),
     }
 }
 

@@ -227,6 +227,7 @@ async fn week(home: &Home, truth: &Truth) -> Result<Brief, Failure> {
         narrator: Arc::clone(&keeper) as Arc<dyn Narrator>,
         notices: None,
         has_slack: false,
+        has_webhook: false,
         health: None,
     });
     digester.make(truth.anchor, true).await.map_err(Failure::display)?;

@@ -26,12 +26,14 @@ use sinks::Sink;
 
 /// Events that are kept at a time.
 const BATCH: usize = 500;
+/// Bytes of events that are kept at a time, as the file has them: a server takes 8 MiB.
+const BATCH_BYTES: usize = 2 << 20;
 /// Refusals that are shown; all are counted.
 const SHOWN: usize = 100;
 
 pub(crate) async fn run(args: IngestArgs, home: &Home) -> Result<(), Failure> {
     let sink = Sink::open(args.url.as_deref(), home).await?;
-    let mut intake = Intake { sink, waiting: Vec::new(), of_sessions: Vec::new(), report: Report::default() };
+    let mut intake = Intake { sink, waiting: Vec::new(), of_sessions: Vec::new(), bytes: 0, report: Report::default() };
     let read = intake.files(&args.files).await;
     // What was read before a failure is kept, and the report says so.
     let kept = match read {
@@ -76,6 +78,8 @@ struct Intake {
     waiting: Vec<(Place, WireEvent)>,
     /// Single events of sessions: each is one of its batch, whatever session it names.
     of_sessions: Vec<(Place, Value)>,
+    /// Bytes of what waits, of either kind.
+    bytes: usize,
     report: Report,
 }
 
@@ -107,19 +111,28 @@ impl Intake {
         };
         let found = formats::read(text);
         self.report.passed_over += found.passed_over;
+        let events = found.events.len() + found.session_events.len();
+        let each = text.len() / events.max(1);
+        if events > 0 && self.bytes > 0 && self.bytes + text.len() > BATCH_BYTES {
+            self.submit().await?;
+        }
         for (item, event) in found.events {
             match event {
-                Ok(event) => self.waiting.push((place(item), event)),
+                Ok(event) => {
+                    self.waiting.push((place(item), event));
+                    self.bytes += each;
+                }
                 Err((field, reason)) => self.report.refuse(place(item), field, reason),
             }
-            if self.waiting.len() >= BATCH {
+            if self.waiting.len() >= BATCH || self.bytes >= BATCH_BYTES {
                 self.submit().await?;
             }
         }
         for (item, event) in found.session_events {
             self.of_sessions.push((place(item), event));
-            if self.of_sessions.len() >= BATCH {
-                self.submit_of_sessions().await?;
+            self.bytes += each;
+            if self.of_sessions.len() >= BATCH || self.bytes >= BATCH_BYTES {
+                self.submit().await?;
             }
         }
         for (item, batch) in found.sessions {
@@ -139,6 +152,7 @@ impl Intake {
     /// Keeps what waits.
     async fn submit(&mut self) -> Result<(), Failure> {
         self.submit_of_sessions().await?;
+        self.bytes = 0;
         if self.waiting.is_empty() {
             return Ok(());
         }

@@ -1,16 +1,12 @@
 //! `tripline projects`: whose rows are whose. Beside a running server or without one.
 
 use chrono::{DateTime, Utc};
-use serde_json::json;
-use tripline_store::{NewAuditEntry, Project, ProjectId, Scope, SqliteStore, StoreError};
+use tripline_store::{Project, ProjectId, SqliteStore, StoreError};
 
 use crate::app::{Home, clock};
 use crate::args::ProjectsCommand;
 use crate::failure::Failure;
 use crate::terminal;
-
-/// Characters of a project's name at most.
-const MAX_NAME: usize = 200;
 
 pub(crate) async fn run(command: ProjectsCommand, home: &Home) -> Result<(), Failure> {
     let store = home.open_store(tripline_store::OpenMode::Beside).await?;
@@ -30,38 +26,22 @@ pub(crate) async fn run(command: ProjectsCommand, home: &Home) -> Result<(), Fai
     Ok(())
 }
 
-/// Makes a project, and writes that into the project's own audit log.
+/// Makes a project.
 async fn create(store: &SqliteStore, id: String, name: Option<String>, now: DateTime<Utc>) -> Result<Project, Failure> {
     let name = name.unwrap_or_else(|| id.clone());
-    let length = name.chars().count();
-    if name.trim().is_empty() || length > MAX_NAME || name.chars().any(char::is_control) {
-        return Err(Failure::new(format!("a project's name has 1 to {MAX_NAME} printable characters, not {length}"))
-            .hint("give another one with --name"));
-    }
-    let store = store.store();
-    let project = store.projects.create(&ProjectId::new(id), &name, now).await.map_err(|error| match error {
+    store.store().projects.create(&ProjectId::new(id), &name, now).await.map_err(|error| match error {
         StoreError::Conflict { .. } => {
             Failure::from(error).hint("choose another id; `tripline projects list` shows which are taken")
         }
+        StoreError::Invalid { field: "name", .. } => Failure::from(error).hint("give another one with --name"),
         other => other.into(),
-    })?;
-    let entry = NewAuditEntry {
-        actor: "admin".to_owned(),
-        event: "project.created".to_owned(),
-        subject_type: "project".to_owned(),
-        subject_id: project.id.to_string(),
-        detail: json!({"name": project.name}).into(),
-    };
-    store.audit.append(&Scope::project(project.id.clone()), entry, now).await.map_err(|error| {
-        Failure::new(format!("project {} was created, but its audit log has no record of that: {error}", project.id))
-    })?;
-    Ok(project)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use secrecy::ExposeSecret;
-    use tripline_store::{AuditFilter, KeyScope, NewApiKey, OpenMode};
+    use tripline_store::{AuditFilter, KeyScope, NewApiKey, OpenMode, Scope};
 
     use super::*;
 

@@ -146,3 +146,48 @@ async fn begin(store: &Store, holder: &str, now: DateTime<Utc>) -> Result<JobRun
         Begun::Busy(run) => Err(run),
     }
 }
+
+pub async fn old_runs_are_let_go_and_the_newest_of_each_job_stays(store: Store) {
+    let jobs = &store.jobs;
+    for (job, count) in [("a", 5), ("b", 1)] {
+        for n in 0..count {
+            let Begun::Started(run) = jobs.begin(&scope(), pruned(job, n), minute(n)).await.unwrap() else { panic!() };
+            let outcome = JobOutcome { status: JobStatus::Ok, error: None, detail: None, advance_to: None };
+            jobs.finish(&scope(), &run.id, "h", outcome, minute(n)).await.unwrap();
+        }
+    }
+    let listed = async |job: &str| {
+        let filter = JobRunFilter { job: Some(job.to_owned()), ..JobRunFilter::default() };
+        let items = jobs.list(&scope(), &filter, &PageRequest::first(10)).await.unwrap().items;
+        items.into_iter().map(|run| run.started_at).collect::<Vec<_>>()
+    };
+    assert_eq!(jobs.prune(&scope(), minute(2), 100).await.unwrap(), 2);
+    assert_eq!(listed("a").await, [minute(4), minute(3), minute(2)]);
+    assert_eq!(listed("b").await, [minute(0)], "the only run of a job tells when it ran last");
+    assert_eq!(jobs.prune(&scope(), minute(0), 2).await.unwrap(), 1);
+    assert_eq!(listed("a").await, [minute(4), minute(3)]);
+    let Begun::Started(_) = jobs.begin(&scope(), pruned("a", 9), minute(9)).await.unwrap() else { panic!() };
+    assert_eq!(jobs.prune(&scope(), minute(100), 1).await.unwrap(), 2, "one that is alive stays");
+    assert_eq!(listed("a").await, [minute(9)]);
+}
+
+pub async fn a_run_that_found_nothing_to_do_leaves_no_row(store: Store) {
+    let jobs = &store.jobs;
+    let Begun::Started(run) = jobs.begin(&scope(), pruned("a", 0), minute(0)).await.unwrap() else { panic!() };
+    let stranger = jobs.discard(&scope(), &run.id, "somebody", Some(minute(1))).await;
+    assert!(matches!(stranger, Err(StoreError::LeaseLost { .. })));
+    jobs.discard(&scope(), &run.id, "h", Some(minute(1))).await.unwrap();
+    assert_eq!(jobs.get(&scope(), &run.id).await.unwrap(), None);
+    assert_eq!(jobs.watermark(&scope(), "a").await.unwrap(), Some(minute(1)));
+    assert!(jobs.discard(&scope(), &run.id, "h", None).await.is_err());
+}
+
+fn pruned(job: &str, at: i64) -> NewJobRun {
+    NewJobRun {
+        job: job.to_owned(),
+        window: None,
+        due_at: minute(at),
+        holder: "h".to_owned(),
+        lease_for: std::time::Duration::from_secs(3600),
+    }
+}

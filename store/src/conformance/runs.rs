@@ -146,10 +146,13 @@ pub async fn a_fix_is_judged_by_the_runs_after_it(store: Store) {
     assert!(matches!(missing, Err(StoreError::NotFound { .. })));
     let late = |run: &str, types: &[&str]| {
         let mut run = judged(run, RunEnd::Completed, types);
-        run.facts.started_at = minute(3);
-        run.facts.ended_at = minute(4);
+        run.facts.started_at = minute(-90);
+        run.facts.ended_at = minute(-89);
         run
     };
+    // By when events arrived, whatever time they say: of the early one none did after the fix.
+    let arrived = vec![seen("a", 1, true, 4, true), seen("b", 2, true, 4, true), seen("early", 3, true, 1, true)];
+    store.runs.observe_runs(&scope(), arrived, 9).await.unwrap();
     record(&store, vec![late("a", &[]), late("b", &["TOOL_LOOP"]), judged("early", RunEnd::Completed, &[])], 5).await;
     let status = store.reports.fix_status(&scope(), id).await.unwrap().unwrap();
     assert_eq!((status.fix, status.runs_after, status.recurrences), (fix, 2, 1));

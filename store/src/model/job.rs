@@ -140,6 +140,22 @@ pub trait JobRuns: Send + Sync {
         now: DateTime<Utc>,
     ) -> Result<JobRun>;
 
+    /// Ends a run that found nothing to do as if it had not been: no row of it stays, and the watermark advances.
+    ///
+    /// # Errors
+    /// `LeaseLost` when it is no longer running under this holder.
+    async fn discard(
+        &self,
+        scope: &Scope,
+        id: &JobRunId,
+        holder: &str,
+        advance_to: Option<DateTime<Utc>>,
+    ) -> Result<()>;
+
+    /// Lets go of runs that ended before `before`, and of all but the newest `per_job` of each job; how many. The newest run of
+    /// each job stays, and one that is alive.
+    async fn prune(&self, scope: &Scope, before: DateTime<Utc>, per_job: u32) -> Result<u64>;
+
     /// Marks runs whose lease ran out as abandoned; returns those.
     async fn abandon_stale(&self, scope: &Scope, now: DateTime<Utc>) -> Result<Vec<JobRun>>;
 

@@ -20,11 +20,20 @@ pub struct Project {
 /// The projects of an installation.
 #[async_trait]
 pub trait Projects: Send + Sync {
-    /// Makes a project.
+    /// Makes a project, as the administrator of this machine.
     ///
     /// # Errors
-    /// `Conflict` when the id is taken, `Invalid` when it is not 1–64 characters of `a-z 0-9 - _`.
-    async fn create(&self, id: &ProjectId, name: &str, now: DateTime<Utc>) -> Result<Project>;
+    /// As [`create_by`](Self::create_by).
+    async fn create(&self, id: &ProjectId, name: &str, now: DateTime<Utc>) -> Result<Project> {
+        self.create_by(id, name, "admin", now).await
+    }
+
+    /// Makes a project, and puts on the record, in the same transaction and in the project's own log, who did.
+    ///
+    /// # Errors
+    /// `Conflict` when the id is taken, `Invalid` when it is not 1–64 characters of `a-z 0-9 - _`, or the name not 1–200
+    /// printable characters.
+    async fn create_by(&self, id: &ProjectId, name: &str, by: &str, now: DateTime<Utc>) -> Result<Project>;
 
     /// All projects, by id.
     async fn list(&self) -> Result<Vec<Project>>;

@@ -216,7 +216,7 @@ pub struct FixStatus {
     pub fix: NewFix,
     /// When it was applied.
     pub applied_at: DateTime<Utc>,
-    /// Runs of the agent that were judged and began after it.
+    /// Judged runs of the agent of which events arrived after it.
     pub runs_after: i64,
     /// Live signals of the same type in those runs.
     pub recurrences: i64,

@@ -24,6 +24,9 @@ const SHOWN: usize = 8;
 /// A use is written down at most this often per key, not with every request.
 const USE_EVERY: TimeDelta = TimeDelta::minutes(5);
 
+/// Characters of a key's name, and of its person's, at most.
+const MAX_NAME: usize = 200;
+
 /// What the secret of a link begins with, and that of a session.
 const LINK: &str = "tll_";
 const SESSION: &str = "tls_";
@@ -207,6 +210,9 @@ impl ApiKeys for SqliteStore {
         for (field, value) in [("name", &new.name), ("person", &new.person)] {
             if value.trim().is_empty() {
                 return Err(StoreError::invalid(field, "must not be empty"));
+            }
+            if value.chars().count() > MAX_NAME || value.chars().any(char::is_control) {
+                return Err(StoreError::invalid(field, format!("must be at most {MAX_NAME} printable characters")));
             }
         }
         if new.scopes.is_empty() {

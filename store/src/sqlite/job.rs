@@ -188,6 +188,49 @@ impl JobRuns for SqliteStore {
         self.write("finishing a job run", move |tx| finish(tx, &scope, &id, &holder, &outcome, now)).await
     }
 
+    async fn discard(
+        &self,
+        scope: &Scope,
+        id: &JobRunId,
+        holder: &str,
+        advance_to: Option<DateTime<Utc>>,
+    ) -> Result<()> {
+        let (scope, id, holder) = (scope.clone(), id.clone(), holder.to_owned());
+        self.write("discarding a job run", move |tx| {
+            let job: Option<String> = one(
+                tx.connection,
+                "DELETE FROM job_runs WHERE project_id = ?1 AND id = ?2 AND holder = ?3 AND status = 'running' RETURNING job",
+                params![scope.project_id(), id, holder],
+                |row| row.get(0),
+            )?;
+            let Some(job) = job else { return Err(lease_lost(&id).into()) };
+            if let Some(to) = advance_to {
+                advance(tx, &scope, &job, to)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn prune(&self, scope: &Scope, before: DateTime<Utc>, per_job: u32) -> Result<u64> {
+        let scope = scope.clone();
+        self.write("letting go of old job runs", move |tx| {
+            let gone = run(
+                tx.connection,
+                "DELETE FROM job_runs WHERE project_id = ?1 AND id IN (
+                     SELECT id FROM (
+                         SELECT id, status, finished_at,
+                                row_number() OVER (PARTITION BY job ORDER BY started_at DESC, id DESC) AS place
+                         FROM job_runs WHERE project_id = ?1)
+                     WHERE place > 1 AND status <> 'running' AND (finished_at < ?2 OR place > ?3)
+                     LIMIT 50000)",
+                params![scope.project_id(), micros(before), per_job],
+            )?;
+            Ok(u64::try_from(gone).unwrap_or_default())
+        })
+        .await
+    }
+
     async fn abandon_stale(&self, scope: &Scope, now: DateTime<Utc>) -> Result<Vec<JobRun>> {
         let scope = scope.clone();
         self.write("abandoning stale job runs", move |tx| abandon(tx, &scope, None, now)).await

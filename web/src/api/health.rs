@@ -25,6 +25,8 @@ pub(crate) struct LastProbe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Health {
     status: &'static str,
+    /// The same in the word of the Dunetrace services.
+    db: &'static str,
     /// Whether the store can be read.
     store: bool,
     /// Whether a write is committed.
@@ -55,5 +57,6 @@ async fn probe(state: &WebState) -> Health {
     let remembered = context.store.replay.remember_signature(&context.scope, "health", Duration::from_millis(1), now);
     let written = tokio::time::timeout(PROBE_WITHIN, remembered).await;
     let (store, writer) = (matches!(read, Ok(Ok(_))), matches!(written, Ok(Ok(_))));
-    Health { status: if store && writer { "ok" } else { "failing" }, store, writer }
+    let status = if store && writer { "ok" } else { "failing" };
+    Health { status, db: status, store, writer }
 }

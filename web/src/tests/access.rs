@@ -271,3 +271,45 @@ fn the_page_about_the_api_lists_every_endpoint_and_no_other() {
     routes.sort();
     assert_eq!(listed, routes);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn projects_are_made_by_administrators_of_the_installation_and_it_is_on_the_record() {
+    let site = Site::new().await;
+    let acme = json!({"id": "acme", "name": "Acme"});
+    assert_eq!(site.post("operate", "/api/v1/projects", &acme).await.0, 403);
+    assert_eq!(site.post("other", "/api/v1/projects", &acme).await.0, 403, "an administrator of another project");
+    let (status, made) = site.post("admin", "/api/v1/projects", &acme).await;
+    assert_eq!((status, &made["id"], &made["name"]), (201, &json!("acme"), &json!("Acme")));
+    assert_eq!(site.post("admin", "/api/v1/projects", &acme).await.0, 409);
+    assert_eq!(site.post("admin", "/api/v1/projects", &json!({"id": "../x"})).await.0, 422);
+    assert_eq!(site.post("admin", "/api/v1/projects", &json!({"id": "b", "name": "a\nb"})).await.0, 422);
+    let scope = tripline_store::Scope::project(tripline_store::ProjectId::new("acme"));
+    let log = site.store.audit.list(&scope, &Default::default(), 10).await.unwrap();
+    assert_eq!(
+        log.iter().map(|row| (row.entry.event.as_str(), row.entry.actor.as_str())).collect::<Vec<_>>(),
+        [("project.created", "admin")]
+    );
+
+    let key = json!({"name": "agents", "scopes": ["read", "ingest"], "project": "acme"});
+    let (status, created) = site.post("admin", "/api/v1/keys", &key).await;
+    assert_eq!((status, &created["project_id"]), (201, &json!("acme")), "{created}");
+    let secret = created["secret"].as_str().unwrap();
+    let theirs = site.client.get(site.url("/v1/agents")).bearer_auth(secret).send().await.unwrap();
+    assert_eq!(theirs.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_may_stand_alone_in_the_header_and_anything_else_is_refused() {
+    let site = Site::new().await;
+    let ask = async |value: String| {
+        let request = site.client.get(site.url("/v1/agents")).header("authorization", value);
+        request.send().await.unwrap().status().as_u16()
+    };
+    let key = &site.keys["read"];
+    for good in [key.clone(), format!("Bearer {key}"), format!("bearer  {key}")] {
+        assert_eq!(ask(good.clone()).await, 200, "{good}");
+    }
+    for bad in ["Bearer", "Bearer ", "nonsense", "Basic abc", &format!("Token {key}"), &format!("{key} {key}")] {
+        assert_eq!(ask((*bad).to_owned()).await, 401, "{bad}");
+    }
+}

@@ -129,6 +129,34 @@ async fn a_signal_is_explained_without_any_model_and_a_copied_fix_is_followed_up
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn detectors_are_listed_with_what_they_judge_and_how_often_people_said_they_are_right() {
+    let site = site().await;
+    for (signal, correct) in [(1, true), (2, true), (3, false)] {
+        let path = format!("/v1/signals/{signal}/feedback");
+        assert_eq!(post(&site, "operate", &path, json!({"correct": correct})).await.0, 200);
+    }
+    let (_, listed) = get(&site, "read", "/api/v1/detectors").await;
+    let items = listed["items"].as_array().unwrap();
+    let of = |scope: &str| items.iter().filter(|item| item["scope"] == scope).count();
+    assert_eq!((of("window"), of("run")), (5, 15));
+    let tool_loop = items.iter().find(|item| item["name"] == "tool_loop").unwrap();
+    assert_eq!(
+        (
+            &tool_loop["type"],
+            &tool_loop["mode"],
+            &tool_loop["found"],
+            &tool_loop["marked_right"],
+            &tool_loop["marked_wrong"]
+        ),
+        (&json!("TOOL_LOOP"), &json!("live"), &json!(5), &json!(2), &json!(1))
+    );
+    assert!((tool_loop["precision"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-9);
+    let (_, theirs) = get(&site, "other", "/api/v1/detectors").await;
+    let theirs = theirs["items"].as_array().unwrap().iter().find(|item| item["name"] == "tool_loop").unwrap().clone();
+    assert_eq!((&theirs["found"], &theirs["precision"]), (&json!(0), &Value::Null), "another project's own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn explain_never_fails_for_want_of_a_model_or_a_trace() {
     let model =
         tripline_engine::Environment::of([("OPENAI_API_KEY", "sk-test"), ("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")]);

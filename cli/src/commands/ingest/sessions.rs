@@ -10,20 +10,34 @@ use tripline_store::{Scope, SqliteStore, StoreError};
 
 use crate::failure::Failure;
 
-/// Events of one request to a server at most.
+/// Events, and bytes of them, of one request to a server at most. The server takes 1,000 events and 8 MiB.
 const MOST: usize = 1_000;
+const MOST_BYTES: usize = 4 << 20;
 
-/// Cuts a batch into requests of as many events as the server takes, with the place of each one's first event.
+/// Cuts a batch into requests of as many events and bytes as the server takes, with the place of each one's first event.
 pub(super) fn requests(batch: &Map<String, Value>) -> Vec<(usize, Value)> {
     let events = batch.get("events").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let chunks = events.chunks(MOST).enumerate();
-    chunks
-        .map(|(number, events)| {
-            let mut request = batch.clone();
-            request.insert("events".to_owned(), Value::Array(events.to_vec()));
-            (number * MOST, Value::Object(request))
-        })
-        .collect()
+    let mut requests = Vec::new();
+    let (mut first, mut bytes) = (0, 0);
+    let mut cut = |first: usize, end: usize| {
+        let mut request = batch.clone();
+        let some = events.get(first..end).unwrap_or_default();
+        request.insert("events".to_owned(), Value::Array(some.to_vec()));
+        requests.push((first, Value::Object(request)));
+    };
+    for (index, event) in events.iter().enumerate() {
+        let length = event.to_string().len() + 1;
+        // One that is too large by itself goes alone: the server says so, and the others are kept.
+        if index > first && (index - first >= MOST || bytes + length > MOST_BYTES) {
+            cut(first, index);
+            (first, bytes) = (index, 0);
+        }
+        bytes += length;
+    }
+    if first < events.len() {
+        cut(first, events.len());
+    }
+    requests
 }
 
 /// Keeps a batch in the store of this home.
@@ -84,4 +98,27 @@ pub(super) async fn keep(
     }
     receipt.rejected.sort_by_key(|rejection| rejection.index);
     Ok(receipt)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn sizes(batch: Value) -> Vec<(usize, usize)> {
+        let batch = batch.as_object().unwrap().clone();
+        requests(&batch).iter().map(|(first, body)| (*first, body["events"].as_array().unwrap().len())).collect()
+    }
+
+    #[test]
+    fn a_batch_is_cut_by_events_and_by_bytes_and_loses_none() {
+        let small: Vec<Value> = (0..2_500).map(|n| json!({"n": n})).collect();
+        assert_eq!(sizes(json!({"session_id": "s", "events": small})), [(0, 1_000), (1_000, 1_000), (2_000, 500)]);
+        let large: Vec<Value> = (0..7).map(|_| json!({"text": "x".repeat(1 << 20)})).collect();
+        assert_eq!(sizes(json!({"events": large})), [(0, 3), (3, 3), (6, 1)]);
+        let huge = vec![json!(1), json!("x".repeat(5 << 20)), json!(2)];
+        assert_eq!(sizes(json!({"events": huge})), [(0, 1), (1, 1), (2, 1)]);
+        assert_eq!(sizes(json!({"events": []})), []);
+    }
 }

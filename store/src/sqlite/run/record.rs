@@ -421,8 +421,9 @@ fn keep_verdict(
         "INSERT INTO judged_runs
              (project_id, run_id, agent_id, agent_version, reason, exit_reason, judged_at, started_at, ended_at, step_count,
               llm_calls, tool_calls, first_tool_step, input_hash, token_growth, tool_gaps_ms, llm_gaps_ms, signal_count,
-              live_count)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
+              live_count, received_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
+              (SELECT last_received_at FROM run_watch WHERE project_id = ?1 AND run_id = ?2))
          ON CONFLICT (project_id, run_id) DO UPDATE SET
              agent_id = excluded.agent_id, agent_version = excluded.agent_version,
              reason = excluded.reason, exit_reason = excluded.exit_reason, judged_at = excluded.judged_at,
@@ -431,7 +432,7 @@ fn keep_verdict(
              first_tool_step = excluded.first_tool_step, input_hash = excluded.input_hash,
              token_growth = excluded.token_growth, tool_gaps_ms = excluded.tool_gaps_ms,
              llm_gaps_ms = excluded.llm_gaps_ms, signal_count = excluded.signal_count,
-             live_count = live_count + excluded.live_count",
+             live_count = live_count + excluded.live_count, received_at = excluded.received_at",
         params![
             scope.project_id(),
             facts.run_id,

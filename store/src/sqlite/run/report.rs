@@ -225,18 +225,20 @@ fn fix_status(connection: &Connection, scope: &Scope, signal_id: i64) -> DbResul
     )?;
     let (agent, kind) = signal.unwrap_or_default();
     let at = micros(applied_at);
+    // A run that ended before the fix and was judged after it says nothing about it.
+    let later = "coalesce(r.received_at, r.judged_at) > ?3";
     let runs_after = count(
         connection,
-        "SELECT count(*) FROM judged_runs WHERE project_id = ?1 AND agent_id = ?2 AND started_at > ?3",
+        &format!("SELECT count(*) FROM judged_runs r WHERE r.project_id = ?1 AND r.agent_id = ?2 AND {later}"),
         params![project, agent, at],
     )?;
     let recurrences = count(
         connection,
         &format!(
-            "SELECT count(*) FROM anomalies a
-             WHERE a.project_id = ?1 AND a.agent_id = ?2 AND a.type = ?3 AND a.window_start > ?4 AND {LIVE}"
+            "SELECT count(*) FROM anomalies a JOIN judged_runs r ON r.project_id = a.project_id AND r.run_id = a.run_id
+             WHERE a.project_id = ?1 AND a.agent_id = ?2 AND a.type = ?4 AND a.detected_at > ?3 AND {LIVE} AND {later}"
         ),
-        params![project, agent, kind, at],
+        params![project, agent, at, kind],
     )?;
     Ok(Some(FixStatus { id, fix, applied_at, runs_after, recurrences }))
 }

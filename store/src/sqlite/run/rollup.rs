@@ -39,9 +39,6 @@ struct Counted {
     ended_at: i64,
 }
 
-/// Agent, hour, type and version of signals.
-type OfType = (String, i64, String, String);
-
 /// What verdicts of one transaction add.
 #[derive(Default)]
 pub(super) struct Rollup {
@@ -52,8 +49,16 @@ pub(super) struct Rollup {
     steps: BTreeMap<(String, i64), i64>,
     inputs: BTreeMap<(String, String), i64>,
     input_types: BTreeMap<(String, String, String), i64>,
-    /// How many, first and last.
-    signals: BTreeMap<OfType, (i64, i64, i64)>,
+    /// By agent, hour, type and version.
+    signals: BTreeMap<(String, i64, String, String), Found>,
+}
+
+/// Live signals of an hour: how many, first and last.
+#[derive(Clone, Copy)]
+struct Found {
+    signals: i64,
+    first: i64,
+    last: i64,
 }
 
 impl Rollup {
@@ -80,8 +85,8 @@ impl Rollup {
         let at = micros(now);
         let key =
             (facts.agent_id.clone(), at.div_euclid(HOUR), signal.failure_type.clone(), facts.agent_version.clone());
-        let (count, first, last) = self.signals.entry(key).or_insert((0, at, at));
-        (*count, *first, *last) = (*count + 1, (*first).min(at), (*last).max(at));
+        let found = self.signals.entry(key).or_insert(Found { signals: 0, first: at, last: at });
+        *found = Found { signals: found.signals + 1, first: found.first.min(at), last: found.last.max(at) };
     }
 
     /// Takes the verdict of a run away, as it is kept: another takes its place. Returns the types of its live signals.
@@ -209,7 +214,7 @@ impl Rollup {
                 params![project, agent, input, kind, runs],
             )?;
         }
-        for ((agent, hour, kind, version), (signals, first, last)) in self.signals {
+        for ((agent, hour, kind, version), found) in self.signals {
             run(
                 connection,
                 "INSERT INTO signal_hours
@@ -218,7 +223,7 @@ impl Rollup {
                  ON CONFLICT (project_id, agent_id, hour, type, agent_version) DO UPDATE SET
                      signals = signals + excluded.signals, first_seen_at = min(first_seen_at, excluded.first_seen_at),
                      last_seen_at = max(last_seen_at, excluded.last_seen_at)",
-                params![project, agent, hour, kind, version, signals, first, last],
+                params![project, agent, hour, kind, version, found.signals, found.first, found.last],
             )?;
         }
         Ok(())
