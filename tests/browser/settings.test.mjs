@@ -47,8 +47,8 @@ test("a key is made, seen once, works, is listed without its secret, and is revo
   const admin = await made("root", "--scope", "admin");
   const { page, seen } = await signedIn(admin, "/settings");
   const card = page.locator("section.card").filter({ has: page.getByRole("heading", { name: "API keys" }) });
-  await card.getByLabel("Name").fill("watcher");
-  await card.getByLabel("Ends").selectOption("30");
+  await card.getByRole("textbox", { name: "Name", exact: true }).fill("watcher");
+  await card.getByRole("combobox", { name: /^Ends/ }).selectOption("30");
   await card.getByRole("button", { name: "Make the key" }).click();
   const secret = await card.locator("#secret").innerText();
   assert.match(secret, /^tl_/);
@@ -87,7 +87,7 @@ test("a source is tested where it is listed, and what another threshold would fi
   assert.equal(await field.getByRole("button", { name: "Save" }).isDisabled(), true, "looking is for who may read, changing is not");
   await field.getByRole("textbox").fill("0");
   await field.locator(".error", { hasText: "agent_loop_generation_threshold" }).waitFor();
-  assert.deepEqual(seen.errors.filter((error) => !/status of 422/.test(error)), []);
+  assert.deepEqual(seen.errors.filter((error) => !/status of 4(01|22)/.test(error)), []);
 });
 
 test("a read key sees every button that it may not press, disabled and with the reason", async () => {
