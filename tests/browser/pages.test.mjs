@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { loadavg } from "node:os";
 import { after, before, describe, test } from "node:test";
 import { browser, open, world } from "./world.mjs";
 
@@ -28,7 +29,7 @@ const settled = (page) => page.waitForFunction(() =>
 describe("every page", () => {
   for (const [colorScheme, width] of [["light", 1280], ["dark", 360]]) {
     test(`has an address, no violations, and nothing to scroll sideways: ${colorScheme} at ${width}`, async () => {
-      const context = await chrome.newContext({ colorScheme, viewport: { width, height: 800 }, bypassCSP: true });
+      const context = await chrome.newContext({ colorScheme, viewport: { width, height: 800 } });
       const { page, seen } = await open(context, here.url);
       await page.locator("button.approve").waitFor();
       const [{ id }] = (await here.api("/api/v1/incidents")).body.items;
@@ -52,18 +53,34 @@ describe("every page", () => {
     });
   }
 
-  test("the dashboard is there within a second, from a cold cache", async () => {
-    const context = await chrome.newContext();
-    const { page } = await open(context, `${here.url}/sign-in`);
-    await page.goto(here.url);
-    await page.locator("#answer").waitFor();
-    const took = await page.evaluate(() => performance.now());
-    const bytes = await page.evaluate(() => performance.getEntriesByType("resource").filter((entry) => entry.name.endsWith(".js")).reduce((sum, entry) => sum + entry.encodedBodySize, 0));
-    assert.ok(bytes < 250_000, `${bytes} bytes of JavaScript`);
-    // A machine that tests on every core at once is slower than any user's.
-    assert.ok(took < 5_000, `${took} ms`);
-    console.log(`# first view: ${Math.round(took)} ms, ${bytes} bytes of JavaScript`);
-    await context.close();
+  test("the dashboard is there within a second, from a cold cache, with little to load", async (t) => {
+    const took = [];
+    for (let round = 0; round < 5; round += 1) {
+      // Each has a cache of its own, and that is empty.
+      const context = await chrome.newContext();
+      const page = await context.newPage();
+      await page.addInitScript(() => {
+        new MutationObserver((_, watch) => { if (document.querySelector("#answer")) { window.firstView = performance.now(); watch.disconnect(); } }).observe(document, { childList: true, subtree: true });
+      });
+      await page.goto(here.url);
+      await page.waitForFunction(() => window.firstView);
+      const { at, loaded } = await page.evaluate(() => ({
+        at: window.firstView,
+        loaded: performance.getEntriesByType("resource").filter((entry) => entry.startTime < window.firstView).map(({ name, encodedBodySize }) => ({ name: new URL(name).pathname, bytes: encodedBodySize })),
+      }));
+      took.push(at);
+      // Counted, so the same on every machine.
+      const bytes = (end) => loaded.filter(({ name }) => name.endsWith(end)).reduce((sum, entry) => sum + entry.bytes, 0);
+      assert.ok(bytes(".js") > 0 && bytes(".js") < 250_000, `${bytes(".js")} bytes of JavaScript`);
+      assert.ok(bytes(".css") < 20_000, `${bytes(".css")} bytes of style`);
+      assert.ok(loaded.length <= 20, `${loaded.length} requests before the first view: ${loaded.map(({ name }) => name).join(" ")}`);
+      await context.close();
+    }
+    const median = took.sort((a, b) => a - b)[2];
+    const [load] = loadavg();
+    const busy = load >= 2;
+    t.diagnostic(`first view: median ${Math.round(median)} ms of ${took.map(Math.round).join(", ")}; load ${load.toFixed(1)}${busy ? ": too busy for the limit of 1000 ms to say anything" : ""}`);
+    if (!busy) assert.ok(median < 1_000, `${Math.round(median)} ms, at a load of ${load.toFixed(1)}`);
   });
 });
 
@@ -97,6 +114,10 @@ test("a query is written with completion, explained, run, charted, exported, sav
   assert.ok(await page.locator(".grid tbody tr").count() < 200, "of many rows those in view are drawn");
   await page.getByRole("button", { name: "Chart", exact: true }).click();
   await page.locator(".chart canvas").waitFor();
+  // The whole result, which is more than any answer in one piece.
+  const download = page.waitForEvent("download");
+  await page.getByRole("button", { name: "Export CSV" }).click();
+  assert.equal(readFileSync(await (await download).path(), "utf8").trim().split("\n").length, 30_001);
   await write("SELECT 1 AS n, 'x' AS t");
   for (const format of ["CSV", "JSON", "Parquet"]) {
     const download = page.waitForEvent("download");
@@ -123,7 +144,7 @@ test("a query is written with completion, explained, run, charted, exported, sav
   await page.getByText("Saved as queries/detectors/always_there.sql").waitFor();
   await page.getByRole("link", { name: "Detectors" }).click();
   await page.getByRole("link", { name: "always_there" }).waitFor();
-  // The editor and the chart try inline styles of their own; the policy holds, and nothing depends on them.
-  assert.deepEqual(seen.errors.filter((error) => !/status of 400|Applying inline style violates/.test(error)), []);
+  // Only the query that was meant to be wrong. Nothing, editor and chart included, tries what the content security policy forbids.
+  assert.deepEqual(seen.errors.filter((error) => !/status of 400/.test(error)), []);
   await context.close();
 });

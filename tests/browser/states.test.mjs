@@ -142,7 +142,8 @@ test("with keys required the page asks for one; a read key may look and not deci
     const { page: looking, seen } = await signIn(reader);
     await looking.locator(".decision").first().waitFor();
     await looking.getByText("Deciding takes a key with the scope operate").waitFor();
-    assert.equal(await looking.locator("button.approve, button.reject").count(), 0);
+    for (const button of await looking.locator("button.approve, button.reject").all()) assert.equal(await button.isDisabled(), true, "a decision is seen and not made");
+    assert.ok(await looking.locator("button.approve").count() > 0);
     const [approval] = (await here.api("/api/v1/approvals", { headers: { "X-API-Key": reader } })).body.items;
     const forced = await here.api(`/api/v1/approvals/${approval.id}/approve`, { method: "POST", headers: { "X-API-Key": reader } });
     assert.equal(forced.status, 403);

@@ -6,7 +6,7 @@ const TONES: Record<string, string> = {
   critical: "bad", high: "warn", medium: "note", info: "calm", low: "calm",
   open: "warn", resolved: "good", pending: "note", approved: "good", rejected: "calm", expired: "calm",
   done: "good", succeeded: "good", ok: "good", failed: "bad", error: "bad", unknown: "warn", partial: "warn", executing: "note",
-  running: "note", configured: "good", intact: "good", broken: "bad", shadow: "calm", stopped: "good", requested: "note",
+  running: "note", configured: "good", intact: "good", broken: "bad", shadow: "calm", stopped: "good", requested: "note", kill_requested: "note", killed: "good", ended: "calm", active: "warn", revoked: "calm", complete: "good",
 };
 
 /** A word with a tone; the word itself says it, the colour only helps. */

@@ -131,4 +131,18 @@ export const rowId = (evidence: string, row: number) => `evidence-${evidence}-${
 export const findingId = (anomaly: string, field: string) => `finding-${anomaly}-${field}`;
 export const suspectId = (index: number) => `suspect-${index}`;
 export const targetId = (target: Target) => (target.kind === "row" ? rowId(target.evidence, target.row) : target.kind === "finding" ? findingId(target.anomaly, target.field) : suspectId(target.index));
+/** What an address of a page points at, of what is there. */
+export function targetOf(hash: string, { evidence, anomalies = [], suspects = [] }: Sources): Target | { kind: "evidence"; evidence: string } | undefined {
+  const id = decodeURIComponent(hash.replace(/^#/, ""));
+  const item = evidence.find(({ name }) => id === `evidence-${name}` || (id.startsWith(`evidence-${name}-`) && /^\d+$/.test(id.slice(`evidence-${name}-`.length))));
+  if (item) {
+    const row = Number(id.slice(`evidence-${item.name}-`.length));
+    return id === `evidence-${item.name}` || row >= item.rows.length ? { kind: "evidence", evidence: item.name } : { kind: "row", evidence: item.name, row };
+  }
+  const anomaly = anomalies.find((each) => id.startsWith(`finding-${each.id}-`));
+  if (anomaly) return { kind: "finding", anomaly: anomaly.id, field: id.slice(`finding-${anomaly.id}-`.length) };
+  const index = /^suspect-(\d+)$/.exec(id)?.[1];
+  return index !== undefined && Number(index) < suspects.length ? { kind: "suspect", index: Number(index) } : undefined;
+}
+
 export const targetName = (target: Target) => (target.kind === "row" ? `row ${target.row + 1} of ${target.evidence}` : target.kind === "finding" ? `${target.field}, as the detector saw it` : `suspect ${target.index + 1}`);

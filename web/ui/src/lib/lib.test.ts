@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { Anomaly, Evidence, Suspect } from "../api/types";
 import { chartOf } from "../workbench/chart-of";
 import { place, placeholders, requests, typed } from "../workbench/run";
-import { claims, targetId, type Part, type Sources } from "./claims";
+import { claims, targetId, targetOf, type Part, type Sources } from "./claims";
 import { differences } from "./diff";
 import { ago, duration, left, money, safeLink, utc } from "./format";
 import { answer, project } from "./status";
@@ -75,6 +75,12 @@ describe("claims", () => {
     expect(linked('Commit 26d5e6e2 ("Longer texts"), merged at 2026-11-20 13:40 UTC, is likely. Score 0.81.', all, "likely_cause")).toEqual([
       ["26d5e6e2", "suspect-1"], ['"Longer texts"', "suspect-1"], ["2026-11-20 13:40", "suspect-1"], ["0.81", "suspect-1"],
     ]);
+  });
+  test("the address of a claim leads back to it, and one of nothing nowhere", () => {
+    const all = { evidence, anomalies, suspects };
+    for (const target of [{ kind: "row", evidence: "cost_by_minute", row: 1 }, { kind: "finding", anomaly: "a2", field: "ratio" }, { kind: "suspect", index: 1 }] as const) expect(targetOf(`#${targetId(target)}`, all)).toEqual(target);
+    expect(targetOf("#evidence-calls", all)).toEqual({ kind: "evidence", evidence: "calls" });
+    for (const nothing of ["", "#main", "#evidence-none", "#suspect-2", "#finding-a9-ratio"]) expect(targetOf(nothing, all)).toBeUndefined();
   });
   test("a count that fits two figures is linked only when a name beside it says which", () => {
     const all = { evidence: [], anomalies };

@@ -1,14 +1,15 @@
 // One agent: its runs, what was found in them, what people made of it, and what repeats. Shadow detectors are kept apart.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { useState } from "react";
+import { lazy, Suspense, useMemo, useState } from "react";
 import { Link, useParams } from "react-router";
 import { post, seg } from "../api/client";
 import { useGet } from "../api/hooks";
-import type { Explanation, Issue, Paging, Run, Signal } from "../api/types";
+import type { AgentInsights, Explanation, Issue, Paging, Run, Signal } from "../api/types";
 import { Badge, Card, Fold, Json, PageTitle, Pre } from "../components/bits";
-import { Failure, Show } from "../components/states";
+import { Failure, Loading, Show } from "../components/states";
 import { RowsTable, Table } from "../components/table";
 import { Since, Time, iso } from "../components/time";
+import { trend } from "../lib/trend";
 import { duration, figure, percent, title } from "../lib/format";
 import { useMay, Why } from "../lib/may";
 import { Pager } from "./agents";
@@ -45,6 +46,15 @@ export function SignalCard({ signal }: { signal: Signal }) {
   );
 }
 
+const Chart = lazy(() => import("../components/chart").then((module) => ({ default: module.Chart })));
+
+/** How often each failure was seen among the runs of each day. */
+function Trends({ insights }: { insights: AgentInsights }) {
+  const data = useMemo(() => trend(insights.failure_rates), [insights]);
+  if (!data.series.length) return <p className="empty">No failure was seen in 30 days.</p>;
+  return <><p className="hint">Share of a day's runs in percent, by failure, 30 days.</p><Suspense fallback={<Loading />}><Chart data={data} label={`Share of runs by day: ${data.series.map((series) => series.name).join(", ")}; the figures are in the health record`} /></Suspense></>;
+}
+
 export default function AgentPage() {
   const { id = "" } = useParams();
   const base = `/v1/agents/${seg(id)}`;
@@ -52,13 +62,18 @@ export default function AgentPage() {
   const runs = useGet<{ runs: Run[]; page: Paging }>(`${base}/runs?limit=25&offset=${offset}`, { keep: true });
   const signals = useGet<{ signals: Signal[]; page: Paging }>(`${base}/signals?limit=100&include_shadow=true`);
   const issues = useGet<{ issues: Issue[] }>(`${base}/issues`);
-  const insights = useGet<Record<string, unknown>>(`${base}/insights`);
+  const insights = useGet<AgentInsights>(`${base}/insights`);
   return (
     <>
       <PageTitle side={<Link to="/agents">All agents</Link>}>{id}</PageTitle>
       <Card title="Signals"><Show query={signals}>{(data) => { const live = data.signals.filter((signal) => !signal.shadow); return live.length ? live.map((signal) => <SignalCard key={signal.id} signal={signal} />) : <p className="empty">Nothing was found.</p>; }}</Show></Card>
       <Card title="Issues"><Show query={issues}>{(data) => <Table label="Issues" rows={data.issues} rowKey={(issue) => String(issue.id)} empty="No issues." columns={[{ header: "Failure", cell: (issue) => title(issue.failure_type.toLowerCase()) }, { header: "Status", cell: (issue) => <Badge word={issue.status} /> }, { header: "Runs", cell: (issue) => figure(issue.affected_runs), sort: (issue) => issue.affected_runs }, { header: "Clean since", cell: (issue) => `${issue.clean_runs_since} runs` }, { header: "First seen", cell: (issue) => <Time at={iso(issue.first_seen)} /> }, { header: "Last seen", cell: (issue) => <Since at={iso(issue.last_seen)} />, sort: (issue) => issue.last_seen }]} />}</Show></Card>
-      <Card title="Health record"><Show query={insights}>{(data) => <>{Object.entries(data).map(([name, value]) => <Fold key={name} open={name === "failure_rates" || name === "systemic_patterns"} summary={<strong>{title(name)}</strong>}>{Array.isArray(value) ? <RowsTable label={title(name)} rows={value as Record<string, unknown>[]} empty="None." /> : <Json label={name} value={value} />}</Fold>)}</>}</Show></Card>
+      <Card title="Trends"><Show query={insights} what="trends">{(data) => <Trends insights={data} />}</Show></Card>
+      <Card title="Systemic patterns: one run in ten and more, in seven days"><Show query={insights}>{(data) => <Table label="Systemic patterns" rows={data.systemic_patterns} rowKey={(row) => row.failure_type} empty="Nothing is systemic." columns={[
+        { header: "Failure", cell: (row) => title(row.failure_type.toLowerCase()), sort: (row) => row.failure_type }, { header: "Share of runs", cell: (row) => percent(row.rate), sort: (row) => row.rate }, { header: "Runs", cell: (row) => `${figure(row.affected_runs)} of ${figure(row.total_runs)}` },
+        { header: "First seen", cell: (row) => <Time at={iso(row.first_seen)} /> }, { header: "Last seen", cell: (row) => <Since at={iso(row.last_seen)} />, sort: (row) => row.last_seen },
+      ]} />}</Show></Card>
+      <Card title="Health record"><Show query={insights}>{(data) => <>{Object.entries(data).map(([name, value]) => <Fold key={name} open={name === "versions"} summary={<strong>{title(name)}</strong>}>{Array.isArray(value) ? <RowsTable label={title(name)} rows={value as Record<string, unknown>[]} empty="None." /> : <Json label={name} value={value} />}</Fold>)}</>}</Show></Card>
       <Card title="Runs"><Show query={runs}>{(data) => <><Table label="Runs" rows={data.runs} rowKey={(run) => run.run_id} empty="No runs." columns={[{ header: "Run", cell: (run) => <Link to={`/runs/${seg(run.run_id)}`}>{run.run_id}</Link> }, { header: "Started", cell: (run) => <Time at={iso(run.started_at)} />, sort: (run) => run.started_at }, { header: "Took", cell: (run) => duration(run.completed_at - run.started_at) }, { header: "Version", cell: (run) => run.agent_version }, { header: "Ended", cell: (run) => run.exit_reason }, { header: "Steps", cell: (run) => run.step_count, sort: (run) => run.step_count }, { header: "Signals", cell: (run) => run.signal_count, sort: (run) => run.signal_count }]} /><Pager page={data.page} onTurn={setOffset} /></>}</Show></Card>
       <Card title="Shadow detectors: not alerted on yet"><Show query={signals}>{(data) => { const shadow = data.signals.filter((signal) => signal.shadow); return shadow.length ? shadow.map((signal) => <SignalCard key={signal.id} signal={signal} />) : <p className="empty">Nothing was found.</p>; }}</Show></Card>
     </>

@@ -2,7 +2,7 @@
 import { Link } from "react-router";
 import { ApiError, seg } from "../api/client";
 import { useApprovals, useGet, useIncidents, useJobs, useSession, useSources, useSql } from "../api/hooks";
-import type { Approval, Digest, Incident, Job, List, Source } from "../api/types";
+import type { Approval, Digest, Incident, Job, List, Loop, Source } from "../api/types";
 import { Badge, Card, PageTitle, Stat } from "../components/bits";
 import { DecisionBlock } from "../components/decide";
 import { Failure, Loading, Show, Unknown } from "../components/states";
@@ -34,6 +34,19 @@ function LoopStat({ incidents, approvals }: { incidents: Incident[]; approvals: 
   const waiting = approvals.filter((approval) => approval.action_type === "kill_loop").length;
   const hint = kills.isError ? "kill requests unknown" : `${asked === undefined ? "…" : count(asked, "kill request")} not answered yet${waiting ? `, ${waiting} to decide` : ""}`;
   return <Stat label="Active loops" value={figure(loops.length)} hint={hint} tone={loops.length ? "bad" : undefined} />;
+}
+
+const METHODS: Record<string, string> = { auto: "by policy", slack_approval: "approved in Slack", api_approval: "approved here" };
+
+/** Loops that go on, each with what was asked to stop it. */
+function Loops() {
+  const loops = useGet<List<Loop>>("/api/v1/loops/active?limit=20");
+  return <Show query={loops} what="loops">{(data) => <Table label="Active loops" rows={data.items} rowKey={(loop) => loop.id} empty="No loop goes on." columns={[
+    { header: "Trace", cell: (loop) => <Link to={`/forensics/traces/${seg(loop.trace_id)}`}>{loop.trace_id.slice(0, 16)}</Link> },
+    { header: "Generations", cell: (loop) => figure(loop.loop_count), sort: (loop) => loop.loop_count }, { header: "Burned", cell: (loop) => money(loop.cost_burned), sort: (loop) => loop.cost_burned },
+    { header: "Kill", cell: (loop) => <><Badge word={loop.status} />{loop.kill_method ? <span className="hint"> {METHODS[loop.kill_method]}</span> : null}</> },
+    { header: "Seen", cell: (loop) => <Since at={loop.detected_at} />, sort: (loop) => loop.detected_at }, { header: "Incident", cell: (loop) => <Link to={`/incidents/${seg(loop.id)}`}>open</Link> },
+  ]} />}</Show>;
 }
 
 function NoiseStat() {
@@ -137,6 +150,7 @@ export function Dashboard() {
       </dl>
       {pending.length ? <Card title="Decisions that wait">{pending.map((approval) => <DecisionBlock key={approval.id} approval={approval} />)}</Card> : null}
       <Card title="Incidents now">{open.length ? <ul className="lines">{open.map((incident) => <IncidentLine key={incident.id} incident={incident} />)}</ul> : <p className="empty">None.</p>}</Card>
+      {open.some((incident) => incident.type === "agent_loop") ? <Card title="Active loops"><Loops /></Card> : null}
       <Card title="Sources">{foreign ? <p className="empty">Sources belong to the installation: a key of its own project sees them.</p> : <Show query={sources} what="sources">{(data) => <Health sources={data.items} />}</Show>}</Card>
       <div className="columns">
         <Card title="Recent incidents" action={<Link to="/incidents">All incidents</Link>}>{resolved.length ? <ul className="lines">{resolved.slice(0, 5).map((incident) => <IncidentLine key={incident.id} incident={incident} />)}</ul> : <p className="empty">No resolved incidents.</p>}</Card>

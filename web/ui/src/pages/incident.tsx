@@ -1,6 +1,6 @@
 // One incident, narrative first; every claim that can be checked links to the row it rests on.
-import { useState } from "react";
-import { Link, useParams } from "react-router";
+import { useEffect, useState } from "react";
+import { Link, useLocation, useParams } from "react-router";
 import { seg } from "../api/client";
 import { useAudit, useIncident } from "../api/hooks";
 import type { Anomaly, Evidence, IncidentDetail } from "../api/types";
@@ -12,7 +12,7 @@ import { Feedback } from "../components/feedback";
 import { Empty, Failure, Show, Unknown } from "../components/states";
 import { show, Table } from "../components/table";
 import { Since, Time } from "../components/time";
-import { claims, findingId, rowId, suspectId, targetId, targetName, type Part, type Target } from "../lib/claims";
+import { claims, findingId, rowId, suspectId, targetId, targetName, targetOf, type Part, type Target } from "../lib/claims";
 import { count, money, title } from "../lib/format";
 import { remember } from "../lib/workbench";
 
@@ -92,17 +92,28 @@ function View({ incident }: { incident: IncidentDetail }) {
   const [opened, setOpened] = useState<Set<string>>(new Set());
   const [drawn, setDrawn] = useState(false);
   const toggle = (name: string, open: boolean) => setOpened((old) => { const next = new Set(old); if (open) next.add(name); else next.delete(name); return next; });
+  const bring = (id: string) => requestAnimationFrame(() => requestAnimationFrame(() => {
+    const row = document.getElementById(id);
+    row?.scrollIntoView({ block: "center" });
+    row?.setAttribute("tabindex", "-1");
+    row?.focus({ preventScroll: true });
+  }));
   const jump = (target: Target) => {
     if (target.kind === "row") toggle(target.evidence, true);
     if (target.kind === "finding") toggle(`finding ${target.anomaly}`, true);
     setMarked(target);
-    requestAnimationFrame(() => requestAnimationFrame(() => {
-      const row = document.getElementById(targetId(target));
-      row?.scrollIntoView({ block: "center" });
-      row?.setAttribute("tabindex", "-1");
-      row?.focus({ preventScroll: true });
-    }));
+    // The address is one that can be sent to somebody; going back still leaves the page.
+    window.history.replaceState(window.history.state, "", `#${targetId(target)}`);
+    bring(targetId(target));
   };
+  const { hash } = useLocation();
+  useEffect(() => {
+    const target = hash ? targetOf(hash, { evidence: incident.evidence, anomalies: incident.anomalies, suspects: incident.suspects ?? [] }) : undefined;
+    if (target?.kind === "evidence") { toggle(target.evidence, true); bring(`evidence-${target.evidence}`); }
+    else if (target) jump(target);
+    // Only where the page was opened at: what is pressed afterwards goes there by itself.
+    // eslint-disable-next-line react-hooks/exhaustive-deps
+  }, [hash]);
   const print = () => {
     setOpened(new Set(incident.evidence.map((item) => item.name)));
     requestAnimationFrame(() => requestAnimationFrame(() => window.print()));

@@ -34,6 +34,22 @@ const look = EditorView.theme({
   "&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground": { backgroundColor: "light-dark(#cfe3ff, #274a75)" },
 });
 
+/**
+ * Text that takes the place of a selection. Left to itself the browser keeps the look of what it replaces by a style of its own
+ * making, which the content security policy refuses, loudly; so it is replaced here, by the same rules as what is typed elsewhere.
+ */
+const replacing = EditorView.domEventHandlers({
+  beforeinput(event, editor) {
+    const { main } = editor.state.selection;
+    const text = event.data;
+    if (event.inputType !== "insertText" || text === null || event.isComposing || editor.composing || main.empty || editor.state.selection.ranges.length > 1) return false;
+    event.preventDefault();
+    const insert = () => editor.state.update(editor.state.replaceSelection(text), { userEvent: "input.type", scrollIntoView: true });
+    if (!editor.state.facet(EditorView.inputHandler).some((handler) => handler(editor, main.from, main.to, text, insert))) editor.dispatch(insert());
+    return true;
+  },
+});
+
 export function Editor({ value, onChange, schema, mistake, onRun }: { value: string; onChange: (sql: string) => void; schema: Schema; mistake: Mistake | null; onRun: () => void }) {
   const host = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView | null>(null);
@@ -52,7 +68,7 @@ export function Editor({ value, onChange, schema, mistake, onRun }: { value: str
         doc: value,
         extensions: [
           lineNumbers(), history(), bracketMatching(), closeBrackets(), autocompletion(), EditorView.lineWrapping,
-          syntaxHighlighting(colours), look, placeholder("SELECT …"), EditorState.tabSize.of(2),
+          replacing, syntaxHighlighting(colours), look, placeholder("SELECT …"), EditorState.tabSize.of(2),
           language.current.of(sqlLanguage({ dialect: PostgreSQL })),
           EditorView.contentAttributes.of({ "aria-label": "SQL" }),
           keymap.of([
