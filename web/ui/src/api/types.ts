@@ -55,3 +55,7 @@ export type Preview = Schemas["Preview"];
 export type Explanation = Schemas["Explanation"];
 export type AgentInsights = Schemas["AgentInsights"];
 export type Loop = Schemas["Loop"];
+export type Insight = Schemas["Insight"];
+export type ErrorCluster = Schemas["ErrorCluster"];
+export type Correlation = Schemas["Correlation"];
+export type AgentPerformance = Schemas["AgentPerformance"];

@@ -94,12 +94,12 @@ export default function Detectors() {
       return (
         <>
           <PageTitle>Detectors</PageTitle>
-          <Table label="Detectors" rows={data.items} rowKey={(item) => item.name} empty="No detectors." columns={[
+          <Card title="Detectors of windows"><Table label="Detectors" rows={data.items} rowKey={(item) => item.name} empty="No detectors." columns={[
             { header: "Detector", cell: (item) => <><Link to={`/detectors/${seg(item.name)}`}>{item.title}</Link><br /><span className="hint">{item.name}</span></>, sort: (item) => item.name },
             { header: "Schedule", cell: (item) => item.schedule ? <Code>{item.schedule}</Code> : "on demand" }, { header: "Window", cell: (item) => duration(item.window_seconds), sort: (item) => item.window_seconds },
             { header: "Reads", cell: (item) => item.sources.join(", ") }, { header: "Suggests", cell: (item) => item.action ?? "nothing" },
             { header: "Precision", cell: (item) => { const known = of(item.name); return known?.precision === null || known?.precision === undefined ? "not judged" : percent(known.precision); }, sort: (item) => of(item.name)?.precision },
-          ]} />
+          ]} /></Card>
           <Card title="Detectors of runs"><RunDetectors /></Card>
           <Card title="Detectors of runs, as people judged their signals"><ShadowPrecision /></Card>
           <p className="hint">A query becomes a detector in the <Link to="/workbench">workbench</Link>.</p>

@@ -65,14 +65,14 @@ export default function Jobs() {
       return (
         <>
           <PageTitle>Jobs</PageTitle>
-          <Table label="Jobs" rows={data.items} rowKey={(item) => item.name} empty="No jobs." columns={[
+          <Card><Table label="Jobs" rows={data.items} rowKey={(item) => item.name} empty="No jobs." columns={[
             { header: "Job", cell: (item) => <><Link to={`/jobs/${seg(item.name)}`}>{item.name}</Link><br /><span className="hint">{item.description}</span></>, sort: (item) => item.name },
             { header: "Schedule", cell: (item) => item.schedule ? <Code>{item.schedule}</Code> : "on demand" },
             { header: "Last run", cell: (item) => <Since at={item.last_run?.started_at} />, sort: (item) => item.last_run?.started_at },
             { header: "Status", cell: (item) => item.last_run ? <><Badge word={item.last_run.status} />{item.last_run.error ? <><br /><span className="gap">{item.last_run.error}</span></> : null}</> : "–", sort: (item) => item.last_run?.status },
             { header: "Next", cell: (item) => <Time at={item.next_due_at} />, sort: (item) => item.next_due_at },
             { header: "Run", cell: (item) => <RunNow name={item.name} quiet /> },
-          ]} />
+          ]} /></Card>
           <p><Why id="why-run" may={may} /></p>
         </>
       );
