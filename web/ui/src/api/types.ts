@@ -59,3 +59,6 @@ export type Insight = Schemas["Insight"];
 export type ErrorCluster = Schemas["ErrorCluster"];
 export type Correlation = Schemas["Correlation"];
 export type AgentPerformance = Schemas["AgentPerformance"];
+export type PublishedFix = Schemas["PublishedFix"];
+export type WaitingFix = Schemas["WaitingFix"];
+export type FixState = Schemas["FixStatus"] | Schemas["NoFix"];

@@ -6,6 +6,7 @@ import { post, seg } from "../api/client";
 import { useGet } from "../api/hooks";
 import type { AgentInsights, Explanation, Issue, Paging, Run, Signal } from "../api/types";
 import { Badge, Card, Fold, Json, PageTitle, Pre } from "../components/bits";
+import { ApplyFix } from "../components/fix";
 import { Failure, Loading, Show } from "../components/states";
 import { RowsTable, Table } from "../components/table";
 import { Since, Time, iso } from "../components/time";
@@ -23,6 +24,7 @@ function Told({ told }: { told: Explanation }) {
         {told.langfuse_prompt_name ? <><dt>Prompt</dt><dd>{told.langfuse_prompt_name}, version {told.langfuse_prompt_version ?? "unknown"}</dd></> : null}</dl>
       <h4>{told.fix_type === "code_change" ? "Fix: a change of code" : told.fix_type === "prompt_addition" ? "Fix: an addition to the prompt" : "Fix: by hand"}</h4>
       <Pre label="Fix">{told.fix_patch || told.fix_content}</Pre>
+      {told.apply_blocked ? <p className="hint">It is for a person to apply: look at the run first.</p> : told.fix_type === "prompt_addition" ? <ApplyFix signal={told.signal_id} fix={told.fix_content} prompt={told.langfuse_prompt_name} /> : null}
     </div>
   );
 }

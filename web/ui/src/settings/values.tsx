@@ -65,7 +65,7 @@ export function Group({ name, value, may, path }: { name: string; value: Values;
 export function families(names: string[]): [string, string[]][] {
   const of = (name: string) => {
     const words = name.split("_");
-    for (let n = Math.min(3, words.length - 1); n > 0; n -= 1) {
+    for (let n = Math.min(2, words.length - 1); n > 0; n -= 1) {
       const start = `${words.slice(0, n).join("_")}_`;
       if (names.filter((other) => other.startsWith(start)).length > 1) return start.slice(0, -1);
     }
