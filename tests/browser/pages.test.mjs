@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { loadavg } from "node:os";
 import { after, before, describe, test } from "node:test";
+import { runs, session } from "./seed.mjs";
 import { browser, open, world } from "./world.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -13,9 +14,12 @@ export const PAGES = ["/", "/incidents", "/approvals", "/workbench", "/forensics
 
 let chrome;
 let here;
+let made;
+let worked;
 before(async () => {
   chrome = await browser();
   here = await world({ history: ["--scenario", "cost_spike", "--anchor", "2026-11-20T18:00:00Z"], clock: "2026-11-20T16:31:00Z" });
+  [made, worked] = await Promise.all([runs(here), session(here)]);
 });
 after(async () => {
   await chrome?.close();
@@ -37,7 +41,8 @@ describe("every page", () => {
       const problems = [];
       const [{ trace_id: trace }] = (await here.api("/api/v1/forensics/worst-traces?limit=1")).body.items;
       const drawn = [`/forensics/traces/${trace}`, `/forensics/incidents/${id}`];
-      for (const path of [...PAGES, `/incidents/${id}`, `/approvals/${approval.id}`, ...drawn, `/forensics/compare?kind=trace&a=${trace}&b=${trace}`]) {
+      const ofAgents = ["/agents/catalog-agent", `/runs/${made[0]}`, `/sessions/${worked}`, `/forensics/compare?kind=run&a=${made[0]}&b=${made.at(-1)}`];
+      for (const path of [...PAGES, `/incidents/${id}`, `/approvals/${approval.id}`, ...drawn, ...ofAgents, "/risk/1904", "/detectors/agent_loop", "/jobs/cost_spike", `/forensics/compare?kind=trace&a=${trace}&b=${trace}`]) {
         await page.goto(here.url + path);
         await settled(page);
         if (drawn.includes(path)) await page.locator(".thing").first().waitFor();
@@ -52,6 +57,26 @@ describe("every page", () => {
       await context.close();
     });
   }
+
+  test("says what failed when the server fails, and calls nothing empty that it does not know", async () => {
+    const context = await chrome.newContext({ viewport: { width: 1280, height: 800 } });
+    const { page } = await open(context, here.url);
+    await page.locator("#answer").waitFor();
+    await page.route(/\/(api\/)?v1\//, (route) => (/\/api\/v1\/(session|stream)$/.test(new URL(route.request().url()).pathname)
+      ? route.continue() : route.fulfill({ status: 502, contentType: "application/json", body: JSON.stringify({ error: { code: "source", message: "it broke on purpose" } }) })));
+    const problems = [];
+    const [{ id }] = (await here.api("/api/v1/incidents")).body.items;
+    for (const path of [...PAGES.filter((path) => path !== "/forensics/compare"), `/incidents/${id}`, "/agents/catalog-agent", `/runs/${made[0]}`, `/sessions/${worked}`, "/risk/1904", `/forensics/compare?kind=run&a=${made[0]}&b=${made[1]}`]) {
+      await page.goto(here.url + path);
+      await page.locator(".error", { hasText: "it broke on purpose" }).first().waitFor();
+      await page.waitForFunction(() => ![...document.querySelectorAll("[role=status].empty")].some((part) => part.textContent.startsWith("Loading")));
+      const empty = await page.locator(".empty").allInnerTexts();
+      const claims = empty.filter((text) => !/^(Keys are shown|Name two|Choose|There is no column)/.test(text));
+      if (claims.length) problems.push(`${path}: ${claims.join(" | ")}`);
+    }
+    assert.deepEqual(problems, []);
+    await context.close();
+  });
 
   test("the dashboard is there within a second, from a cold cache, with little to load", async (t) => {
     const took = [];

@@ -6,7 +6,7 @@ const TONES: Record<string, string> = {
   critical: "bad", high: "warn", medium: "note", info: "calm", low: "calm",
   open: "warn", resolved: "good", pending: "note", approved: "good", rejected: "calm", expired: "calm",
   done: "good", succeeded: "good", ok: "good", failed: "bad", error: "bad", unknown: "warn", partial: "warn", executing: "note",
-  running: "note", configured: "good", intact: "good", broken: "bad", shadow: "calm", stopped: "good", requested: "note", kill_requested: "note", killed: "good", ended: "calm", active: "warn", revoked: "calm", complete: "good",
+  running: "note", configured: "good", intact: "good", broken: "bad", shadow: "calm", stopped: "good", requested: "note", kill_requested: "note", killed: "good", ended: "calm", active: "warn", revoked: "calm", verified: "good", likely_fixed: "good", still_occurring: "bad", insufficient_data: "calm", complete: "good",
 };
 
 /** A word with a tone; the word itself says it, the colour only helps. */
@@ -45,6 +45,8 @@ export function Fold({ summary, children, open: initially = false }: { summary: 
   );
 }
 
+/** A schedule as cron writes it: one line. */
+export const Cron = ({ children }: { children: ReactNode }) => <code className="cron">{children}</code>;
 export const Code = ({ children }: { children: ReactNode }) => <code>{children}</code>;
 export const Pre = ({ label, children }: { label: string; children: ReactNode }) => <pre tabIndex={0} role="group" aria-label={label}>{children}</pre>;
 export const Json = ({ value, label }: { value: unknown; label: string }) => <Pre label={label}>{JSON.stringify(value, null, 2)}</Pre>;

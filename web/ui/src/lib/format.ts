@@ -6,8 +6,11 @@ export const setServerTime = (now: string) => { skew = Date.parse(now) - Date.no
 export const now = () => Date.now() + skew;
 
 const capital = (text: string) => text.replace(/^./, (c) => c.toUpperCase());
-/** `cost_spike` → `Cost spike`. */
-export const title = (name: string | null | undefined) => capital((name ?? "").replaceAll("_", " "));
+/** `cost_spike` → `Cost spike`, `TOOL_LOOP` → `Tool loop`. */
+export const title = (name: string | null | undefined) => {
+  const text = (name ?? "").replaceAll("_", " ");
+  return capital(text === text.toUpperCase() && text.length > 4 ? text.toLowerCase() : text);
+};
 
 const VERBS: Record<string, string> = { open_github_issue: "open a GitHub issue", kill_loop: "kill the loop" };
 export const verb = (action: string) => VERBS[action] ?? action.replaceAll("_", " ");

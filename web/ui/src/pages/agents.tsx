@@ -4,7 +4,7 @@ import { Link } from "react-router";
 import { seg } from "../api/client";
 import { useGet } from "../api/hooks";
 import type { Agent, Paging } from "../api/types";
-import { PageTitle } from "../components/bits";
+import { Card, PageTitle } from "../components/bits";
 import { Show } from "../components/states";
 import { Table } from "../components/table";
 import { Since, iso } from "../components/time";
@@ -27,14 +27,14 @@ export default function Agents() {
     <>
       <PageTitle>Agents</PageTitle>
       <Show query={agents} what="agents">{(data) => (
-        <>
+        <Card>
           <Table label="Agents" rows={data.agents} rowKey={(agent) => agent.agent_id} empty="No run was judged yet. Agents send their events to /v1/ingest (docs/ingest.md)." columns={[
             { header: "Agent", cell: (agent) => <Link to={`/agents/${seg(agent.agent_id)}`}>{agent.agent_id}</Link>, sort: (agent) => agent.agent_id }, { header: "Last seen", cell: (agent) => <Since at={iso(agent.last_seen)} />, sort: (agent) => agent.last_seen },
             { header: "Runs", cell: (agent) => figure(agent.run_count), sort: (agent) => agent.run_count }, { header: "Signals", cell: (agent) => figure(agent.signal_count), sort: (agent) => agent.signal_count }, { header: "Critical", cell: (agent) => figure(agent.critical_count), sort: (agent) => agent.critical_count }, { header: "High", cell: (agent) => figure(agent.high_count), sort: (agent) => agent.high_count },
             { header: "Trend", cell: (agent) => <Sparkline values={agent.sparkline} label={`Signals lately: ${agent.sparkline.join(", ")}`} /> }, { header: "Failures", cell: (agent) => Object.entries(agent.failure_types).sort((a, b) => b[1] - a[1]).slice(0, 3).map(([name, n]) => `${title(name.toLowerCase())} ${n}`).join(", ") || "none" },
           ]} />
           <Pager page={data.page} onTurn={setOffset} />
-        </>
+        </Card>
       )}</Show>
     </>
   );

@@ -4,7 +4,7 @@ import { Link, useParams } from "react-router";
 import { useDetectors, useGet, useListing, useSettings, useSql } from "../api/hooks";
 import { seg } from "../api/client";
 import type { Anomaly, Detector, Precision } from "../api/types";
-import { Badge, Card, Code, Facts, Fold, PageTitle } from "../components/bits";
+import { Badge, Card, Code, Cron, Facts, Fold, PageTitle } from "../components/bits";
 import { Failure, Loading, Show } from "../components/states";
 import { More, RowsTable, Table } from "../components/table";
 import { Since, Time } from "../components/time";
@@ -94,12 +94,12 @@ export default function Detectors() {
       return (
         <>
           <PageTitle>Detectors</PageTitle>
-          <Table label="Detectors" rows={data.items} rowKey={(item) => item.name} empty="No detectors." columns={[
+          <Card title="Detectors of windows"><Table label="Detectors" rows={data.items} rowKey={(item) => item.name} empty="No detectors." columns={[
             { header: "Detector", cell: (item) => <><Link to={`/detectors/${seg(item.name)}`}>{item.title}</Link><br /><span className="hint">{item.name}</span></>, sort: (item) => item.name },
-            { header: "Schedule", cell: (item) => item.schedule ? <Code>{item.schedule}</Code> : "on demand" }, { header: "Window", cell: (item) => duration(item.window_seconds), sort: (item) => item.window_seconds },
+            { header: "Schedule", cell: (item) => item.schedule ? <Cron>{item.schedule}</Cron> : "on demand" }, { header: "Window", cell: (item) => duration(item.window_seconds), sort: (item) => item.window_seconds },
             { header: "Reads", cell: (item) => item.sources.join(", ") }, { header: "Suggests", cell: (item) => item.action ?? "nothing" },
             { header: "Precision", cell: (item) => { const known = of(item.name); return known?.precision === null || known?.precision === undefined ? "not judged" : percent(known.precision); }, sort: (item) => of(item.name)?.precision },
-          ]} />
+          ]} /></Card>
           <Card title="Detectors of runs"><RunDetectors /></Card>
           <Card title="Detectors of runs, as people judged their signals"><ShadowPrecision /></Card>
           <p className="hint">A query becomes a detector in the <Link to="/workbench">workbench</Link>.</p>

@@ -58,13 +58,19 @@ function EvidenceTable({ item, at }: { item: Evidence; at?: number }) {
   );
 }
 
+/** Why there are no rows: nobody configured the source, or it did not answer. */
+function NotKnown({ item }: { item: Evidence }) {
+  const missing = /^not configured:.*?(?:Hint: (set [A-Z0-9_, ]+))?$/s.exec(item.error ?? "");
+  return missing ? <span className="hint">not asked: {item.sources.join(", ")} is not configured{missing[1] ? ` (${missing[1]})` : ""}</span> : <span className="gap">unknown: {item.error ?? "the source did not answer"}</span>;
+}
+
 function Evidences({ incident, marked, opened, toggle }: { incident: IncidentDetail; marked: Target | null; opened: Set<string>; toggle: (name: string, open: boolean) => void }) {
   if (!incident.evidence.length) return <Empty>No evidence was gathered yet.</Empty>;
   return (
     <>
       {incident.evidence.map((item) => (
         <details key={item.name} id={`evidence-${item.name}`} open={opened.has(item.name)} onToggle={(event) => toggle(item.name, event.currentTarget.open)}>
-          <summary><strong>{item.name}</strong> ({item.sources.join(", ")}): {item.status === "unknown" ? <span className="gap">unknown: {item.error ?? "the source did not answer"}</span> : <>{count(item.row_count, "row")}{item.truncated ? ", not all" : ""}</>}</summary>
+          <summary><strong>{item.name}</strong> ({item.sources.join(", ")}): {item.status === "unknown" ? <NotKnown item={item} /> : <>{count(item.row_count, "row")}{item.truncated ? ", not all" : ""}</>}</summary>
           {opened.has(item.name) ? (
             <div className="fold">
               {item.error && item.status !== "unknown" ? <p className="gap">{item.error}</p> : null}

@@ -2,7 +2,7 @@
 import { Link, useSearchParams } from "react-router";
 import { seg } from "../api/client";
 import { useIncidents } from "../api/hooks";
-import { Badge, PageTitle, Tabs } from "../components/bits";
+import { Badge, Card, PageTitle, Tabs } from "../components/bits";
 import { Failure, Loading } from "../components/states";
 import { More, Table } from "../components/table";
 import { Since } from "../components/time";
@@ -28,7 +28,7 @@ export default function Incidents() {
       {incidents.isError ? <Failure error={incidents.error} again={() => void incidents.refetch()} /> : null}
       {incidents.isLoading ? <Loading what="incidents" /> : null}
       {incidents.data ? (
-        <>
+        <Card>
           <Table label="Incidents" rows={items} rowKey={(incident) => incident.id} empty="No incidents like that." columns={[
             { header: "Severity", cell: (incident) => <Badge word={incident.severity} />, sort: (incident) => SEVERITY[incident.severity] },
             { header: "Incident", cell: (incident) => <><Link to={`/incidents/${seg(incident.id)}`}>{title(incident.type)}: {incident.entity}</Link><br /><span className="hint">{incident.narrative_parts?.what_happened ?? incident.description}</span></>, sort: (incident) => incident.type },
@@ -38,7 +38,7 @@ export default function Incidents() {
             { header: "Last seen", cell: (incident) => <Since at={incident.last_seen_at} />, sort: (incident) => incident.last_seen_at },
           ]} />
           <More listing={incidents} />
-        </>
+        </Card>
       ) : null}
     </>
   );

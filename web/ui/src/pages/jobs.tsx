@@ -4,7 +4,7 @@ import { Link, useParams } from "react-router";
 import { post, seg } from "../api/client";
 import { useJobRuns, useJobs } from "../api/hooks";
 import type { Job, JobAnswer } from "../api/types";
-import { Badge, Card, Code, Fold, Json, PageTitle } from "../components/bits";
+import { Badge, Card, Code, Cron, Fold, Json, PageTitle } from "../components/bits";
 import { Failure, Loading, Show } from "../components/states";
 import { More, Table } from "../components/table";
 import { Since, Time } from "../components/time";
@@ -65,14 +65,14 @@ export default function Jobs() {
       return (
         <>
           <PageTitle>Jobs</PageTitle>
-          <Table label="Jobs" rows={data.items} rowKey={(item) => item.name} empty="No jobs." columns={[
+          <Card><Table label="Jobs" rows={data.items} rowKey={(item) => item.name} empty="No jobs." columns={[
             { header: "Job", cell: (item) => <><Link to={`/jobs/${seg(item.name)}`}>{item.name}</Link><br /><span className="hint">{item.description}</span></>, sort: (item) => item.name },
-            { header: "Schedule", cell: (item) => item.schedule ? <Code>{item.schedule}</Code> : "on demand" },
+            { header: "Schedule", cell: (item) => item.schedule ? <Cron>{item.schedule}</Cron> : "on demand" },
             { header: "Last run", cell: (item) => <Since at={item.last_run?.started_at} />, sort: (item) => item.last_run?.started_at },
             { header: "Status", cell: (item) => item.last_run ? <><Badge word={item.last_run.status} />{item.last_run.error ? <><br /><span className="gap">{item.last_run.error}</span></> : null}</> : "–", sort: (item) => item.last_run?.status },
             { header: "Next", cell: (item) => <Time at={item.next_due_at} />, sort: (item) => item.next_due_at },
             { header: "Run", cell: (item) => <RunNow name={item.name} quiet /> },
-          ]} />
+          ]} /></Card>
           <p><Why id="why-run" may={may} /></p>
         </>
       );

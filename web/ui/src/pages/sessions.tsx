@@ -3,8 +3,10 @@ import { Link } from "react-router";
 import { seg } from "../api/client";
 import { useSql, useListing } from "../api/hooks";
 import { Badge, Card, PageTitle } from "../components/bits";
-import { Show } from "../components/states";
-import { More, RowsTable, Table } from "../components/table";
+import type { Insight } from "../api/types";
+import { Insights } from "../components/insights";
+import { Failure, Loading, Show } from "../components/states";
+import { More, Table } from "../components/table";
 import { Since } from "../components/time";
 import { figure } from "../lib/format";
 
@@ -12,15 +14,15 @@ const SESSIONS = "SELECT id, status, user_id, workspace_id, start_time, end_time
 
 export default function Sessions() {
   const sessions = useSql(SESSIONS);
-  const insights = useListing<Record<string, unknown>>("/v1/insights/recent");
+  const insights = useListing<Insight>("/v1/insights/recent");
   return (
     <>
       <PageTitle>Sessions</PageTitle>
-      <Show query={sessions} what="sessions">{(data) => <Table label="Sessions" rows={data.rows} rowKey={(row) => String(row.id)} empty="No session was sent yet (docs/sessions.md)." columns={[
+      <Card title="Newest first"><Show query={sessions} what="sessions">{(data) => <Table label="Sessions" rows={data.rows} rowKey={(row) => String(row.id)} empty="No session was sent yet (docs/sessions.md)." columns={[
         { header: "Session", cell: (row) => <Link to={`/sessions/${seg(String(row.id))}`}>{String(row.id)}</Link> }, { header: "Status", cell: (row) => <Badge word={String(row.status)} /> }, { header: "User", cell: (row) => String(row.user_id ?? "–") }, { header: "Workspace", cell: (row) => String(row.workspace_id ?? "–") },
-        { header: "Started", cell: (row) => <Since at={row.start_time as string} />, sort: (row) => row.start_time as string }, { header: "Events", cell: (row) => figure(row.event_count as number), sort: (row) => row.event_count as number }, { header: "Error density", cell: (row) => typeof row.error_density === "number" ? row.error_density.toFixed(3) : "–", sort: (row) => row.error_density as number },
-      ]} />}</Show>
-      <Card title="Newest insights"><RowsTable label="Insights" rows={insights.data?.pages.flatMap((page) => page.items) ?? []} empty={insights.isError ? `Unknown: ${insights.error.message}` : insights.isLoading ? "Loading…" : "None."} /><More listing={insights} /></Card>
+        { header: "Started", cell: (row) => <Since at={row.start_time as string} />, sort: (row) => row.start_time as string }, { header: "Events", cell: (row) => figure(row.event_count as number), sort: (row) => row.event_count as number }, { header: "Errors per 100 events", cell: (row) => typeof row.error_density === "number" ? row.error_density.toFixed(1) : "–", sort: (row) => row.error_density as number },
+      ]} />}</Show></Card>
+      <Card title="Newest insights">{insights.isError ? <Failure error={insights.error} again={() => void insights.refetch()} /> : insights.isLoading ? <Loading what="insights" /> : <Insights insights={insights.data?.pages.flatMap((page) => page.items) ?? []} session />}<More listing={insights} /></Card>
     </>
   );
 }

@@ -8,7 +8,7 @@ import { Since, Time } from "../components/time";
 import { useMay, Why } from "../lib/may";
 import { KeysPanel } from "../settings/keys";
 import { SourcesPanel } from "../settings/sources";
-import { Group, simple, type Values } from "../settings/values";
+import { Group, simple, Thresholds, type Values } from "../settings/values";
 
 export default function Settings() {
   const settings = useSettings();
@@ -25,7 +25,7 @@ export default function Settings() {
             <>
               {data.reload.error ? <p className="gap">The newest settings.json is not in force: {data.reload.error} (<Time at={data.reload.refused_at} />)</p> : null}
               <p className="hint">{may.may ? "A change is checked, on the record, and in force at once. " : null}<Why id="why-settings" may={may} /> What another threshold would find is shown while it is typed. <Link to="/audit">Who changed what</Link>{data.reload.reloaded_at ? <>; last taken over <Since at={data.reload.reloaded_at} /></> : null}.</p>
-              {Object.keys(top).length ? <Group name="thresholds" value={top} may={may.may} path={[]} /> : null}
+              {Object.keys(top).length ? <Thresholds values={top} may={may.may} /> : null}
               {groups.map(([name, value]) => Array.isArray(value) ? <Fold key={name} summary={<Code>{name}</Code>}><Json label={name} value={value} /></Fold> : <Group key={name} name={name} value={value} may={may.may} path={[name]} />)}
             </>
           );

@@ -7,7 +7,7 @@ import { KeysPanel, standing } from "./keys";
 import { PreviewLines } from "./preview";
 import { alone, changed } from "./sampler";
 import { SourcesPanel } from "./sources";
-import { Field, patch, typedAs } from "./values";
+import { families, Field, patch, typedAs } from "./values";
 
 type Call = { method: string; path: string; body: unknown };
 let calls: Call[];
@@ -110,6 +110,11 @@ describe("thresholds", () => {
     expect(calls.filter((call) => call.path.endsWith("/preview")).map((call) => call.body)).toEqual([{ settings: { tool_loop_threshold: 5 } }]);
     expect((within(document.body).getByRole("button", { name: "Save" }) as HTMLButtonElement).disabled).toBe(true);
     expect(calls.some((call) => call.method === "PATCH")).toBe(false);
+  });
+  test("thresholds are put together by what they are about", () => {
+    expect(families(["tool_loop_window", "tool_loop_threshold", "slow_step_ms", "cost_spike_floor", "cost_spike_ratio", "tool_error_lift", "tool_error_minutes", "time_zone"])).toEqual([
+      ["tool_loop", ["tool_loop_window", "tool_loop_threshold"]], ["cost_spike", ["cost_spike_floor", "cost_spike_ratio"]], ["tool_error", ["tool_error_lift", "tool_error_minutes"]], ["others", ["slow_step_ms", "time_zone"]],
+    ]);
   });
   test("a value keeps its kind, and lies where it belongs", () => {
     expect([typedAs("5", 3), typedAs("5.5", 3), typedAs("", 3), typedAs("x", 3), typedAs("true", false), typedAs("5", "a")]).toEqual([5, 5.5, "", "x", true, "5"]);

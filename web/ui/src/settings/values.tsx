@@ -35,7 +35,7 @@ export function Field({ path, value, may }: { path: string[]; value: string | nu
   // Thresholds are at the top, and numbers; what a key may do does not matter for looking.
   const threshold = path.length === 1 && typeof value === "number";
   return (
-    <form className="field" onSubmit={submit}>
+    <form className="field setting" data-key={key} onSubmit={submit}>
       <label><Code>{key}</Code>{" "}{typeof value === "boolean"
         ? <select value={text} disabled={!may} onChange={(event) => setText(event.target.value)}><option value="true">true</option><option value="false">false</option></select>
         : <input type="text" inputMode={typeof value === "number" ? "decimal" : "text"} value={text} disabled={!may && !threshold} onChange={(event) => setText(event.target.value)} />}</label>
@@ -57,6 +57,39 @@ export function Group({ name, value, may, path }: { name: string; value: Values;
       {Object.entries(rest).map(([key, inner]) => !Array.isArray(inner) && Object.values(inner as Values).some(simple)
         ? <Group key={key} name={key} value={inner as Values} may={may} path={[...path, key]} />
         : <Fold key={key} summary={<Code>{[...path, key].join(".")}</Code>}><Json label={key} value={inner} /></Fold>)}
+    </Fold>
+  );
+}
+
+/** What thresholds are about: the first words of their names, where several have them. */
+export function families(names: string[]): [string, string[]][] {
+  const of = (name: string) => {
+    const words = name.split("_");
+    for (let n = Math.min(2, words.length - 1); n > 0; n -= 1) {
+      const start = `${words.slice(0, n).join("_")}_`;
+      if (names.filter((other) => other.startsWith(start)).length > 1) return start.slice(0, -1);
+    }
+    return "others";
+  };
+  const found = new Map<string, string[]>();
+  for (const name of names) { const family = of(name); found.set(family, [...(found.get(family) ?? []), name]); }
+  const others = found.get("others") ?? [];
+  found.delete("others");
+  // A family that lost all others to a longer name is none.
+  for (const [family, members] of found) if (members.length < 2) { others.push(...members); found.delete(family); }
+  return [...found, ...(others.length ? [["others", others] as [string, string[]]] : [])];
+}
+
+/** All thresholds, by what they are about, and found by a word. */
+export function Thresholds({ values, may }: { values: Values; may: boolean }) {
+  const [word, setWord] = useState("");
+  const names = Object.keys(values).filter((name) => name.includes(word.trim().toLowerCase().replaceAll(" ", "_")));
+  return (
+    <Fold summary={<strong>Thresholds</strong>} open>
+      <p><input type="search" aria-label="Find a threshold" placeholder="find a threshold" value={word} onChange={(event) => setWord(event.target.value)} /></p>
+      {names.length ? families(names).map(([family, members]) => (
+        <div key={family}><h3>{title(family)}</h3><div className="form-rows">{members.map((key) => <Field key={`${key}=${String(values[key])}`} path={[key]} value={values[key] as string | number | boolean} may={may} />)}</div></div>
+      )) : <p className="empty">No threshold is called so.</p>}
     </Fold>
   );
 }
