@@ -91,6 +91,11 @@ const TABLES: &[(&str, &str, &str)] = &[
         "incidents",
         "id:t type:t severity:t entity:t status:t opened_at:@ resolved_at:@ culprit_sha:t cost_usd:f",
     ),
+    (
+        "agent",
+        "sampled_traces",
+        "trace_id:t feature:t started_at:@ score:i reasons:t generation_count:i cost_usd:f sampled_at:@",
+    ),
     ("agent", "approvals", "id:t status:t created_at:@ expires_at:@"),
     (
         "pagerduty",

@@ -14,6 +14,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0005_told.sql")).foreign_key_check(),
     M::up(include_str!("../../migrations/0006_sign_in.sql")).foreign_key_check(),
     M::up(include_str!("../../migrations/0007_modes.sql")).foreign_key_check(),
+    M::up(include_str!("../../migrations/0008_sampler.sql")).foreign_key_check(),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 

@@ -60,15 +60,16 @@ pub(super) const SAMPLING_STATS: TableSpec = TableSpec {
 pub(super) const SAMPLED_TRACES: TableSpec = TableSpec {
     schema: "agent",
     name: "sampled_traces",
-    guide: "The traces that the sampler kept, with score and reasons. Empty as long as no job runs the sampler.",
+    guide: "The traces that the sampler kept, with score and reasons.",
     from: "sampled_traces",
     columns: &[
         column("trace_id", Text),
+        optional("feature", Text),
         column("started_at", Time),
         column("score", Integer),
         column("reasons", Text),
         column("generation_count", Integer),
-        column("cost_usd", Float),
+        optional("cost_usd", Float),
         column("sampled_at", Time),
     ],
 };
