@@ -13,8 +13,8 @@ fn commit(sha: &str, at: i64, files: &[&str]) -> MeasuredCommit {
         committed_at: minute(at),
         cost_before_usd: 1.0,
         cost_after_usd: 3.5,
-        errors_before: 1,
-        errors_after: 3,
+        errors_before: 1.0,
+        errors_after: 3.0,
         files: files.iter().map(|path| ChangedFile { path: (*path).to_owned(), previous_path: None }).collect(),
     }
 }
@@ -100,14 +100,14 @@ pub async fn a_commit_is_measured_once(store: Store) {
 }
 
 pub async fn history_is_a_row_per_file_and_commit_with_its_score(store: Store) {
-    let cheap = MeasuredCommit { cost_after_usd: 0.5, errors_after: 0, ..commit("b", 2, &["src/a.rs"]) };
+    let cheap = MeasuredCommit { cost_after_usd: 0.5, errors_after: 0.0, ..commit("b", 2, &["src/a.rs"]) };
     let commits = vec![commit("a", 1, &["src/a.rs", "src/b.rs"]), cheap];
     store.risk.keep_measured(&scope(), REPOSITORY, commits, minute(5)).await.unwrap();
     let rows = store.risk.history(&scope(), Some(REPOSITORY), Some("src/a.rs"), 10).await.unwrap();
     let figures: Vec<_> =
         rows.iter().map(|row| (row.commit_sha.as_str(), row.cost_delta, row.error_delta, row.risk_score)).collect();
     // 2 new errors × 4 + $2.50 × 10; what got better is no risk.
-    assert_eq!(figures, [("b", -0.5, -1, 0), ("a", 2.5, 2, 33)]);
+    assert_eq!(figures, [("b", -0.5, -1.0, 0), ("a", 2.5, 2.0, 33)]);
     assert_eq!(store.risk.history(&scope(), None, None, 2).await.unwrap().len(), 2);
     assert_eq!(store.risk.history(&scope(), None, None, 10).await.unwrap().len(), 3);
 }

@@ -15,6 +15,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0006_sign_in.sql")).foreign_key_check(),
     M::up(include_str!("../../migrations/0007_modes.sql")).foreign_key_check(),
     M::up(include_str!("../../migrations/0008_sampler.sql")).foreign_key_check(),
+    M::up(include_str!("../../migrations/0009_shared_risk.sql")).foreign_key_check(),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
