@@ -50,6 +50,3 @@ SELECT
     c.measured_at
 FROM risk_files AS f
 JOIN risk_commits AS c ON c.project_id = f.project_id AND c.repository = f.repository AND c.sha = f.sha;
-
--- Actions are looked up by their incident.
-CREATE INDEX actions_incident ON actions (project_id, incident_id);
