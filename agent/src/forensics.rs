@@ -1,16 +1,17 @@
 //! Forensics: what led to what, as graphs.
 //!
-//! Owns: the graph of an incident's window (commits, errors, traces, messages), the graph of one trace, the dearest traces, the
-//! fingerprint of a loop ([`fingerprint`]), and their forms: JSON for the page, Mermaid for documents ([`mermaid`]). Does not
-//! own: suspects and culprits (investigate).
+//! Owns: asking for the graph of an incident's window (commits, errors, traces, messages) and of one trace, drawing them
+//! ([`graph`], `layout`), the dearest traces, the fingerprint of a loop ([`fingerprint`]), and their forms: JSON for the page,
+//! Mermaid for documents ([`mermaid`]). Does not own: suspects and culprits (investigate).
 //!
 //! Must hold: an edge says only what the data says (after, overlaps, parent, mentions), never that something caused something;
-//! node ids are whole ids; a source that failed is named in the graph, and a graph of nothing but failures is an error.
+//! node ids are whole ids; a call without a price is of unknown cost, and said to be; a source that failed is named in the graph, and a graph of nothing but failures is an error.
 
 pub mod fingerprint;
+pub mod graph;
+mod layout;
 pub mod mermaid;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -24,8 +25,9 @@ use crate::actions::Repository;
 use crate::detect::finding::{rows, time};
 use crate::queries::{HeaderError, QueryLibrary};
 
-/// An error may follow a commit so long after it (seed 003, forensics).
-const AFTER_COMMIT: TimeDelta = TimeDelta::hours(24);
+pub use graph::{Edge, Graph, Node, Position};
+use graph::{incident_graph, trace_graph};
+
 /// How long one query may take.
 const WITHIN: Duration = Duration::from_secs(25);
 /// Requests of one query at most.
@@ -56,61 +58,6 @@ pub enum ForensicsError {
     Rows(String),
 }
 
-/// Where a node is drawn.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Position {
-    /// To the right.
-    pub x: f64,
-    /// Downwards.
-    pub y: f64,
-}
-
-/// Something that happened.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Node {
-    /// Its kind and whole id.
-    pub id: String,
-    /// `commit`, `error`, `trace`, `message`, `generation`, `span`, `event`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// `label`, `detail`, and what its kind has.
-    pub data: Map<String, Value>,
-    /// Where it is drawn.
-    pub position: Position,
-}
-
-/// What two of them have to do with each other.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Edge {
-    /// Its ends and kind.
-    pub id: String,
-    /// From.
-    pub source: String,
-    /// To.
-    pub target: String,
-    /// `after`, `overlaps`, `during`, `mentions`, `parent`.
-    pub kind: &'static str,
-    /// What the data says, in words.
-    pub label: String,
-    /// Whether it leads to an error.
-    pub animated: bool,
-}
-
-/// A graph.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Graph {
-    /// What happened.
-    pub nodes: Vec<Node>,
-    /// What it has to do with each other.
-    pub edges: Vec<Edge>,
-    /// Counts, times, sums.
-    pub metadata: Map<String, Value>,
-    /// Sources of which nothing is known, and why.
-    pub gaps: Vec<Gap>,
-    /// Whether every source answered.
-    pub complete: bool,
-}
-
 /// A trace in a listing.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WorstTrace {
@@ -118,8 +65,10 @@ pub struct WorstTrace {
     pub trace_id: String,
     /// Its observations.
     pub observation_count: i64,
-    /// What it cost, US dollars.
-    pub total_cost: f64,
+    /// What its calls cost that have a price, US dollars; `None` when none has.
+    pub total_cost: Option<f64>,
+    /// Model calls without a price: then it cost at least `total_cost`.
+    pub unpriced: i64,
     /// When it began.
     pub started_at: Option<DateTime<Utc>>,
     /// Observations of level ERROR or WARNING.
@@ -150,195 +99,24 @@ fn at(row: &Row, column: &str) -> Option<DateTime<Utc>> {
     row.get(column).and_then(time)
 }
 
+/// A figure, where there is one.
+fn known(row: &Row, column: &str) -> Option<f64> {
+    row.get(column).and_then(Value::as_f64)
+}
+
+/// A count: what is not there is none.
 fn number(row: &Row, column: &str) -> f64 {
-    row.get(column).and_then(Value::as_f64).unwrap_or_default()
+    known(row, column).unwrap_or_default()
 }
 
-fn shortened(text: &str, max: usize) -> String {
-    crate::messages::text::cut(&crate::messages::text::one_line(text), max)
+/// What calls cost that have a price; `None` when none of the model calls has one.
+fn cost(row: &Row, column: &str, unpriced: f64) -> Option<f64> {
+    known(row, column).or((unpriced == 0.0).then_some(0.0))
 }
 
-fn node(id: String, kind: &str, label: String, detail: String, row: &Row) -> Node {
-    let mut data = row.clone();
-    data.insert("label".to_owned(), Value::from(label));
-    data.insert("detail".to_owned(), Value::from(detail));
-    Node { id, kind: kind.to_owned(), data, position: Position::default() }
-}
-
-fn edge(source: &Node, target: &Node, kind: &'static str, label: String) -> Edge {
-    let animated = target.kind == "error" || target.data.get("is_error") == Some(&Value::Bool(true));
-    let (source, target) = (source.id.clone(), target.id.clone());
-    Edge { id: format!("{kind}:{source}->{target}"), source, target, kind, label, animated }
-}
-
-fn lasting(length: TimeDelta) -> String {
-    match (length.num_hours(), length.num_minutes() % 60) {
-        (0, minutes) => format!("{minutes} min"),
-        (hours, minutes) => format!("{hours} h {minutes} min"),
-    }
-}
-
-/// Each kind in a column of its own, in the order of its rows.
-fn in_columns(nodes: &mut [Node]) {
-    let mut next: BTreeMap<String, f64> = BTreeMap::new();
-    for node in nodes {
-        let x = match node.kind.as_str() {
-            "commit" => 0.0,
-            "error" => 240.0,
-            "trace" => 480.0,
-            "message" => 720.0,
-            _ => 600.0,
-        };
-        let y = next.entry(node.kind.clone()).or_default();
-        node.position = Position { x, y: *y };
-        *y += 130.0;
-    }
-}
-
-/// Downwards by depth. A cycle has no depth: what is in one, or below it, is drawn below everything else.
-fn by_depth(nodes: &mut [Node], edges: &[Edge]) {
-    let mut children: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    let mut waits: BTreeMap<String, usize> = nodes.iter().map(|node| (node.id.clone(), 0)).collect();
-    for edge in edges {
-        children.entry(&edge.source).or_default().push(&edge.target);
-        *waits.entry(edge.target.clone()).or_default() += 1;
-    }
-    let mut depth: BTreeMap<String, usize> = BTreeMap::new();
-    let mut ready: Vec<String> = waits.iter().filter(|(_, n)| **n == 0).map(|(id, _)| id.clone()).collect();
-    ready.iter().for_each(|id| {
-        depth.insert(id.clone(), 0);
-    });
-    while let Some(id) = ready.pop() {
-        let below = depth.get(&id).copied().unwrap_or_default() + 1;
-        for child in children.get(id.as_str()).into_iter().flatten() {
-            let deepest = depth.entry((*child).to_owned()).or_default();
-            *deepest = (*deepest).max(below);
-            if let Some(left) = waits.get_mut(*child) {
-                *left = left.saturating_sub(1);
-                if *left == 0 {
-                    ready.push((*child).to_owned());
-                }
-            }
-        }
-    }
-    let lowest = depth.values().max().copied().unwrap_or_default() + 1;
-    let mut taken: BTreeMap<usize, f64> = BTreeMap::new();
-    for node in nodes {
-        let in_cycle = waits.get(&node.id).is_some_and(|left| *left > 0);
-        let row = if in_cycle { lowest } else { depth.get(&node.id).copied().unwrap_or_default() };
-        let x = taken.entry(row).or_default();
-        node.position = Position { x: *x, y: row as f64 * 130.0 };
-        *x += 200.0;
-    }
-}
-
-/// The graph of a window from its rows: pure.
-fn incident_graph(commits: &[Row], errors: &[Row], traces: &[Row], messages: &[Row]) -> (Vec<Node>, Vec<Edge>) {
-    let commit = |row: &Row| {
-        let sha = text(row, "sha");
-        let label = sha.chars().take(8).collect();
-        node(format!("commit-{sha}"), "commit", label, shortened(&text(row, "message"), 60), row)
-    };
-    let error = |row: &Row| {
-        let (label, detail) = (shortened(&text(row, "title"), 40), format!("count: {:.0}", number(row, "count")));
-        node(format!("error-{}", text(row, "id")), "error", label, detail, row)
-    };
-    let trace = |row: &Row| {
-        let label = format!("${:.4}", number(row, "cost_usd"));
-        let detail = format!("{:.0} generations", number(row, "generations"));
-        node(format!("trace-{}", text(row, "trace_id")), "trace", label, detail, row)
-    };
-    let message = |row: &Row| {
-        let id = format!("message-{}-{}", text(row, "channel"), text(row, "ts_raw"));
-        let label = format!("#{}", text(row, "channel_name"));
-        node(id, "message", label, shortened(&text(row, "text"), 60), row)
-    };
-    let commits: Vec<Node> = commits.iter().map(commit).collect();
-    let errors: Vec<Node> = errors.iter().map(error).collect();
-    let traces: Vec<Node> = traces.iter().map(trace).collect();
-    let messages: Vec<Node> = messages.iter().map(message).collect();
-    let mut edges = Vec::new();
-    for (commit, error) in commits.iter().flat_map(|commit| errors.iter().map(move |error| (commit, error))) {
-        let (Some(landed), Some(seen)) = (at(&commit.data, "at"), at(&error.data, "first_seen")) else { continue };
-        if seen > landed && seen - landed <= AFTER_COMMIT {
-            edges.push(edge(commit, error, "after", format!("first seen {} after", lasting(seen - landed))));
-        }
-    }
-    for (error, trace) in errors.iter().flat_map(|error| traces.iter().map(move |trace| (error, trace))) {
-        let (Some(first), Some(last)) = (at(&error.data, "first_seen"), at(&error.data, "last_seen")) else { continue };
-        let (Some(from), Some(to)) = (at(&trace.data, "started_at"), at(&trace.data, "ended_at")) else { continue };
-        if from <= last && first <= to {
-            edges.push(edge(error, trace, "overlaps", "seen while it ran".to_owned()));
-        }
-    }
-    for message in &messages {
-        let words = text(&message.data, "text");
-        let names = |id: &str| id.len() >= 7 && words.contains(id);
-        for commit in &commits {
-            let sha = text(&commit.data, "sha");
-            if sha.get(..7).is_some_and(names) {
-                edges.push(edge(commit, message, "mentions", "names it".to_owned()));
-            }
-        }
-        for error in &errors {
-            let (title, short) = (text(&error.data, "title"), text(&error.data, "short_id"));
-            if (title.chars().count() >= 8 && words.contains(&title)) || (!short.is_empty() && words.contains(&short)) {
-                edges.push(edge(error, message, "mentions", "names it".to_owned()));
-            }
-        }
-        for trace in &traces {
-            let said = at(&message.data, "at");
-            let span = at(&trace.data, "started_at").zip(at(&trace.data, "ended_at"));
-            if names(&text(&trace.data, "trace_id")) {
-                edges.push(edge(trace, message, "mentions", "names it".to_owned()));
-            } else if said.zip(span).is_some_and(|(said, (from, to))| from <= said && said <= to) {
-                edges.push(edge(trace, message, "during", "said while it ran".to_owned()));
-            }
-        }
-    }
-    // A commit before the window is of interest only where an error of the window followed it.
-    let led: BTreeSet<&str> = edges.iter().map(|edge| edge.source.as_str()).collect();
-    let mut nodes: Vec<Node> = commits.iter().filter(|commit| led.contains(commit.id.as_str())).cloned().collect();
-    nodes.extend(errors.into_iter().chain(traces).chain(messages));
-    in_columns(&mut nodes);
-    (nodes, edges)
-}
-
-/// The graph of a trace from its rows: pure. Its edges are the parents that the observations name.
-fn trace_graph(rows: &[Row]) -> (Vec<Node>, Vec<Edge>) {
-    let mut nodes: Vec<Node> = Vec::new();
-    for row in rows {
-        let (id, name) = (text(row, "id"), text(row, "name"));
-        let label = if name.is_empty() { id.chars().take(8).collect() } else { shortened(&name, 60) };
-        let kind = text(row, "type").to_ascii_lowercase();
-        let kind = if matches!(kind.as_str(), "generation" | "span" | "event") { kind } else { "event".to_owned() };
-        let mut node = node(format!("observation-{id}"), &kind, label, shortened(&text(row, "model"), 60), row);
-        let level = text(row, "level");
-        node.data.insert("is_error".to_owned(), json!(matches!(level.as_str(), "ERROR" | "WARNING")));
-        node.data.insert("status".to_owned(), json!(level));
-        node.data.insert("tokens".to_owned(), json!(number(row, "input_tokens") + number(row, "output_tokens")));
-        nodes.push(node);
-    }
-    let by_id: BTreeMap<&str, &Node> = nodes.iter().map(|node| (node.id.as_str(), node)).collect();
-    let mut edges = Vec::new();
-    let mut orphans = BTreeSet::new();
-    for node in &nodes {
-        let parent = text(&node.data, "parent_id");
-        if parent.is_empty() {
-            continue;
-        }
-        match by_id.get(format!("observation-{parent}").as_str()) {
-            Some(parent) if parent.id != node.id => edges.push(edge(parent, node, "parent", "called".to_owned())),
-            _ => {
-                orphans.insert(node.id.clone());
-            }
-        }
-    }
-    for node in &mut nodes {
-        node.data.insert("parent_missing".to_owned(), json!(orphans.contains(&node.id)));
-    }
-    by_depth(&mut nodes, &edges);
-    (nodes, edges)
+/// Whether this is a model call without a price.
+fn is_unpriced(row: &Row) -> bool {
+    row.get("type").and_then(Value::as_str) == Some("GENERATION") && known(row, "cost_usd").is_none()
 }
 
 impl Forensics {
@@ -423,11 +201,13 @@ impl Forensics {
     /// When Langfuse does not answer, or has no such trace.
     pub async fn trace(&self, trace_id: &str) -> Result<Graph, ForensicsError> {
         let rows = self.observations(trace_id).await?;
-        let cost: f64 = rows.iter().map(|row| number(row, "cost_usd")).sum();
+        let unpriced = rows.iter().filter(|row| is_unpriced(row)).count();
+        let priced: Vec<f64> = rows.iter().filter_map(|row| known(row, "cost_usd")).collect();
+        let cost = (unpriced == 0 || !priced.is_empty()).then(|| priced.iter().sum::<f64>());
         let (nodes, edges) = trace_graph(&rows);
         let errors = nodes.iter().filter(|node| node.data.get("is_error") == Some(&Value::Bool(true))).count();
         let metadata = json!({"trace_id": trace_id, "total_observations": nodes.len(), "total_cost": cost,
-            "error_count": errors});
+            "unpriced": unpriced, "error_count": errors});
         let metadata = metadata.as_object().cloned().unwrap_or_default();
         Ok(Graph { nodes, edges, metadata, gaps: Vec::new(), complete: true })
     }
@@ -455,61 +235,11 @@ impl Forensics {
         let worst = rows.iter().take(limit).map(|row| WorstTrace {
             trace_id: text(row, "trace_id"),
             observation_count: number(row, "observation_count") as i64,
-            total_cost: number(row, "total_cost"),
+            total_cost: cost(row, "total_cost", number(row, "unpriced")),
+            unpriced: number(row, "unpriced") as i64,
             started_at: at(row, "started_at"),
             error_count: number(row, "error_count") as i64,
         });
         Ok(worst.collect())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(value: Value) -> Row {
-        value.as_object().cloned().unwrap()
-    }
-
-    #[test]
-    fn only_a_commit_before_an_error_leads_to_it_and_only_within_a_day() {
-        let commits: Vec<Row> =
-            [("a", "2026-01-01T23:59:00Z"), ("b", "2026-01-02T10:00:00Z"), ("c", "2026-01-03T01:00:00Z")]
-                .map(|(sha, at)| row(json!({"sha": sha.repeat(40), "message": "m", "at": at})))
-                .to_vec();
-        let error = row(json!({"id": "1", "title": "Broken pipe", "count": 3, "first_seen": "2026-01-03T00:00:00Z",
-            "last_seen": "2026-01-03T02:00:00Z"}));
-        let traces: Vec<Row> = [
-            ("t1", "2026-01-03T01:59:00Z", "2026-01-03T03:00:00Z"),
-            ("t2", "2026-01-03T02:01:00Z", "2026-01-03T03:00:00Z"),
-        ]
-        .map(|(id, from, to)| {
-            row(json!({"trace_id": id, "cost_usd": 1.0, "generations": 2, "started_at": from, "ended_at": to}))
-        })
-        .to_vec();
-        let (nodes, edges) = incident_graph(&commits, &[error], &traces, &[]);
-        let shown: Vec<(&str, &str)> = edges.iter().map(|edge| (edge.source.as_str(), edge.target.as_str())).collect();
-        let b = format!("commit-{}", "b".repeat(40));
-        assert_eq!(shown, [(b.as_str(), "error-1"), ("error-1", "trace-t1")]);
-        assert_eq!(nodes.iter().filter(|node| node.kind == "commit").count(), 1);
-    }
-
-    #[test]
-    fn a_trace_is_drawn_by_parents_and_a_cycle_ends() {
-        let rows: Vec<Row> = [("root", ""), ("a", "root"), ("b", "a"), ("x", "y"), ("y", "x"), ("lost", "gone")]
-            .map(|(id, parent)| {
-                row(json!({"id": id, "parent_id": parent, "type": "SPAN", "name": id, "level": "DEFAULT"}))
-            })
-            .to_vec();
-        let (nodes, edges) = trace_graph(&rows);
-        let ends: Vec<(&str, &str)> = edges.iter().map(|edge| (edge.source.as_str(), edge.target.as_str())).collect();
-        let o = |id: &str| format!("observation-{id}");
-        assert!(
-            ends.contains(&(o("root").as_str(), o("a").as_str())) && ends.contains(&(o("a").as_str(), o("b").as_str()))
-        );
-        assert_eq!(edges.len(), 4);
-        let of = |id: &str| nodes.iter().find(|node| node.id == o(id)).unwrap();
-        assert!(of("b").position.y > of("a").position.y && of("x").position.y > of("b").position.y);
-        assert_eq!(of("lost").data["parent_missing"], true);
     }
 }

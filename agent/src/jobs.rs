@@ -40,7 +40,7 @@ use crate::settings::Settings;
 
 pub use schedule::Schedule;
 pub use scheduler::{JobsHandle, start};
-pub use spec::{JobInfo, JobSpec, Work};
+pub use spec::{JobInfo, JobSpec, SAMPLER, Work};
 
 /// Runs of one job that are kept at most, however young.
 const RUNS_PER_JOB: u32 = 10_000;
@@ -344,7 +344,7 @@ impl Jobs {
                 None => Ok(false),
             },
             Work::MeasureCommits => Ok(self.risk.as_ref().is_some_and(|risk| risk.repository().is_ok())),
-            Work::Detect(_) | Work::ExpireApprovals | Work::OnCall | Work::DriftPatrol => Ok(true),
+            Work::Detect(_) | Work::ExpireApprovals | Work::OnCall | Work::DriftPatrol | Work::SampleTraces => Ok(true),
         }
     }
 
@@ -483,6 +483,7 @@ impl Jobs {
             },
             (Work::ScorePulls, _) => modes::score_pulls(self.risk.as_ref()).await,
             (Work::MeasureCommits, _) => modes::measure_commits(self.risk.as_ref()).await,
+            (Work::SampleTraces, _) => modes::sample_traces(self, tick).await,
         }
     }
 
@@ -508,7 +509,7 @@ impl Jobs {
         }
         // A person who starts a sweep wants what there is now; a digest is of a whole week, and a window ends with its tick.
         let tick = match spec.work {
-            Work::OnCall | Work::DriftPatrol => now,
+            Work::OnCall | Work::DriftPatrol | Work::SampleTraces => now,
             _ => spec.schedule.last_at(now).unwrap_or(now),
         };
         match self.run(&spec, tick, None).await? {

@@ -145,9 +145,9 @@ impl std::fmt::Debug for Inspector {
 }
 
 /// The newest kept schema of each feature.
-struct Kept {
+pub(crate) struct Kept {
     version: i64,
-    shape: Shape,
+    pub(crate) shape: Shape,
 }
 
 /// The judgement of one feature in the making.
@@ -295,7 +295,7 @@ impl Inspector {
     }
 
     /// The newest kept schema of one feature, or of each.
-    async fn kept(&self, feature: Option<&str>) -> Result<BTreeMap<String, Kept>, QualityError> {
+    pub(crate) async fn kept(&self, feature: Option<&str>) -> Result<BTreeMap<String, Kept>, QualityError> {
         let mut kept = BTreeMap::new();
         // By feature, newest version first.
         for version in self.ctx.store.schemas.list(&self.ctx.scope, feature).await? {
@@ -316,7 +316,7 @@ fn bounds(window: Window) -> Params {
     Params::from([("from".to_owned(), Param::Timestamp(window.start)), ("to".to_owned(), Param::Timestamp(window.end))])
 }
 
-fn failed(error: EngineError) -> QualityError {
+pub(crate) fn failed(error: EngineError) -> QualityError {
     match error {
         EngineError::Source(scan) if scan.kind == ScanErrorKind::NotConfigured => {
             QualityError::Unknown { source_name: scan.source.clone(), reason: format!("{NOT_CONFIGURED}: {scan}") }

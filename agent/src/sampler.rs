@@ -1,14 +1,20 @@
 //! The sampler: which traces are worth looking at.
 //!
-//! Owns: the scores, the policy, and the decision about a window of traces ([`judge`], a pure function). Must hold: a trace is
-//! novel by tools that no other trace used before, whichever run sees it, so judging a window again decides the same; the
-//! average it is compared with is of traces, not of hours (D11 of the reference).
+//! Owns: the scores, the policy ([`policy`]), the decision about a window of traces ([`judge`], a pure function) and making it
+//! about what there is ([`live`]). Must hold: a trace is novel by tools that no other trace used before, whichever run sees it,
+//! so judging a window again decides the same; the average it is compared with is of traces of its own feature, not of hours
+//! (D11 of the reference); a trace whose cost nobody knows is no cheap one, and weighs in no average.
 
-use std::collections::BTreeMap;
+pub mod live;
+pub mod policy;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 use tripline_store::{SampledTrace, SeenPattern};
+
+pub use live::{Sampled, Sampler};
+pub use policy::SamplingPolicy;
 
 /// What a trace is scored by.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -19,44 +25,46 @@ pub struct TraceFacts {
     pub started_at: DateTime<Utc>,
     /// Its generations.
     pub generation_count: i64,
-    /// What they cost, US dollars.
-    pub cost_usd: f64,
+    /// When its newest observation began.
+    pub last_at: DateTime<Utc>,
+    /// What its calls cost that say so, US dollars; `None` when none does.
+    pub cost_usd: Option<f64>,
+    /// Names of its generations, and how many there are of each.
+    pub features: BTreeMap<String, i64>,
     /// An observation has level ERROR or WARNING.
     pub has_error: bool,
     /// An output fits its feature's schema no longer.
     pub schema_failed: bool,
-    /// Names of the tools it used, in any order.
-    pub tools: Vec<String>,
+    /// Names of the tools it used.
+    pub tools: BTreeSet<String>,
 }
 
-/// The scores, and from which sum on a trace is kept. Each 0 to 1000.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SamplingPolicy {
-    /// An observation has level ERROR or WARNING.
-    pub has_error_score: i64,
-    /// It cost more than twice the average trace.
-    pub cost_spike_score: i64,
-    /// An output fits its schema no longer.
-    pub schema_failed_score: i64,
-    /// It used tools that no earlier trace used together.
-    pub novel_pattern_score: i64,
-    /// It has more than 5 generations.
-    pub high_gen_score: i64,
-    /// Kept from this sum on.
-    pub keep_threshold: i64,
+impl TraceFacts {
+    /// What most of its generations are named; of several the first by name.
+    #[must_use]
+    pub fn feature(&self) -> Option<&str> {
+        let most = self.features.iter().max_by(|(a, n), (b, m)| n.cmp(m).then_with(|| b.cmp(a)));
+        most.map(|(feature, _)| feature.as_str())
+    }
 }
 
-impl Default for SamplingPolicy {
-    fn default() -> Self {
-        Self {
-            has_error_score: 100,
-            cost_spike_score: 80,
-            schema_failed_score: 70,
-            novel_pattern_score: 60,
-            high_gen_score: 40,
-            keep_threshold: 40,
-        }
+/// What a detector found: traces that it is about are worth looking at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Concern {
+    /// A trace, or else what generations or tools are named.
+    pub entity: String,
+    /// From when.
+    pub from: DateTime<Utc>,
+    /// Until when.
+    pub until: DateTime<Utc>,
+}
+
+impl Concern {
+    fn is_about(&self, trace: &TraceFacts) -> bool {
+        self.entity == trace.trace_id
+            || (trace.features.contains_key(&self.entity) || trace.tools.contains(&self.entity))
+                && trace.last_at >= self.from
+                && trace.started_at <= self.until
     }
 }
 
@@ -64,6 +72,8 @@ impl Default for SamplingPolicy {
 const SPIKE: f64 = 2.0;
 /// More generations than this are many.
 const MANY_GENERATIONS: i64 = 5;
+/// Traces of a feature without which it has no average of its own.
+const OWN_AVERAGE_FROM: usize = 10;
 
 /// What became of a window's traces.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -86,21 +96,51 @@ impl Sample {
     }
 }
 
-/// The set of tools of a trace, as text.
-fn pattern(trace: &TraceFacts) -> String {
-    let mut tools = trace.tools.clone();
-    tools.sort();
-    tools.dedup();
-    serde_json::Value::from(tools).to_string()
+/// The averages that costs are compared with.
+struct Averages<'a> {
+    all: Option<f64>,
+    by_feature: BTreeMap<&'a str, f64>,
 }
 
-/// Decides about the traces of a window. `seen` has every set of tools that is known, with the trace it was first seen in.
+impl<'a> Averages<'a> {
+    fn of(traces: &'a [TraceFacts]) -> Self {
+        let mut by_feature: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        let mut all = Vec::new();
+        for trace in traces {
+            let Some(cost) = trace.cost_usd else { continue };
+            all.push(cost);
+            by_feature.entry(trace.feature().unwrap_or_default()).or_default().push(cost);
+        }
+        let mean = |costs: &[f64]| costs.iter().sum::<f64>() / costs.len() as f64;
+        let own = by_feature.into_iter().filter(|(_, costs)| costs.len() >= OWN_AVERAGE_FROM);
+        Self {
+            all: (!all.is_empty()).then(|| mean(&all)),
+            by_feature: own.map(|(feature, costs)| (feature, mean(&costs))).collect(),
+        }
+    }
+
+    fn is_spike(&self, trace: &TraceFacts) -> bool {
+        let own = self.by_feature.get(trace.feature().unwrap_or_default()).copied();
+        let average = own.or(self.all).filter(|average| *average > 0.0);
+        matches!((trace.cost_usd, average), (Some(cost), Some(average)) if cost > average * SPIKE)
+    }
+}
+
+/// The set of tools of a trace, as text.
+fn pattern(trace: &TraceFacts) -> String {
+    serde_json::Value::from_iter(trace.tools.iter().map(String::as_str)).to_string()
+}
+
+/// Decides about the traces of a window. `seen` has every set of tools that is known, with the trace it was first seen in;
+/// `concerns` are what detectors found.
 #[must_use]
-pub fn judge(traces: &[TraceFacts], policy: &SamplingPolicy, seen: &BTreeMap<String, String>) -> Sample {
-    let average = match traces.len() {
-        0 => 0.0,
-        count => traces.iter().map(|trace| trace.cost_usd).sum::<f64>() / count as f64,
-    };
+pub fn judge(
+    traces: &[TraceFacts],
+    policy: &SamplingPolicy,
+    seen: &BTreeMap<String, String>,
+    concerns: &[Concern],
+) -> Sample {
+    let averages = Averages::of(traces);
     let mut in_order: Vec<&TraceFacts> = traces.iter().collect();
     in_order.sort_by(|a, b| a.started_at.cmp(&b.started_at).then_with(|| a.trace_id.cmp(&b.trace_id)));
     let mut seen = seen.clone();
@@ -118,10 +158,11 @@ pub fn judge(traces: &[TraceFacts], policy: &SamplingPolicy, seen: &BTreeMap<Str
         }
         let rules = [
             ("has_error", trace.has_error, policy.has_error_score),
-            ("cost_spike", average > 0.0 && trace.cost_usd > average * SPIKE, policy.cost_spike_score),
+            ("cost_spike", averages.is_spike(trace), policy.cost_spike_score),
             ("schema_failed", trace.schema_failed, policy.schema_failed_score),
             ("novel_pattern", is_novel, policy.novel_pattern_score),
             ("high_gen", trace.generation_count > MANY_GENERATIONS, policy.high_gen_score),
+            ("incident", concerns.iter().any(|concern| concern.is_about(trace)), policy.incident_score),
         ];
         let score: i64 = rules.iter().filter(|(_, holds, _)| *holds).map(|(.., score)| score).sum();
         if score < policy.keep_threshold {
@@ -139,6 +180,7 @@ pub fn judge(traces: &[TraceFacts], policy: &SamplingPolicy, seen: &BTreeMap<Str
             reasons,
             generation_count: trace.generation_count,
             cost_usd: trace.cost_usd,
+            feature: trace.feature().map(str::to_owned),
         });
     }
     sample.kept.sort_by(|a, b| b.score.cmp(&a.score).then_with(|| a.trace_id.cmp(&b.trace_id)));
@@ -147,21 +189,32 @@ pub fn judge(traces: &[TraceFacts], policy: &SamplingPolicy, seen: &BTreeMap<Str
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+
     use super::*;
 
     fn trace(id: &str) -> TraceFacts {
-        TraceFacts { trace_id: id.to_owned(), generation_count: 1, cost_usd: 1.0, ..TraceFacts::default() }
+        TraceFacts { trace_id: id.to_owned(), generation_count: 1, cost_usd: Some(1.0), ..TraceFacts::default() }
+    }
+
+    fn named(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn kept(traces: &[TraceFacts], concerns: &[Concern]) -> Vec<(String, i64)> {
+        let sample = judge(traces, &SamplingPolicy::default(), &BTreeMap::new(), concerns);
+        sample.kept.into_iter().map(|kept| (kept.trace_id, kept.score)).collect()
     }
 
     #[test]
     fn of_four_traces_three_are_kept_each_for_its_reason() {
         let traces = [
             TraceFacts { has_error: true, ..trace("error") },
-            TraceFacts { cost_usd: 9.0, ..trace("dear") },
+            TraceFacts { cost_usd: Some(9.0), ..trace("dear") },
             TraceFacts { generation_count: 6, ..trace("long") },
             trace("routine"),
         ];
-        let sample = judge(&traces, &SamplingPolicy::default(), &BTreeMap::new());
+        let sample = judge(&traces, &SamplingPolicy::default(), &BTreeMap::new(), &[]);
         let kept: Vec<(&str, i64)> = sample.kept.iter().map(|kept| (kept.trace_id.as_str(), kept.score)).collect();
         assert_eq!(kept, [("error", 100), ("dear", 80), ("long", 40)]);
         assert!((sample.share_dropped() - 0.25).abs() < 1e-9);
@@ -169,21 +222,64 @@ mod tests {
 
     #[test]
     fn a_set_of_tools_is_new_once_also_when_judged_again() {
-        let tools = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let traces = [
-            TraceFacts { tools: tools(&["b", "a"]), ..trace("1") },
-            TraceFacts { tools: tools(&["a", "b", "a"]), ..trace("2") },
+            TraceFacts { tools: named(&["b", "a"]), ..trace("1") },
+            TraceFacts { tools: named(&["a", "b", "a"]), ..trace("2") },
         ];
-        let sample = judge(&traces, &SamplingPolicy::default(), &BTreeMap::new());
+        let sample = judge(&traces, &SamplingPolicy::default(), &BTreeMap::new(), &[]);
         assert_eq!((sample.kept.len(), sample.new_patterns.len()), (1, 1));
         let seen = sample.new_patterns.iter().map(|seen| (seen.pattern.clone(), seen.trace_id.clone())).collect();
-        let again = judge(&traces, &SamplingPolicy::default(), &seen);
+        let again = judge(&traces, &SamplingPolicy::default(), &seen, &[]);
         assert_eq!((&again.kept, again.new_patterns.len()), (&sample.kept, 0));
     }
 
     #[test]
     fn more_than_twice_means_more_than_twice() {
-        let traces = [TraceFacts { cost_usd: 2.0, ..trace("a") }, TraceFacts { cost_usd: 0.0, ..trace("b") }];
-        assert!(judge(&traces, &SamplingPolicy::default(), &BTreeMap::new()).kept.is_empty());
+        let traces =
+            [TraceFacts { cost_usd: Some(2.0), ..trace("a") }, TraceFacts { cost_usd: Some(0.0), ..trace("b") }];
+        assert!(kept(&traces, &[]).is_empty());
+    }
+
+    #[test]
+    fn an_unknown_cost_is_not_nothing() {
+        // Were it nothing, the average were 0.6 and the others spikes.
+        let traces = [
+            trace("a"),
+            TraceFacts { cost_usd: Some(1.4), ..trace("b") },
+            TraceFacts { cost_usd: None, ..trace("c") },
+            TraceFacts { cost_usd: None, ..trace("d") },
+        ];
+        assert!(kept(&traces, &[]).is_empty());
+    }
+
+    #[test]
+    fn a_dear_feature_is_compared_with_itself() {
+        let of = |feature: &str, n: usize, cost: f64| TraceFacts {
+            features: BTreeMap::from([(feature.to_owned(), 1)]),
+            cost_usd: Some(cost),
+            ..trace(&format!("{feature}-{n}"))
+        };
+        let mut traces: Vec<TraceFacts> = (0..90).map(|n| of("cheap", n, 0.01)).collect();
+        traces.extend((0..10).map(|n| of("dear", n, 1.0)));
+        assert!(kept(&traces, &[]).is_empty());
+        traces.push(of("cheap", 90, 0.05));
+        assert_eq!(kept(&traces, &[]), [("cheap-90".to_owned(), 80)]);
+    }
+
+    #[test]
+    fn what_a_finding_is_about_is_kept_at_its_time() {
+        let at = |minute: i64| DateTime::<Utc>::UNIX_EPOCH + TimeDelta::minutes(minute);
+        let of = |id: &str, minute: i64| TraceFacts {
+            features: BTreeMap::from([("answer".to_owned(), 1)]),
+            tools: named(&[]),
+            started_at: at(minute),
+            last_at: at(minute + 1),
+            ..trace(id)
+        };
+        let traces = [of("before", 0), of("during", 10), of("after", 20)];
+        let concern = |entity: &str| Concern { entity: entity.to_owned(), from: at(5), until: at(15) };
+        assert_eq!(kept(&traces, &[concern("answer")]), [("during".to_owned(), 100)]);
+        assert_eq!(kept(&traces, &[concern("after")]), [("after".to_owned(), 100)]);
+        assert!(kept(&traces, &[concern("other")]).is_empty());
     }
 }

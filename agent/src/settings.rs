@@ -23,6 +23,7 @@ use tripline_engine::Param;
 
 use crate::govern::settings::GovernanceSettings;
 use crate::runs::settings::RunSettings;
+use crate::sampler::SamplingPolicy;
 
 pub use load::{SettingsError, SettingsLoader};
 pub use watch::SettingsWatcher;
@@ -32,7 +33,7 @@ pub use write::{Change, ChangeError, Changed};
 pub const DEFAULT_SETTINGS_JSON: &str = include_str!("../../settings.json");
 
 /// When the jobs run that are no detector's.
-const DEFAULT_SCHEDULES: [(&str, &str); 8] = [
+const DEFAULT_SCHEDULES: [(&str, &str); 9] = [
     ("approval_expiry", "0 * * * * *"),
     ("session_processing", "* * * * * *"),
     ("session_monitoring", "* * * * * *"),
@@ -41,6 +42,7 @@ const DEFAULT_SCHEDULES: [(&str, &str); 8] = [
     ("weekly_digest", "0 0 9 * * MON"),
     ("pr_risk", "*/5 * * * * *"),
     ("risk_history", "20 10 * * * *"),
+    ("trace_sampler", "40 */15 * * * *"),
 ];
 
 /// What a threshold may be.
@@ -78,6 +80,8 @@ macro_rules! settings {
             pub narrator: NarratorSettings,
             /// How runs are judged.
             pub runs: RunSettings,
+            /// Which traces the sampler keeps.
+            pub sampling: SamplingPolicy,
             /// Who may approve, what is asked and what is done without asking.
             pub governance: GovernanceSettings,
         }
@@ -93,6 +97,7 @@ macro_rules! settings {
                     ingest: IngestSettings::default(),
                     narrator: NarratorSettings::default(),
                     runs: RunSettings::default(),
+                    sampling: SamplingPolicy::default(),
                     governance: GovernanceSettings::default(),
                 }
             }

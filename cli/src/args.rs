@@ -49,6 +49,9 @@ pub(crate) enum Command {
     /// Look at jobs and run one now.
     #[command(subcommand)]
     Jobs(JobsCommand),
+    /// Tell the traces worth looking at from the others, and see how many that were.
+    #[command(subcommand)]
+    Sampling(SamplingCommand),
     /// Tell of the last whole week: what shipped, what broke, what to watch.
     Digest(DigestArgs),
     /// Send a session of an agent or developer to a running server, and see what was found of it.
@@ -656,7 +659,9 @@ fn param(text: &str) -> Result<(String, String), String> {
 }
 
 mod projects;
+mod sampling;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use projects::ProjectsCommand;
+pub(crate) use sampling::SamplingCommand;

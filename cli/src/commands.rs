@@ -14,6 +14,7 @@ pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod pr_risk;
 pub(crate) mod projects;
+pub(crate) mod sampling;
 pub(crate) mod seed;
 pub(crate) mod serve;
 pub(crate) mod session;

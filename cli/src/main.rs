@@ -73,6 +73,7 @@ async fn run(command: Command, environment: Environment) -> Result<(), Failure> 
         Command::Digest(args) => commands::digest::run(args, &home()?).await,
         Command::Forensics(command) => commands::forensics::run(command, &home()?).await,
         Command::PrRisk(args) => commands::pr_risk::run(args, &home()?).await,
+        Command::Sampling(command) => commands::sampling::run(command, &home()?).await,
         Command::Jobs(command) => commands::jobs::run(command, &home()?).await,
         Command::Doctor(args) => commands::doctor::run(args, &home()?).await,
     }

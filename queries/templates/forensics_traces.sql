@@ -6,7 +6,9 @@
 
 SELECT
     trace_id,
-    sum(coalesce(total_cost, 0.0)) AS cost_usd,
+    -- Of the calls that have a price; null when none has.
+    sum(total_cost) AS cost_usd,
+    sum(CASE WHEN total_cost IS NULL THEN 1 ELSE 0 END) AS unpriced,
     count(*) AS generations,
     min(start_time) AS started_at,
     max(coalesce(end_time, start_time)) AS ended_at
@@ -15,5 +17,5 @@ WHERE type = 'GENERATION'
   AND start_time >= $since
   AND start_time < $until
 GROUP BY trace_id
-ORDER BY cost_usd DESC, trace_id
+ORDER BY cost_usd DESC NULLS LAST, trace_id
 LIMIT 25

@@ -7,12 +7,14 @@
 SELECT
     trace_id,
     count(*) AS observation_count,
-    sum(coalesce(total_cost, 0.0)) AS total_cost,
+    -- Of the calls that have a price; null when none has.
+    sum(total_cost) AS total_cost,
+    sum(CASE WHEN type = 'GENERATION' AND total_cost IS NULL THEN 1 ELSE 0 END) AS unpriced,
     min(start_time) AS started_at,
     sum(CASE WHEN level IN ('ERROR', 'WARNING') THEN 1 ELSE 0 END) AS error_count
 FROM langfuse.observations
 WHERE start_time >= $since
   AND start_time < $until
 GROUP BY trace_id
-ORDER BY total_cost DESC, trace_id
+ORDER BY total_cost DESC NULLS LAST, trace_id
 LIMIT 100

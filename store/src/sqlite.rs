@@ -22,6 +22,7 @@ mod job;
 mod kill;
 mod listing;
 mod lock;
+mod loops;
 mod migrations;
 mod narration;
 mod project;

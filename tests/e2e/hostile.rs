@@ -1,5 +1,6 @@
 //! Hostile text in every field that a vendor lets people write: it is shown, and does nothing.
 
+mod modes;
 mod poison;
 
 use chrono::TimeDelta;
@@ -20,6 +21,11 @@ struct Scene {
 }
 
 async fn scene(class: Class) -> Scene {
+    scene_with(class, |_, _| {}).await
+}
+
+/// A scene whose installation is set up further, with the address of the vendors.
+async fn scene_with(class: Class, set_up: impl FnOnce(&mut Site, &str)) -> Scene {
     let story = Story {
         class,
         seed: 67,
@@ -32,10 +38,13 @@ async fn scene(class: Class) -> Scene {
         rollout: Rollout::Pulls,
     };
     let mut history = tell(story, &Vocabulary::new(0));
+    ask_for_changes(&mut history);
     for (name, rows) in &mut history.collections {
-        for row in rows {
+        for row in rows.iter_mut() {
             poison::item(name, row);
         }
+        // The newest: those that everything looks at.
+        rows.iter_mut().rev().take(3).for_each(poison::huge);
     }
     if class != Class::AgentLoop {
         history.entity = poison::text(&history.entity);
@@ -46,8 +55,37 @@ async fn scene(class: Class) -> Scene {
         Vendors::of_folder(folder.path(), history.account.clone(), Some(history.end), LangfuseGeneration::V4).await;
     let mut site = Site::over(&vendors);
     site.set("TRIPLINE_PUBLIC_URL", "https://tripline.example");
+    set_up(&mut site, vendors.base());
     let serve = site.serve(history.end + TimeDelta::seconds(50)).await;
     Scene { vendors, serve, site, history, _folder: folder }
+}
+
+/// A pull request that is open and changes what the culprit changed.
+fn ask_for_changes(history: &mut History) {
+    let of_culprit = |row: &&Value| row["sha"] == history.culprit.as_str();
+    let culprit = history.rows("github/commits").iter().find(of_culprit).unwrap();
+    let file = culprit["_files"][0]["filename"].clone();
+    let (owner, repo) = (history.account.owner.clone(), history.account.repo.clone());
+    let Some(mut pull) = history.rows("github/pulls").first().cloned() else { return };
+    for (key, value) in [
+        ("id", json!(999_999)),
+        ("number", json!(999)),
+        ("state", json!("open")),
+        ("merged_at", Value::Null),
+        ("closed_at", Value::Null),
+        ("merge_commit_sha", Value::Null),
+        ("head", json!({"ref": "topic", "sha": "f".repeat(40)})),
+    ] {
+        pull[key] = value;
+    }
+    let files = json!({"_owner": owner, "_repo": repo, "_number": 999, "filename": file, "status": "modified",
+        "additions": 1, "deletions": 1, "changes": 2});
+    for (name, rows) in &mut history.collections {
+        if *name == "github/pulls" {
+            rows.push(pull.clone());
+        }
+    }
+    history.collections.push(("github/pull_files", vec![files]));
 }
 
 /// Nothing that nobody can see.
@@ -96,6 +134,11 @@ fn assert_inert_slack(value: &Value, owner: &str) {
 
 /// What GitHub would make of a body: text, code and headings of ours; the one comment is our marker.
 fn assert_inert_markdown(body: &str, owner: &str) {
+    assert_inert_text(body, owner, false);
+}
+
+/// The same; tables of ours may be there.
+fn assert_inert_text(body: &str, owner: &str, has_tables: bool) {
     assert!(!body.contains('\u{0}') && !body.contains('\u{202e}'), "hidden characters");
     let mut code = 0;
     for event in Parser::new_ext(body, Options::all()) {
@@ -107,6 +150,7 @@ fn assert_inert_markdown(body: &str, owner: &str) {
                     || dest_url.starts_with(&format!("https://github.com/{owner}/"));
                 assert!(ours, "a link to {dest_url}");
             }
+            Event::Start(Tag::Table(_)) if has_tables => {}
             Event::Start(tag @ (Tag::Image { .. } | Tag::Table(_) | Tag::FootnoteDefinition(_))) => panic!("{tag:?}"),
             Event::Html(html) | Event::InlineHtml(html) => {
                 let html = html.trim();

@@ -20,6 +20,7 @@ pub(crate) mod quality;
 pub(crate) mod queries;
 pub(crate) mod risk;
 pub(crate) mod runs;
+pub(crate) mod sampling;
 pub(crate) mod session;
 pub(crate) mod settings;
 pub(crate) mod slack;

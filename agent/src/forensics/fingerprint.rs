@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::{Forensics, ForensicsError, at, number, text};
+use super::{Forensics, ForensicsError, at, is_unpriced, known, text};
 
 /// Minutes that a trace is taken to last at least.
 const LEAST_MINUTES: f64 = 0.1;
@@ -23,17 +23,22 @@ pub struct Fingerprint {
     pub most_repeated_name: Option<String>,
     /// How often that is.
     pub repeat_count: usize,
-    /// What they cost, US dollars.
-    pub total_cost: f64,
-    /// US dollars per minute.
-    pub cost_velocity_per_min: f64,
+    /// What those cost that have a price, US dollars; `None` when there are model calls and none has.
+    pub total_cost: Option<f64>,
+    /// Model calls without a price: then it cost at least `total_cost`.
+    pub unpriced: usize,
+    /// US dollars per minute, of `total_cost`.
+    pub cost_velocity_per_min: Option<f64>,
     /// `name xN`.
     pub pattern: Option<String>,
 }
 
-/// The fingerprint of observations: name, start and cost each.
+/// Name, start and cost of an observation, US dollars.
+pub type Observation = (String, Option<DateTime<Utc>>, Option<f64>);
+
+/// The fingerprint of observations. `unpriced` of them are model calls without a price.
 #[must_use]
-pub fn of(trace_id: &str, observations: &[(String, Option<DateTime<Utc>>, f64)]) -> Fingerprint {
+pub fn of(trace_id: &str, observations: &[Observation], unpriced: usize) -> Fingerprint {
     let mut names: BTreeMap<String, usize> = BTreeMap::new();
     for (name, ..) in observations {
         *names.entry(name.clone()).or_default() += 1;
@@ -41,7 +46,8 @@ pub fn of(trace_id: &str, observations: &[(String, Option<DateTime<Utc>>, f64)])
     let times = || observations.iter().filter_map(|(_, at, _)| *at);
     let minutes =
         times().min().zip(times().max()).map_or(0.0, |(from, to)| (to - from).num_milliseconds() as f64 / 60_000.0);
-    let total_cost: f64 = observations.iter().map(|(_, _, cost)| cost).sum();
+    let priced: Vec<f64> = observations.iter().filter_map(|(_, _, cost)| *cost).collect();
+    let total_cost = (unpriced == 0 || !priced.is_empty()).then(|| priced.iter().sum::<f64>());
     let most = names.iter().max_by(|a, b| a.1.cmp(b.1).then_with(|| b.0.cmp(a.0)));
     Fingerprint {
         trace_id: trace_id.to_owned(),
@@ -50,7 +56,8 @@ pub fn of(trace_id: &str, observations: &[(String, Option<DateTime<Utc>>, f64)])
         repeat_count: most.map_or(0, |(_, count)| *count),
         pattern: most.map(|(name, count)| format!("{name} x{count}")),
         total_cost,
-        cost_velocity_per_min: (total_cost / minutes.max(LEAST_MINUTES) * 1e6).round() / 1e6,
+        unpriced,
+        cost_velocity_per_min: total_cost.map(|cost| (cost / minutes.max(LEAST_MINUTES) * 1e6).round() / 1e6),
         name_histogram: names,
     }
 }
@@ -67,8 +74,8 @@ impl Forensics {
             Err(error) => return Err(error),
         };
         let observations: Vec<_> =
-            rows.iter().map(|row| (text(row, "name"), at(row, "started_at"), number(row, "cost_usd"))).collect();
-        Ok(of(trace_id, &observations))
+            rows.iter().map(|row| (text(row, "name"), at(row, "started_at"), known(row, "cost_usd"))).collect();
+        Ok(of(trace_id, &observations, rows.iter().filter(|row| is_unpriced(row)).count()))
     }
 }
 
@@ -80,13 +87,22 @@ mod tests {
     fn what_repeats_most_is_named_with_its_speed() {
         let at = |seconds: i64| DateTime::from_timestamp(1_700_000_000 + seconds, 0);
         let rows: Vec<_> = (0..14)
-            .map(|n| ("retry-search".to_owned(), at(n * 12), 0.02))
-            .chain([("plan".to_owned(), at(168), 0.02)])
+            .map(|n| ("retry-search".to_owned(), at(n * 12), Some(0.02)))
+            .chain([("plan".to_owned(), at(168), Some(0.02))])
             .collect();
-        let print = of("t", &rows);
+        let print = of("t", &rows, 0);
         assert_eq!((print.gen_count, print.repeat_count), (15, 14));
         assert_eq!(print.pattern.as_deref(), Some("retry-search x14"));
-        assert!((print.cost_velocity_per_min - 0.3 / 2.8).abs() < 1e-6);
-        assert_eq!(of("t", &[]).gen_count, 0);
+        assert!((print.cost_velocity_per_min.unwrap() - 0.3 / 2.8).abs() < 1e-6);
+        assert_eq!((of("t", &[], 0).gen_count, of("t", &[], 0).total_cost), (0, Some(0.0)));
+    }
+
+    #[test]
+    fn a_cost_that_nobody_knows_is_not_nothing() {
+        let call = |cost: Option<f64>| ("plan".to_owned(), DateTime::from_timestamp(1_700_000_000, 0), cost);
+        let unknown = of("t", &[call(None), call(None)], 2);
+        assert_eq!((unknown.total_cost, unknown.cost_velocity_per_min, unknown.unpriced), (None, None, 2));
+        let partly = of("t", &[call(Some(0.5)), call(None)], 1);
+        assert_eq!((partly.total_cost, partly.unpriced), (Some(0.5), 1));
     }
 }

@@ -12,13 +12,14 @@ use super::spec::{JobSpec, Work};
 use super::{Ended, HandRun, Inspector, JobError, Jobs, Made, Persist, ended, swept};
 use crate::queries::DetectorSpec;
 use crate::risk::{JOB_BUDGET, Risk};
+use crate::sampler::Sampler;
 use crate::sessions::{MonitoringAgent, ProcessingWorker};
 
 /// The incident type whose detectors the patrol judges.
 const DRIFT: &str = "prompt_drift";
 
 /// One cycle of the on-call brain: every detector judges what is due (what it judged already costs nothing), and what they
-/// found since the cycle before is summed up.
+/// found since the cycle before is summed up. The traces worth looking at are told from the others first.
 ///
 /// Boxed, because a job is running here that runs jobs: detectors, which run none.
 pub(super) fn on_call(jobs: &Jobs, tick: DateTime<Utc>) -> BoxFuture<'_, Result<Ended, JobError>> {
@@ -31,7 +32,8 @@ async fn cycle(jobs: &Jobs, tick: DateTime<Utc>) -> Result<Ended, JobError> {
     let mut detectors = serde_json::Map::new();
     let mut missing: Vec<String> = Vec::new();
     let (mut findings, mut requests) = (0, 0);
-    for spec in jobs.specs().into_iter().filter(|spec| matches!(spec.work, Work::Detect(_))) {
+    let mut sampling = Value::Null;
+    for spec in jobs.specs().into_iter().filter(|spec| matches!(spec.work, Work::Detect(_) | Work::SampleTraces)) {
         jobs.run_job(&spec, now).await?;
         let filter = JobRunFilter { job: Some(spec.name.clone()), ..JobRunFilter::default() };
         let newest = ctx.store.jobs.list(&ctx.scope, &filter, &PageRequest::first(1)).await?.items.into_iter().next();
@@ -46,13 +48,18 @@ async fn cycle(jobs: &Jobs, tick: DateTime<Utc>) -> Result<Ended, JobError> {
         }
         findings += of("findings").as_u64().unwrap_or_default();
         requests += of("requests").as_u64().unwrap_or_default();
+        if matches!(spec.work, Work::SampleTraces) {
+            sampling = json!({"status": run.status, "due_at": run.due_at, "stats": of("stats"),
+                "share_dropped": of("share_dropped"), "requests": of("requests"), "gaps": of("gaps")});
+            continue;
+        }
         detectors.insert(
             spec.name.clone(),
             json!({"status": run.status, "due_at": run.due_at, "findings": of("findings"), "opened": of("opened"),
                 "updated": of("updated"), "resolved": of("resolved"), "requests": of("requests"), "gaps": of("gaps")}),
         );
     }
-    let detail = json!({"cycle": tick, "detectors": detectors, "findings": findings, "requests": requests});
+    let detail = json!({"cycle": tick, "sampling": sampling, "detectors": detectors, "findings": findings, "requests": requests});
     if missing.is_empty() {
         return Ok(Ended { status: JobStatus::Ok, error: None, detail, partial: false });
     }
@@ -127,6 +134,18 @@ pub(super) async fn score_pulls(risk: Option<&Risk>) -> Ended {
     Ended { status, error, detail: json!(handled), partial: false }
 }
 
+/// Tells the traces worth looking at from the others.
+pub(super) async fn sample_traces(jobs: &Jobs, tick: DateTime<Utc>) -> Ended {
+    let sampled = match Sampler::new(jobs.detectors.context().clone()).run(tick, true).await {
+        Ok(sampled) => sampled,
+        Err(error) => return Ended::failed(error),
+    };
+    let reasons: Vec<&str> = sampled.gaps.iter().map(|gap| gap.reason.as_str()).collect();
+    let error = (!reasons.is_empty()).then(|| reasons.join("; "));
+    let status = if error.is_some() { JobStatus::Gap } else { JobStatus::Ok };
+    Ended { status, error, detail: json!(sampled), partial: false }
+}
+
 /// Measures past commits that are not measured yet.
 pub(super) async fn measure_commits(risk: Option<&Risk>) -> Ended {
     let Some(risk) = risk else { return Ended::failed("nothing measures commits here") };
@@ -192,6 +211,9 @@ impl Jobs {
             Work::WeeklyDigest => {
                 let end = spec.schedule.last_at(now).unwrap_or(now);
                 json!({"digest": self.digest(end, true).await?})
+            }
+            Work::SampleTraces => {
+                json!({"sampling": Sampler::new(ctx.clone()).run(now, false).await?})
             }
             Work::ScorePulls => json!({"waiting": ctx.store.risk.waiting_scores(&ctx.scope).await?}),
             Work::MeasureCommits => match self.risk.as_ref().and_then(|risk| Some((risk, risk.repository().ok()?))) {

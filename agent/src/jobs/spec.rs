@@ -38,6 +38,9 @@ pub(crate) const PR_RISK: &str = "pr_risk";
 /// Name of the job that measures past commits.
 pub(crate) const RISK_HISTORY: &str = "risk_history";
 
+/// Name of the job that tells the traces worth looking at from the others.
+pub const SAMPLER: &str = "trace_sampler";
+
 /// What a job does.
 #[derive(Debug, Clone)]
 pub enum Work {
@@ -59,6 +62,8 @@ pub enum Work {
     ScorePulls,
     /// Measures past commits that are not measured yet.
     MeasureCommits,
+    /// Judges which traces are worth looking at.
+    SampleTraces,
 }
 
 /// A job.
@@ -145,6 +150,7 @@ pub fn all(set: &QuerySet, settings: &Settings) -> Vec<JobSpec> {
         (DIGEST, "Tell of the week: what shipped, what broke, what to watch", 900, Work::WeeklyDigest),
         (PR_RISK, "Score the pull requests that wait", 600, Work::ScorePulls),
         (RISK_HISTORY, "Measure what followed past commits", 600, Work::MeasureCommits),
+        (SAMPLER, "Tell the traces worth looking at from the others", 300, Work::SampleTraces),
     ];
     // The settings were checked when they were read.
     let zone = settings.time_zone.parse().unwrap_or(chrono_tz::Tz::UTC);

@@ -58,7 +58,8 @@ async fn there_is_a_job_per_detector_and_its_schedule_can_be_set() {
             "drift_patrol",
             "weekly_digest",
             "pr_risk",
-            "risk_history"
+            "risk_history",
+            "trace_sampler"
         ]
     );
     scene

@@ -3,7 +3,8 @@
 //! Owns: which commits are measured, the sums around each, and going on where an earlier run stopped. Must hold: a commit is
 //! measured when the 24 hours after it are over and every source answered, and kept once; a source that fails leaves the
 //! commit unmeasured, never measured as harmless; cost and errors are summed each by itself (D1 of the reference: joined, they
-//! multiply); what counts is the difference to the day before (D2: every commit was charged what ran anyway).
+//! multiply); what counts is the difference to the day before (D2: every commit was charged what ran anyway), and what happened
+//! when several commits were younger than a day is divided among them (D2: it was charged to every one of them).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,54 +95,49 @@ fn landed(commits: Vec<Listed>) -> Vec<Listed> {
     commits.into_iter().filter(|commit| !merged_in.contains(&commit.sha)).collect()
 }
 
-/// Sums up to any moment, for differences.
-struct Sums {
-    times: Vec<DateTime<Utc>>,
-    totals: Vec<f64>,
-}
+/// What happened when, in order of time.
+struct Events(Vec<(DateTime<Utc>, f64)>);
 
-impl Sums {
+impl Events {
     fn new(mut values: Vec<(DateTime<Utc>, f64)>) -> Self {
         values.sort_by_key(|(at, _)| *at);
-        let mut total = 0.0;
-        let (mut times, mut totals) = (Vec::with_capacity(values.len()), Vec::with_capacity(values.len()));
-        for (at, value) in values {
-            total += value;
-            times.push(at);
-            totals.push(total);
-        }
-        Self { times, totals }
+        Self(values)
     }
 
-    /// The sum before `at`.
-    fn before(&self, at: DateTime<Utc>) -> f64 {
-        let count = self.times.partition_point(|time| *time < at);
-        count.checked_sub(1).and_then(|last| self.totals.get(last)).copied().unwrap_or_default()
-    }
-
-    /// The sum of `[from, to)`.
-    fn between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
-        (self.before(to) - self.before(from)).max(0.0)
+    /// Those of `[from, to)`, each divided by what `among` says of its time.
+    fn shared(&self, from: DateTime<Utc>, to: DateTime<Utc>, among: impl Fn(DateTime<Utc>) -> usize) -> f64 {
+        let begin = self.0.partition_point(|(at, _)| *at < from);
+        let within = self.0.iter().skip(begin).take_while(|(at, _)| *at < to);
+        within.map(|(at, value)| value / among(*at).max(1) as f64).sum()
     }
 }
 
 /// What was fetched for a step.
 struct Step {
     files: BTreeMap<String, Vec<ChangedFile>>,
-    costs: Sums,
-    errors: Sums,
+    costs: Events,
+    errors: Events,
 }
 
-fn measure(commit: &Listed, step: &Step) -> MeasuredCommit {
+/// A commit's share. `landed` is when commits landed, in order: what happens at a time is divided among those that landed in
+/// the day before it, and what happened a day earlier likewise, so that traffic which goes on as it was makes no difference.
+fn measure(commit: &Listed, step: &Step, landed: &[DateTime<Utc>]) -> MeasuredCommit {
     let (before, at, after) = (commit.committed_at - DAY, commit.committed_at, commit.committed_at + DAY);
-    let cents = |usd: f64| (usd * 1e9).round() / 1e9;
+    let until = |time: DateTime<Utc>| landed.partition_point(|landed| *landed <= time);
+    let younger = |time: DateTime<Utc>| until(time) - until(time - DAY);
+    let rounded = |sum: f64, digits: f64| (sum * digits).round() / digits;
+    let around = |events: &Events, digits: f64| {
+        let before = events.shared(before, at, |time| younger(time + DAY));
+        (rounded(before, digits), rounded(events.shared(at, after, younger), digits))
+    };
+    let (costs, errors) = (around(&step.costs, 1e9), around(&step.errors, 1e3));
     MeasuredCommit {
         sha: commit.sha.clone(),
         committed_at: at,
-        cost_before_usd: cents(step.costs.between(before, at)),
-        cost_after_usd: cents(step.costs.between(at, after)),
-        errors_before: step.errors.between(before, at).round() as i64,
-        errors_after: step.errors.between(at, after).round() as i64,
+        cost_before_usd: costs.0,
+        cost_after_usd: costs.1,
+        errors_before: errors.0,
+        errors_after: errors.1,
         files: step.files.get(&commit.sha).cloned().unwrap_or_default(),
     }
 }
@@ -193,7 +189,7 @@ impl Risk {
         let mut coverage = Coverage { since, commits: known.len(), measured: known.len(), gaps: Vec::new() };
         let mut params = target.params();
         params.insert("since".to_owned(), Param::Timestamp(since));
-        params.insert("until".to_owned(), Param::Timestamp(now - DAY - SETTLED_AFTER));
+        params.insert("until".to_owned(), Param::Timestamp(now));
         let (rows, mut requests) = match self.rows("risk_commits", params).await {
             Ok(found) => found,
             Err(error) => {
@@ -201,7 +197,11 @@ impl Risk {
                 return Ok(History { commits: known, coverage, new: 0, requests: 0 });
             }
         };
-        let commits = landed(rows.iter().filter_map(listed).collect());
+        // The newest are not measured yet, but what happens now is divided among them as well.
+        let mut commits = landed(rows.iter().filter_map(listed).collect());
+        let mut times: Vec<DateTime<Utc>> = commits.iter().map(|commit| commit.committed_at).collect();
+        times.sort_unstable();
+        commits.retain(|commit| commit.committed_at < now - DAY - SETTLED_AFTER);
         let listed: BTreeSet<&str> = commits.iter().map(|commit| commit.sha.as_str()).collect();
         // What a rewritten branch no longer has is no history of it.
         known.retain(|commit| listed.contains(commit.sha.as_str()));
@@ -221,7 +221,7 @@ impl Risk {
                     break;
                 }
             };
-            let commits: Vec<MeasuredCommit> = step.iter().map(|commit| measure(commit, &data)).collect();
+            let commits: Vec<MeasuredCommit> = step.iter().map(|commit| measure(commit, &data, &times)).collect();
             if persist {
                 ctx.store.risk.keep_measured(&ctx.scope, &repository, commits.clone(), now).await?;
             }
@@ -243,7 +243,7 @@ impl Risk {
         let times = || step.iter().map(|commit| commit.committed_at);
         let (Some(first), Some(last)) = (times().min(), times().max()) else {
             return (
-                Ok(Step { files: BTreeMap::new(), costs: Sums::new(Vec::new()), errors: Sums::new(Vec::new()) }),
+                Ok(Step { files: BTreeMap::new(), costs: Events::new(Vec::new()), errors: Events::new(Vec::new()) }),
                 0,
             );
         };
@@ -281,8 +281,8 @@ impl Risk {
             let error = |row: &Map<String, Value>| Some((time(row.get("first_seen")?)?, 1.0));
             Ok(Step {
                 files: by_sha,
-                costs: Sums::new(costs.iter().filter_map(cost).collect()),
-                errors: Sums::new(errors.iter().filter_map(error).collect()),
+                costs: Events::new(costs.iter().filter_map(cost).collect()),
+                errors: Events::new(errors.iter().filter_map(error).collect()),
             })
         };
         let step = step();
@@ -335,9 +335,40 @@ mod tests {
             (at(48), 100.0),
         ];
         let errors = vec![(at(23), 1.0), (at(24), 1.0), (at(30), 1.0), (at(48), 1.0)];
-        let step = Step { files: BTreeMap::new(), costs: Sums::new(costs), errors: Sums::new(errors) };
-        let measured = measure(&commit("a", 24, &[]), &step);
+        let step = Step { files: BTreeMap::new(), costs: Events::new(costs), errors: Events::new(errors) };
+        let measured = measure(&commit("a", 24, &[]), &step, &[at(24)]);
         assert_eq!((measured.cost_before_usd, measured.cost_after_usd), (3.0, 12.0));
-        assert_eq!((measured.errors_before, measured.errors_after), (1, 2));
+        assert_eq!((measured.errors_before, measured.errors_after), (1.0, 2.0));
+    }
+
+    /// Cost by the hour, and errors.
+    fn step(cost: impl Fn(i64) -> f64, errors: &[i64]) -> Step {
+        let costs = (-48..96).map(|hour| (at(hour) + TimeDelta::minutes(30), cost(hour))).collect();
+        let errors = errors.iter().map(|hour| (at(*hour) + TimeDelta::minutes(30), 1.0)).collect();
+        Step { files: BTreeMap::new(), costs: Events::new(costs), errors: Events::new(errors) }
+    }
+
+    #[test]
+    fn what_happens_after_many_commits_is_divided_among_them_and_not_counted_for_each() {
+        let times: Vec<DateTime<Utc>> = (0..10).map(at).collect();
+        let step = step(|hour| if hour < 10 { 1.0 } else { 3.0 }, &[12, 13, 14, 15, 20]);
+        let measured: Vec<MeasuredCommit> =
+            (0..10).map(|hour| measure(&commit("c", hour, &[]), &step, &times)).collect();
+        let errors: f64 = measured.iter().map(MeasuredCommit::error_delta).sum();
+        assert!((errors - 5.0).abs() < 0.01, "{errors}");
+        let cost: f64 = measured.iter().map(MeasuredCommit::cost_delta_usd).sum();
+        // Two dollars an hour more, from the tenth hour until the last commit is a day old.
+        let (least, most) = (2.0 * 14.0, 2.0 * 23.0);
+        assert!((least..=most).contains(&cost), "{cost}");
+    }
+
+    #[test]
+    fn traffic_that_goes_on_as_it_was_makes_no_difference_however_busy_the_repository_is() {
+        let times: Vec<DateTime<Utc>> = [0, 1, 1, 5, 20, 30].map(at).to_vec();
+        let step = step(|hour| (hour.rem_euclid(24)) as f64, &[]);
+        for hour in [0, 1, 5, 20, 30] {
+            let delta = measure(&commit("c", hour, &[]), &step, &times).cost_delta_usd();
+            assert!(delta.abs() < 1e-6, "{hour}: {delta}");
+        }
     }
 }

@@ -79,7 +79,7 @@ impl Coverage {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Points {
     /// New errors more than before, over all commits after which there were more.
-    pub errors: i64,
+    pub errors: f64,
     /// US dollars more than before, over all commits after which it was more.
     pub cost_usd: f64,
     /// `errors × 4`.
@@ -92,17 +92,24 @@ pub struct Points {
 
 impl Points {
     fn of<'a>(commits: impl Iterator<Item = &'a MeasuredCommit>) -> Self {
-        let (mut errors, mut cost_usd) = (0_i64, 0.0);
+        let (mut errors, mut cost_usd) = (0.0, 0.0);
         for commit in commits {
-            errors = errors.saturating_add(commit.error_delta().max(0));
+            errors += commit.error_delta().max(0.0);
             cost_usd += commit.cost_delta_usd().max(0.0);
         }
-        let error_points = errors as f64 * ERROR_POINTS;
+        // Shares are of thousandths: their sum is too, and not what floating point makes of it.
+        let errors = thousandths(errors);
+        let error_points = errors * ERROR_POINTS;
         let cost_points = (cost_usd * COST_POINTS).min(COST_POINTS_MOST);
         // What floating-point sums lack of a whole point is not a point less.
         let score = (error_points + cost_points + 1e-6).floor().clamp(0.0, MOST) as i64;
         Self { errors, cost_usd, error_points, cost_points, score }
     }
+}
+
+/// To the third digit.
+fn thousandths(value: f64) -> f64 {
+    (value * 1_000.0).round() / 1_000.0
 }
 
 /// One file's part.
@@ -129,7 +136,7 @@ pub struct CommitPart {
     /// When it landed.
     pub committed_at: DateTime<Utc>,
     /// New errors after minus before.
-    pub error_delta: i64,
+    pub error_delta: f64,
     /// Dollars after minus before.
     pub cost_delta_usd: f64,
     /// Which of the pull request's files it changed.
@@ -221,16 +228,15 @@ pub fn score(pull: Pull, history: &[MeasuredCommit], coverage: Coverage, thresho
             Some(CommitPart {
                 sha: commit.sha.clone(),
                 committed_at: commit.committed_at,
-                error_delta: commit.error_delta(),
+                error_delta: thousandths(commit.error_delta()),
                 cost_delta_usd: commit.cost_delta_usd(),
                 files,
             })
         })
         .collect();
     commits.sort_by(|a, b| {
-        let weight = |part: &CommitPart| {
-            part.error_delta.max(0) as f64 * ERROR_POINTS + part.cost_delta_usd.max(0.0) * COST_POINTS
-        };
+        let weight =
+            |part: &CommitPart| part.error_delta.max(0.0) * ERROR_POINTS + part.cost_delta_usd.max(0.0) * COST_POINTS;
         weight(b)
             .total_cmp(&weight(a))
             .then_with(|| b.committed_at.cmp(&a.committed_at))

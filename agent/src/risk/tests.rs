@@ -178,7 +178,7 @@ async fn one_pull_request_scored_ten_times_has_one_score_and_one_comment() {
         let points = scored.report.points;
         assert!(scored.report.coverage.is_complete(), "{:?}", scored.report.coverage);
         // 4 − 1 new issues × 4 + ($3 − $1) × 10; the commit after which it was less adds and takes nothing.
-        assert_eq!((points.errors, points.score), (3, 32), "round {round}: {points:?}");
+        assert_eq!((points.errors, points.score), (3.0, 32), "round {round}: {points:?}");
         assert_eq!(scored.report.commit_count, 2);
         let published = yard.risk.publish(&scored).await.unwrap();
         assert_eq!(published.comment, round == 0);

@@ -1,7 +1,7 @@
 //! GitHub's webhook: who may ask for a score by it.
 //!
 //! Owns: the signature (`X-Hub-Signature-256`), replays, and which events ask for what. Must hold: without a secret nobody is
-//! let in; a delivery counts once, by its id and by its signature (the id is not signed); what it says of the pull request is
+//! let in; a delivery counts once, by its id and by its signature (the id is not signed), and one that comes again is no error; what it says of the pull request is
 //! not believed beyond its number: everything else is read from GitHub.
 
 use std::time::Duration;
@@ -46,6 +46,8 @@ pub enum Received {
         /// Which.
         pull_request: u64,
     },
+    /// It came before: what it asked for is on the list, or done.
+    AlreadyReceived,
     /// Nothing follows from it.
     Ignored {
         /// Why.
@@ -106,11 +108,26 @@ impl Risk {
             _ => return Ok(Err(Refusal::MalformedHeader)),
         };
         let Ok(body) = serde_json::from_slice::<Value>(delivery.body) else { return Ok(Err(Refusal::MalformedBody)) };
-        for seen in [format!("github:delivery:{id}"), format!("github:{signature}")] {
-            if !ctx.store.replay.remember_signature(&ctx.scope, &seen, REMEMBER, system_now).await? {
-                return Ok(Err(Refusal::Replayed));
+        // GitHub sends a delivery again with the same id and signature, and so does whoever copied it: neither asks anew.
+        let seen = [format!("github:delivery:{id}"), format!("github:{signature}")];
+        for seen in &seen {
+            if ctx.store.replay.is_remembered(&ctx.scope, seen, system_now).await? {
+                return Ok(Ok(Received::AlreadyReceived));
             }
         }
+        let taken = self.take(event, &body).await?;
+        // Only now: what failed here must be taken when it is sent again. Asking twice at once puts one entry on the list.
+        if taken.is_ok() {
+            for seen in &seen {
+                ctx.store.replay.remember_signature(&ctx.scope, seen, REMEMBER, system_now).await?;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Puts what a verified delivery asks for on the list.
+    async fn take(&self, event: &str, body: &Value) -> Result<Result<Received, Refusal>, RiskError> {
+        let ctx = &self.parts.ctx;
         if event == "ping" {
             return Ok(Ok(Received::Pong));
         }

@@ -261,6 +261,9 @@ impl Settings {
             }
         }
         self.ingest.check(&refuse)?;
+        self.sampling
+            .check()
+            .map_err(|(key, value, allowed)| refuse(format!("sampling.{key}"), value.to_string(), &allowed))?;
         self.runs.check(origin)?;
         if self.time_zone.parse::<chrono_tz::Tz>().is_err() {
             let value = format!("'{}'", self.time_zone);

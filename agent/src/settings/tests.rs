@@ -50,7 +50,7 @@ fn a_file_overrides_only_the_keys_it_has() {
     .unwrap();
     assert_eq!(settings.cost_spike_multiplier, 4.0);
     assert_eq!(settings.error_cascade_threshold, 10.0);
-    assert_eq!(settings.schedules.len(), 9);
+    assert_eq!(settings.schedules.len(), 10);
     assert_eq!(settings.narrator, NarratorSettings { max_tokens: 500, ..NarratorSettings::default() });
 }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use tripline_connectors::{ConnectorOptions, Connectors};
-use tripline_engine::{Engine, EngineOptions, Environment, ManualClock, SourceEntry};
+use tripline_engine::{Engine, EngineOptions, Environment, LocalTable, ManualClock, SourceEntry};
 use tripline_simulator::{Content, LangfuseGeneration, Scenario, SimulatorHandle, SimulatorOptions, Truth};
+use tripline_store::{Scope, sql_tables};
 
 use super::{Home, Scene};
 
@@ -60,8 +61,15 @@ impl Live {
                 tables: source.tables(),
             })
             .collect();
-        let engine = Engine::new(Arc::clone(&clock) as _, EngineOptions::default(), &entries, Vec::new()).unwrap();
-        Self { simulator, scene: Scene::new(engine, clock, home), truth, environment }
+        let store = Scene::open(&home);
+        let tables = sql_tables(&store, &Scope::default_project()).into_iter().map(|table| LocalTable {
+            schema: table.schema.to_owned(),
+            name: table.name.to_owned(),
+            provider: table.provider,
+        });
+        let engine =
+            Engine::new(Arc::clone(&clock) as _, EngineOptions::default(), &entries, tables.collect()).unwrap();
+        Self { simulator, scene: Scene::over_store(&store, engine, clock, home), truth, environment }
     }
 
     /// Moves every clock.

@@ -91,6 +91,11 @@ const TABLES: &[(&str, &str, &str)] = &[
         "incidents",
         "id:t type:t severity:t entity:t status:t opened_at:@ resolved_at:@ culprit_sha:t cost_usd:f",
     ),
+    (
+        "agent",
+        "sampled_traces",
+        "trace_id:t feature:t started_at:@ score:i reasons:t generation_count:i cost_usd:f sampled_at:@",
+    ),
     ("agent", "approvals", "id:t status:t created_at:@ expires_at:@"),
     (
         "pagerduty",
@@ -398,9 +403,19 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    pub(crate) fn new(engine: Engine, clock: Arc<ManualClock>, home: Home) -> Self {
+    /// The store of an installation.
+    pub(crate) fn open(home: &Home) -> SqliteStore {
         let options = OpenOptions { mode: OpenMode::Serve, id_seed: Some(1) };
-        let store = SqliteStore::open(home.path().join("state.db"), options).unwrap().store();
+        SqliteStore::open(home.path().join("state.db"), options).unwrap()
+    }
+
+    pub(crate) fn new(engine: Engine, clock: Arc<ManualClock>, home: Home) -> Self {
+        let store = Self::open(&home);
+        Self::over_store(&store, engine, clock, home)
+    }
+
+    pub(crate) fn over_store(store: &SqliteStore, engine: Engine, clock: Arc<ManualClock>, home: Home) -> Self {
+        let store = store.store();
         let ctx = AgentContext {
             engine: Arc::new(engine),
             store,

@@ -5,6 +5,7 @@
 
 mod plain;
 mod replay;
+mod sampler;
 mod score;
 mod truth;
 
@@ -26,6 +27,7 @@ struct History {
     folder: String,
     seed: Option<u64>,
     calls: replay::Calls,
+    sampler: sampler::Sampled,
     /// Windows in which a source was missing.
     incomplete_windows: u64,
     seconds: f64,
@@ -79,6 +81,7 @@ pub(crate) async fn run(args: AccuracyArgs) -> Result<(), Failure> {
         let seed = history.seed.map_or_else(String::new, |seed| format!(" (seed {seed})"));
         terminal::line(&format!("\n{}{seed}: {:.0} s", history.folder, history.seconds));
         terminal::line(&history.calls.text());
+        terminal::line(&history.sampler.text());
         for verdict in &history.incidents {
             terminal::line(&format!("  {}", verdict.text()));
         }
@@ -104,6 +107,7 @@ async fn measure(
         folder: folder.display().to_string(),
         seed,
         calls: replayed.calls,
+        sampler: replayed.sampler,
         incomplete_windows: replayed.incomplete_windows,
         seconds: began.elapsed().as_secs_f64(),
         incidents,

@@ -13,8 +13,8 @@ fn commit(sha: &str, at: i64, files: &[&str]) -> MeasuredCommit {
         committed_at: minute(at),
         cost_before_usd: 1.0,
         cost_after_usd: 3.5,
-        errors_before: 1,
-        errors_after: 3,
+        errors_before: 1.0,
+        errors_after: 3.0,
         files: files.iter().map(|path| ChangedFile { path: (*path).to_owned(), previous_path: None }).collect(),
     }
 }
@@ -50,7 +50,23 @@ fn trace(id: &str, score: i64) -> SampledTrace {
         score,
         reasons: vec!["has_error".to_owned()],
         generation_count: 2,
-        cost_usd: 0.5,
+        cost_usd: (score != 60).then_some(0.5),
+        feature: Some("answer".to_owned()),
+    }
+}
+
+fn part(id: &str, at: i64) -> TracePart {
+    TracePart {
+        trace_id: id.to_owned(),
+        part_start: minute(at),
+        started_at: minute(at),
+        last_at: minute(at + 1),
+        generation_count: 2,
+        cost_usd: Some(0.25),
+        has_error: at == 15,
+        schema_failed: false,
+        features: BTreeMap::from([("answer".to_owned(), 2)]),
+        tools: ["search".to_owned()].into(),
     }
 }
 
@@ -84,14 +100,14 @@ pub async fn a_commit_is_measured_once(store: Store) {
 }
 
 pub async fn history_is_a_row_per_file_and_commit_with_its_score(store: Store) {
-    let cheap = MeasuredCommit { cost_after_usd: 0.5, errors_after: 0, ..commit("b", 2, &["src/a.rs"]) };
+    let cheap = MeasuredCommit { cost_after_usd: 0.5, errors_after: 0.0, ..commit("b", 2, &["src/a.rs"]) };
     let commits = vec![commit("a", 1, &["src/a.rs", "src/b.rs"]), cheap];
     store.risk.keep_measured(&scope(), REPOSITORY, commits, minute(5)).await.unwrap();
     let rows = store.risk.history(&scope(), Some(REPOSITORY), Some("src/a.rs"), 10).await.unwrap();
     let figures: Vec<_> =
         rows.iter().map(|row| (row.commit_sha.as_str(), row.cost_delta, row.error_delta, row.risk_score)).collect();
     // 2 new errors × 4 + $2.50 × 10; what got better is no risk.
-    assert_eq!(figures, [("b", -0.5, -1, 0), ("a", 2.5, 2, 33)]);
+    assert_eq!(figures, [("b", -0.5, -1.0, 0), ("a", 2.5, 2.0, 33)]);
     assert_eq!(store.risk.history(&scope(), None, None, 2).await.unwrap().len(), 2);
     assert_eq!(store.risk.history(&scope(), None, None, 10).await.unwrap().len(), 3);
 }
@@ -133,14 +149,34 @@ pub async fn a_sample_is_kept_whole_and_a_pattern_with_its_first_trace(store: St
         .keep_sample(&scope(), stats(5, 1, 9), vec![trace("t1", 80)], vec![pattern("[\"a\"]", "t9")])
         .await
         .unwrap();
-    sampling.keep_sample(&scope(), stats(6, 0, 3), Vec::new(), Vec::new()).await.unwrap();
-    assert_eq!(sampling.sampling_stats(&scope(), 10).await.unwrap(), [stats(6, 0, 3), stats(5, 1, 9)]);
+    let later = SamplingStats { window_start: minute(2), ..stats(6, 0, 3) };
+    sampling.keep_sample(&scope(), later.clone(), Vec::new(), Vec::new()).await.unwrap();
+    assert_eq!(sampling.sampling_stats(&scope(), 10).await.unwrap(), [later, stats(5, 1, 9)]);
     let kept = sampling.sampled(&scope(), start(), minute(2), 10).await.unwrap();
-    assert_eq!(kept, [trace("t2", 100), trace("t1", 80)]);
+    // The second run over the window dropped t2; a run over no window that has t1 leaves it.
+    assert_eq!(kept, [trace("t1", 80)]);
     let seen = sampling.patterns(&scope()).await.unwrap();
     assert_eq!(seen, BTreeMap::from([("[\"a\"]".to_owned(), "t1".to_owned())]));
     let wrong = sampling.keep_sample(&scope(), stats(7, 2, 9), Vec::new(), Vec::new()).await;
     assert!(matches!(wrong, Err(StoreError::Invalid { .. })));
+}
+
+pub async fn reading_a_time_again_replaces_what_traces_did_in_it(store: Store) {
+    let sampling = &store.sampling;
+    let keep = |from: i64, to: i64, parts: Vec<TracePart>| {
+        let sampling = sampling.clone();
+        async move { sampling.keep_parts(&scope(), minute(from), minute(to), parts, minute(0)).await }
+    };
+    keep(0, 30, vec![part("a", 0), part("a", 15), part("b", 15)]).await.unwrap();
+    keep(15, 45, vec![part("a", 15), part("c", 30)]).await.unwrap();
+    let known = sampling.parts(&scope(), minute(0), minute(45)).await.unwrap();
+    assert_eq!(known, [part("a", 0), part("a", 15), part("c", 30)]);
+    assert_eq!(sampling.parts(&scope(), minute(15), minute(30)).await.unwrap(), [part("a", 15)]);
+    assert!(matches!(keep(15, 30, vec![part("a", 0)]).await, Err(StoreError::Invalid { .. })));
+    sampling.keep_parts(&scope(), minute(45), minute(60), Vec::new(), minute(15)).await.unwrap();
+    assert_eq!(sampling.parts(&scope(), minute(0), minute(60)).await.unwrap().len(), 2);
+    let other = other_scope(&store).await;
+    assert!(sampling.parts(&other, minute(0), minute(60)).await.unwrap().is_empty());
 }
 
 pub async fn another_project_has_a_memory_of_its_own(store: Store) {

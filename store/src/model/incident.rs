@@ -1,6 +1,6 @@
 //! Incidents: anomalies with one fingerprint, `open → resolved → reopened`.
 
-use super::{IncidentId, NewAnomaly, Page, PageRequest, Scope, Severity, Window, text_enum};
+use super::{ActionStatus, IncidentId, NewAnomaly, Page, PageRequest, Scope, Severity, Via, Window, text_enum};
 use crate::Result;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -195,6 +195,19 @@ pub struct IncidentFilter {
     pub since: Option<DateTime<Utc>>,
 }
 
+/// What belongs to a loop's incident.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoopDetail {
+    /// The incident.
+    pub incident_id: IncidentId,
+    /// The detector's row of its newest finding.
+    pub evidence: Option<Value>,
+    /// What became of the newest kill that was asked for; `None` when none was.
+    pub kill_status: Option<ActionStatus>,
+    /// Where its newest approval was decided.
+    pub resolved_via: Option<Via>,
+}
+
 /// The incidents. At most one is open per fingerprint.
 #[async_trait]
 pub trait Incidents: Send + Sync {
@@ -260,6 +273,9 @@ pub trait Incidents: Send + Sync {
 
     /// The newest incident with a fingerprint, open or resolved.
     async fn latest_by_fingerprint(&self, scope: &Scope, fingerprint: &str) -> Result<Option<Incident>>;
+
+    /// What belongs to these incidents, in their order: one statement for all.
+    async fn loop_details(&self, scope: &Scope, ids: &[IncidentId]) -> Result<Vec<LoopDetail>>;
 
     /// Incidents, newest `opened_at` first. The filter applies before the limit.
     async fn list(&self, scope: &Scope, filter: &IncidentFilter, page: &PageRequest) -> Result<Page<Incident>>;

@@ -21,4 +21,7 @@ pub trait ReplayGuard: Send + Sync {
         ttl: Duration,
         now: DateTime<Utc>,
     ) -> Result<bool>;
+
+    /// Whether a signature is remembered at `now`. Remembers nothing.
+    async fn is_remembered(&self, scope: &Scope, signature: &str, now: DateTime<Utc>) -> Result<bool>;
 }

@@ -19,21 +19,22 @@ pub struct ChangedFile {
     pub previous_path: Option<String>,
 }
 
-/// What a commit was followed by, compared with what went before: 24 hours each.
+/// What a commit was followed by, compared with what went before: 24 hours each. Both are its share: what happened when several
+/// commits were younger than a day is divided among them, and the day before likewise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MeasuredCommit {
     /// The commit.
     pub sha: String,
     /// When it landed.
     pub committed_at: DateTime<Utc>,
-    /// US dollars of all generations in the 24 hours before.
+    /// US dollars of generations in the 24 hours before.
     pub cost_before_usd: f64,
     /// The same of the 24 hours after.
     pub cost_after_usd: f64,
     /// Issues first seen in the 24 hours before.
-    pub errors_before: i64,
+    pub errors_before: f64,
     /// The same of the 24 hours after.
-    pub errors_after: i64,
+    pub errors_after: f64,
     /// The files it changed.
     pub files: Vec<ChangedFile>,
 }
@@ -47,7 +48,7 @@ impl MeasuredCommit {
 
     /// New issues more than before; negative when there were fewer.
     #[must_use]
-    pub fn error_delta(&self) -> i64 {
+    pub fn error_delta(&self) -> f64 {
         self.errors_after - self.errors_before
     }
 }
@@ -64,7 +65,7 @@ pub struct FileRisk {
     /// Dollars in the 24 hours after minus those in the 24 hours before.
     pub cost_delta: f64,
     /// Issues first seen in the 24 hours after minus those in the 24 hours before.
-    pub error_delta: i64,
+    pub error_delta: f64,
     /// The seed's formula over this one commit, 0 to 100.
     pub risk_score: i64,
 }

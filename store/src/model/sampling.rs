@@ -3,9 +3,12 @@
 use super::Scope;
 use crate::Result;
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How long kept traces and figures of runs are remembered.
+pub const SAMPLES_KEPT_FOR: TimeDelta = TimeDelta::days(90);
 
 /// Figures of one run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,8 +42,37 @@ pub struct SampledTrace {
     pub reasons: Vec<String>,
     /// Its generations.
     pub generation_count: i64,
-    /// What it cost, US dollars.
-    pub cost_usd: f64,
+    /// What it cost, US dollars; `None` when no call of it says.
+    #[serde(default)]
+    pub cost_usd: Option<f64>,
+    /// What most of its generations are named; `None` without a generation.
+    #[serde(default)]
+    pub feature: Option<String>,
+}
+
+/// What a trace did in a quarter of an hour.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TracePart {
+    /// The trace.
+    pub trace_id: String,
+    /// The quarter's start.
+    pub part_start: DateTime<Utc>,
+    /// Start of its first and of its last observation there.
+    pub started_at: DateTime<Utc>,
+    /// See above.
+    pub last_at: DateTime<Utc>,
+    /// Generations.
+    pub generation_count: i64,
+    /// What the calls cost that say so, US dollars; `None` when none does.
+    pub cost_usd: Option<f64>,
+    /// An observation has level ERROR or WARNING.
+    pub has_error: bool,
+    /// An output broke its feature's schema.
+    pub schema_failed: bool,
+    /// Names of its generations, and how many there are of each.
+    pub features: BTreeMap<String, i64>,
+    /// Names of the tools it used.
+    pub tools: BTreeSet<String>,
 }
 
 /// A set of tools and the trace that was first seen to use it.
@@ -60,8 +92,9 @@ pub trait Sampling: Send + Sync {
     /// Every pattern that was seen, with the trace it was first seen in.
     async fn patterns(&self, scope: &Scope) -> Result<BTreeMap<String, String>>;
 
-    /// Keeps a run, all of it or nothing. The same window again replaces its figures; a trace again replaces its score; a
-    /// pattern keeps the trace it was first seen in.
+    /// Keeps a run, all of it or nothing. The same window again replaces its figures, and of the traces that began in it
+    /// those stay that are kept now; a pattern keeps the trace it was first seen in. What is older than
+    /// [`SAMPLES_KEPT_FOR`] is forgotten.
     ///
     /// # Errors
     /// `Invalid` when the figures do not add up.
@@ -72,6 +105,22 @@ pub trait Sampling: Send + Sync {
         kept: Vec<SampledTrace>,
         patterns: Vec<SeenPattern>,
     ) -> Result<()>;
+
+    /// Replaces what is known of the quarters of an hour in `[from, to)`, and forgets those before `forget_before`.
+    ///
+    /// # Errors
+    /// `Invalid` when a part lies outside of that time.
+    async fn keep_parts(
+        &self,
+        scope: &Scope,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+        parts: Vec<TracePart>,
+        forget_before: DateTime<Utc>,
+    ) -> Result<()>;
+
+    /// What is known of the quarters of an hour in `[from, to)`, by trace and time.
+    async fn parts(&self, scope: &Scope, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Vec<TracePart>>;
 
     /// The newest runs, latest first, at most `limit`.
     async fn sampling_stats(&self, scope: &Scope, limit: u32) -> Result<Vec<SamplingStats>>;

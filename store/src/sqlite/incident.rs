@@ -5,10 +5,10 @@ use super::connection::DbResult;
 use super::listing::Filter;
 use super::values::{RowExt, all, micros, one, run, to_json};
 use super::writer::Tx;
-use super::{anomaly, values::later};
+use super::{anomaly, loops, values::later};
 use crate::model::{
     Incident, IncidentFilter, IncidentId, IncidentPolicy, IncidentStatus, IncidentUpsert, Incidents, Investigation,
-    JudgedWindow, NewAnomaly, Page, PageRequest, Scope, Window,
+    JudgedWindow, LoopDetail, NewAnomaly, Page, PageRequest, Scope, Window,
 };
 use crate::{Result, StoreError};
 use async_trait::async_trait;
@@ -374,6 +374,11 @@ impl Incidents for SqliteStore {
             Ok(latest_by_fingerprint(connection, &scope, &fingerprint)?.map(|kept| kept.incident))
         })
         .await
+    }
+
+    async fn loop_details(&self, scope: &Scope, ids: &[IncidentId]) -> Result<Vec<LoopDetail>> {
+        let (scope, ids) = (scope.clone(), ids.to_vec());
+        self.read("reading what belongs to loops", move |connection| loops::details(connection, &scope, &ids)).await
     }
 
     async fn list(&self, scope: &Scope, filter: &IncidentFilter, page: &PageRequest) -> Result<Page<Incident>> {

@@ -18,6 +18,8 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0009_rollups.sql")).foreign_key_check(),
     M::up(include_str!("../../migrations/0010_received.sql")).foreign_key_check(),
     M::up(include_str!("../../migrations/0011_key_expiry.sql")).foreign_key_check(),
+    M::up(include_str!("../../migrations/0012_sampler.sql")).foreign_key_check(),
+    M::up(include_str!("../../migrations/0013_shared_risk.sql")).foreign_key_check(),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 

@@ -1,7 +1,7 @@
 //! The replay guard on SQLite.
 
 use super::SqliteStore;
-use super::values::{later, micros, run};
+use super::values::{all, later, micros, run};
 use crate::Result;
 use crate::canonical::sha256_hex;
 use crate::model::{ReplayGuard, Scope};
@@ -30,6 +30,20 @@ impl ReplayGuard for SqliteStore {
                 params![scope.project_id(), hash, micros(expires_at)],
             )?;
             Ok(first == 1)
+        })
+        .await
+    }
+
+    async fn is_remembered(&self, scope: &Scope, signature: &str, now: DateTime<Utc>) -> Result<bool> {
+        let (scope, hash) = (scope.clone(), sha256_hex(signature));
+        self.read("looking for a signature", move |connection| {
+            let found = all(
+                connection,
+                "SELECT 1 FROM accepted_signatures WHERE project_id = ?1 AND signature_sha256 = ?2 AND expires_at > ?3",
+                params![scope.project_id(), hash, micros(now)],
+                |_| Ok(()),
+            )?;
+            Ok(!found.is_empty())
         })
         .await
     }

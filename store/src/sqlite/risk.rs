@@ -67,12 +67,15 @@ fn read_score(row: &Row<'_>) -> rusqlite::Result<RiskScore> {
 }
 
 fn check(commit: &MeasuredCommit) -> Result<()> {
-    let is_cost = |cost: f64| cost.is_finite() && cost >= 0.0;
-    if !is_cost(commit.cost_before_usd) || !is_cost(commit.cost_after_usd) {
+    let is_sum = |sum: f64| sum.is_finite() && sum >= 0.0;
+    if !is_sum(commit.cost_before_usd) || !is_sum(commit.cost_after_usd) {
         return Err(StoreError::invalid("cost", format!("the cost around {} is negative or no number", commit.sha)));
     }
-    if commit.errors_before < 0 || commit.errors_after < 0 {
-        return Err(StoreError::invalid("errors", format!("the errors around {} are negative", commit.sha)));
+    if !is_sum(commit.errors_before) || !is_sum(commit.errors_after) {
+        return Err(StoreError::invalid(
+            "errors",
+            format!("the errors around {} are negative or no number", commit.sha),
+        ));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::SqliteStore;
 use super::values::{RowExt, all, micros, run, to_json};
-use crate::model::{SampledTrace, Sampling, SamplingStats, Scope, SeenPattern};
+use crate::model::{SAMPLES_KEPT_FOR, SampledTrace, Sampling, SamplingStats, Scope, SeenPattern, TracePart};
 use crate::{Result, StoreError};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -32,6 +32,22 @@ fn read_trace(row: &Row<'_>) -> rusqlite::Result<SampledTrace> {
         reasons: row.json("reasons")?,
         generation_count: row.get("generation_count")?,
         cost_usd: row.get("cost_usd")?,
+        feature: row.get("feature")?,
+    })
+}
+
+fn read_part(row: &Row<'_>) -> rusqlite::Result<TracePart> {
+    Ok(TracePart {
+        trace_id: row.get("trace_id")?,
+        part_start: row.time("part_start")?,
+        started_at: row.time("started_at")?,
+        last_at: row.time("last_at")?,
+        generation_count: row.get("generation_count")?,
+        cost_usd: row.get("cost_usd")?,
+        has_error: row.get("has_error")?,
+        schema_failed: row.get("schema_failed")?,
+        features: row.json("features")?,
+        tools: row.json("tools")?,
     })
 }
 
@@ -81,12 +97,29 @@ impl Sampling for SqliteStore {
                     to_json(&stats.keep_reasons)?
                 ],
             )?;
+            // What this run does not keep any more, and what is too old.
+            run(
+                tx.connection,
+                "DELETE FROM sampled_traces
+                 WHERE project_id = ?1 AND (started_at >= ?2 AND started_at < ?3 OR started_at < ?4)",
+                params![
+                    scope.project_id(),
+                    micros(stats.window_start),
+                    micros(stats.window_end),
+                    micros(stats.recorded_at - SAMPLES_KEPT_FOR)
+                ],
+            )?;
+            run(
+                tx.connection,
+                "DELETE FROM sampling_stats WHERE project_id = ?1 AND window_end < ?2",
+                params![scope.project_id(), micros(stats.recorded_at - SAMPLES_KEPT_FOR)],
+            )?;
             for trace in &kept {
                 run(
                     tx.connection,
                     "INSERT OR REPLACE INTO sampled_traces (project_id, trace_id, started_at, score, reasons,
-                         generation_count, cost_usd, sampled_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                         generation_count, cost_usd, sampled_at, feature)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
                     params![
                         scope.project_id(),
                         trace.trace_id,
@@ -95,7 +128,8 @@ impl Sampling for SqliteStore {
                         to_json(&trace.reasons)?,
                         trace.generation_count,
                         trace.cost_usd,
-                        micros(stats.recorded_at)
+                        micros(stats.recorded_at),
+                        trace.feature
                     ],
                 )?;
             }
@@ -108,6 +142,65 @@ impl Sampling for SqliteStore {
                 )?;
             }
             Ok(())
+        })
+        .await
+    }
+
+    async fn keep_parts(
+        &self,
+        scope: &Scope,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+        parts: Vec<TracePart>,
+        forget_before: DateTime<Utc>,
+    ) -> Result<()> {
+        if parts.iter().any(|part| part.part_start < from || part.part_start >= to) {
+            return Err(StoreError::invalid("part_start", "a part lies outside of the time that is replaced"));
+        }
+        let scope = scope.clone();
+        self.write("keeping what traces did", move |tx| {
+            run(
+                tx.connection,
+                "DELETE FROM sampler_parts
+                 WHERE project_id = ?1 AND (part_start >= ?2 AND part_start < ?3 OR part_start < ?4)",
+                params![scope.project_id(), micros(from), micros(to), micros(forget_before)],
+            )?;
+            for part in &parts {
+                run(
+                    tx.connection,
+                    "INSERT INTO sampler_parts (project_id, part_start, trace_id, started_at, last_at, generation_count,
+                         cost_usd, has_error, schema_failed, features, tools)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                    params![
+                        scope.project_id(),
+                        micros(part.part_start),
+                        part.trace_id,
+                        micros(part.started_at),
+                        micros(part.last_at),
+                        part.generation_count,
+                        part.cost_usd,
+                        part.has_error,
+                        part.schema_failed,
+                        to_json(&part.features)?,
+                        to_json(&part.tools)?
+                    ],
+                )?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn parts(&self, scope: &Scope, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Vec<TracePart>> {
+        let scope = scope.clone();
+        self.read("reading what traces did", move |connection| {
+            all(
+                connection,
+                "SELECT * FROM sampler_parts WHERE project_id = ?1 AND part_start >= ?2 AND part_start < ?3
+                 ORDER BY trace_id, part_start",
+                params![scope.project_id(), micros(from), micros(to)],
+                read_part,
+            )
         })
         .await
     }

@@ -93,6 +93,7 @@ impl Serve {
                 "weekly_digest",
                 "pr_risk",
                 "risk_history",
+                "trace_sampler",
             ];
             let detectors = jobs.iter().filter(|job| !others.iter().any(|name| job["name"] == *name));
             let runs: Vec<Value> = detectors.map(|job| job["last_run"].clone()).collect();

@@ -1,14 +1,14 @@
 //! Agents that go round in circles: the incidents of type `agent_loop`, as loops. Reading changes nothing.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tripline_agent::forensics::fingerprint::Fingerprint;
-use tripline_store::{
-    ActionFilter, ActionStatus, Approval, ApprovalFilter, Incident, IncidentFilter, IncidentStatus, PageRequest, Via,
-};
+use tripline_store::{ActionStatus, Incident, IncidentFilter, IncidentStatus, LoopDetail, Via};
 
 use super::{Listing, page_request};
 use crate::auth::Caller;
@@ -42,37 +42,22 @@ pub(crate) struct Query {
     cursor: Option<String>,
 }
 
-async fn view(state: &WebState, caller: &Caller, incident: Incident) -> Result<LoopView, ApiError> {
-    let (store, scope) = (&state.context().store, &caller.scope);
-    let one = PageRequest::first(1);
-    let of_incident = || Some(incident.id.clone());
-    let anomalies = tripline_store::AnomalyFilter { incident_id: of_incident(), ..Default::default() };
-    let kills = ActionFilter {
-        incident_id: of_incident(),
-        action_type: Some("kill_loop".to_owned()),
-        ..ActionFilter::default()
-    };
-    let approvals = ApprovalFilter { incident_id: of_incident(), ..ApprovalFilter::default() };
-    let (anomalies, kills, approvals) = tokio::try_join!(
-        store.anomalies.list(scope, &anomalies, &one),
-        store.actions.list(scope, &kills, &one),
-        store.approvals.list(scope, &approvals, &one),
-    )?;
-    let kill = kills.items.into_iter().next();
-    let status = match (kill.as_ref().map(|kill| kill.status), incident.status) {
+fn view(incident: Incident, detail: Option<LoopDetail>) -> LoopView {
+    let kill = detail.as_ref().and_then(|detail| detail.kill_status);
+    let status = match (kill, incident.status) {
         (Some(ActionStatus::Done), _) => "killed",
         (_, IncidentStatus::Resolved) => "ended",
         (Some(ActionStatus::Requested), _) => "kill_requested",
         _ => "active",
     };
-    let via = approvals.items.first().and_then(|approval: &Approval| approval.resolved_via);
+    let via = detail.as_ref().and_then(|detail| detail.resolved_via);
     let kill_method = kill.and(via).map(|via| match via {
         Via::Policy => "auto",
         Via::Slack => "slack_approval",
         _ => "api_approval",
     });
-    let evidence = anomalies.items.into_iter().next().map(|anomaly| anomaly.finding.evidence).unwrap_or_default();
-    Ok(LoopView {
+    let evidence = detail.and_then(|detail| detail.evidence).unwrap_or_default();
+    LoopView {
         id: incident.id.to_string(),
         trace_id: incident.entity.clone(),
         detected_at: incident.opened_at,
@@ -82,7 +67,7 @@ async fn view(state: &WebState, caller: &Caller, incident: Incident) -> Result<L
         status,
         kill_method,
         slack_ts: incident.slack_ts,
-    })
+    }
 }
 
 async fn listed(
@@ -93,12 +78,16 @@ async fn listed(
 ) -> Result<Json<Listing<LoopView>>, ApiError> {
     let page = page_request(query.limit, query.cursor.as_deref())?;
     let filter = IncidentFilter { status, kind: Some("agent_loop".to_owned()), ..IncidentFilter::default() };
-    let page = state.context().store.incidents.list(&caller.scope, &filter, &page).await?;
-    let mut items = Vec::new();
-    for incident in page.items {
-        items.push(view(state, caller, incident).await?);
-    }
-    Ok(Json(Listing { items, next_cursor: page.next.map(|cursor| cursor.to_string()) }))
+    let incidents = &state.context().store.incidents;
+    let page = incidents.list(&caller.scope, &filter, &page).await?;
+    let ids: Vec<_> = page.items.iter().map(|incident| incident.id.clone()).collect();
+    let details = incidents.loop_details(&caller.scope, &ids).await?;
+    let mut details: BTreeMap<_, _> = details.into_iter().map(|detail| (detail.incident_id.clone(), detail)).collect();
+    let mut known = |incident: &Incident| details.remove(&incident.id);
+    Ok(Json(Listing::of(page, |incident| {
+        let detail = known(&incident);
+        view(incident, detail)
+    })))
 }
 
 pub(crate) async fn active(

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tripline_agent::govern::signature::Refusal;
-use tripline_agent::risk::webhook::Delivery;
+use tripline_agent::risk::webhook::{Delivery, Received};
 use tripline_agent::risk::{Report, RiskError};
 use tripline_store::FileRisk;
 
@@ -160,6 +160,7 @@ pub(crate) async fn webhook(
         body: &body,
     };
     match state.parts().risk.receive(&delivery).await {
+        Ok(Ok(received @ Received::AlreadyReceived)) => (StatusCode::OK, Json(received)).into_response(),
         Ok(Ok(received)) => (StatusCode::ACCEPTED, Json(received)).into_response(),
         Ok(Err(Refusal::MalformedBody)) => {
             ApiError::new(StatusCode::BAD_REQUEST, "malformed", "this is not what GitHub sends").into_response()

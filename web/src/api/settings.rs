@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use tripline_agent::settings::{Change, ChangeError, Settings, SettingsStatus};
+use tripline_agent::settings::{Change, ChangeError, Changed, Settings, SettingsStatus};
 use tripline_store::{ExactJson, NewAuditEntry};
 
 use crate::auth::Caller;
@@ -46,6 +46,18 @@ pub(crate) async fn change(
     JsonBody(patch): JsonBody<Map<String, Value>>,
 ) -> Result<Json<ChangedView>, ApiError> {
     caller.of_installation(&state)?;
+    let changed = changed(&state, &caller, patch).await?;
+    let ctx = state.context();
+    Ok(Json(ChangedView {
+        settings: ctx.settings.get(),
+        reload: ctx.settings.status(),
+        changes: changed.changes,
+        overridden_by_environment: changed.overridden_by_environment,
+    }))
+}
+
+/// Changes settings and puts that on the record.
+pub(super) async fn changed(state: &WebState, caller: &Caller, patch: Map<String, Value>) -> Result<Changed, ApiError> {
     let ctx = state.context();
     let (settings, now) = (ctx.settings.clone(), ctx.clock.now());
     // Files are written on a thread for it.
@@ -61,12 +73,7 @@ pub(crate) async fn change(
         };
         ctx.store.audit.append(&ctx.scope, entry, now).await?;
     }
-    Ok(Json(ChangedView {
-        settings: ctx.settings.get(),
-        reload: ctx.settings.status(),
-        changes: changed.changes,
-        overridden_by_environment: changed.overridden_by_environment,
-    }))
+    Ok(changed)
 }
 
 fn refused(error: ChangeError) -> ApiError {

@@ -16,6 +16,7 @@ use tripline_engine::{Environment, ManualClock};
 use tripline_simulator::{Content, SimulatorHandle, SimulatorOptions, start};
 use tripline_store::{Incident, IncidentFilter, OpenMode, PageRequest};
 
+use super::sampler::Sampled;
 use super::score::Episode;
 use super::truth::{PERIOD, Truth};
 use crate::app::Home;
@@ -65,6 +66,7 @@ impl Calls {
 pub(super) struct Replayed {
     pub(super) episodes: Vec<Episode>,
     pub(super) calls: Calls,
+    pub(super) sampler: Sampled,
     pub(super) incomplete_windows: u64,
 }
 
@@ -124,7 +126,8 @@ pub(super) async fn replay(
             replay.running = Some(serve(&home, &clock).await?);
         }
     }
-    Ok(replay.finish().await)
+    let sampler = Sampled::of(&replay.server()?.context, truth).await?;
+    Ok(replay.finish(sampler).await)
 }
 
 async fn serve(home: &Home, clock: &Arc<ManualClock>) -> Result<Running, Failure> {
@@ -231,7 +234,7 @@ impl Replay {
         Ok(())
     }
 
-    async fn finish(mut self) -> Replayed {
+    async fn finish(mut self, sampler: Sampled) -> Replayed {
         self.closed.extend(self.open.into_values().map(|(episode, ..)| episode));
         if let Some(running) = self.running.take() {
             running.shutdown().await;
@@ -243,7 +246,7 @@ impl Replay {
         later.sort_unstable();
         self.calls.median_cycle = later.get(later.len() / 2).copied().unwrap_or_default();
         self.calls.largest_cycle = later.last().copied().unwrap_or_default();
-        Replayed { episodes: self.closed, calls: self.calls, incomplete_windows: self.incomplete }
+        Replayed { episodes: self.closed, calls: self.calls, sampler, incomplete_windows: self.incomplete }
     }
 }
 
