@@ -95,6 +95,7 @@ async fn every_endpoint_answers_exactly_the_keys_it_is_for() {
                 "/api/v1/keys",
                 "/api/v1/keys/{id}",
                 "/api/v1/projects",
+                "/api/v1/sampling/policy",
                 "/api/v1/jobs",
                 "/api/v1/jobs/{name}/run",
                 "/api/v1/quality/scan",

@@ -668,6 +668,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The projects of the installation. */
+        get: operations["getApiV1Projects"];
+        put?: never;
+        /** Makes a project. */
+        post: operations["postApiV1Projects"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/quality/drift": {
         parameters: {
             query?: never;
@@ -814,6 +832,41 @@ export interface paths {
         };
         /** What followed when files were changed, newest first. */
         get: operations["getApiV1RiskHistory"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sampling/policy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Which traces the sampler keeps. */
+        get: operations["getApiV1SamplingPolicy"];
+        /** Changes the keys that are given. */
+        put: operations["putApiV1SamplingPolicy"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sampling/stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Figures of the sampler's newest run; null before the first. */
+        get: operations["getApiV1SamplingStats"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1836,10 +1889,19 @@ export interface components {
         Detector: {
             action: string | null;
             file: string | null;
+            found: number;
+            marked_right: number;
+            marked_wrong: number;
+            /** @enum {string} */
+            mode: "live" | "shadow";
             name: string;
+            precision: number | null;
             schedule: string | null;
+            /** @enum {string} */
+            scope: "window" | "run";
             sources: string[];
             title: string;
+            type: string;
             window_seconds: number;
         };
         DetectorConfig: {
@@ -1982,11 +2044,13 @@ export interface components {
             fix_type: string;
             langfuse_prompt_name: string | null;
             langfuse_prompt_version: number | null;
+            narrator: string;
             rate_context: components["schemas"]["RateContext"] | null;
             root_cause: string;
             signal_id: number;
             /** @enum {string} */
             source: "langfuse" | "signal_only";
+            unknown: string[];
         };
         Feedback: {
             comment: string | null;
@@ -2018,7 +2082,7 @@ export interface components {
             [key: string]: unknown;
         };
         Fingerprint: {
-            cost_velocity_per_min: number;
+            cost_velocity_per_min: number | null;
             gen_count: number;
             most_repeated_name: string | null;
             name_histogram: {
@@ -2026,8 +2090,9 @@ export interface components {
             };
             pattern: string | null;
             repeat_count: number;
-            total_cost: number;
+            total_cost: number | null;
             trace_id: string;
+            unpriced: number;
         };
         Fix: {
             code: string;
@@ -2078,6 +2143,7 @@ export interface components {
             type: string;
         };
         Health: {
+            db: string;
             status: string;
             store: boolean;
             writer: boolean;
@@ -2285,6 +2351,10 @@ export interface components {
             project?: string | null;
             scopes: ("read" | "ingest" | "operate" | "admin")[];
         };
+        NewProject: {
+            id: string;
+            name?: string;
+        };
         NoFix: {
             fix_applied: boolean;
         };
@@ -2319,6 +2389,11 @@ export interface components {
         Preview: {
             runs: components["schemas"]["RunsPreview"];
             windows: components["schemas"]["WindowsPreview"][];
+        };
+        Project: {
+            created_at: string | null;
+            id: string;
+            name: string;
         };
         Proposal: {
             detector?: string | null;
@@ -2489,6 +2564,27 @@ export interface components {
             detectors: components["schemas"]["RunPreview"][];
             gone: number;
             runs: number;
+        };
+        SamplingPolicy: {
+            cost_spike_score: number;
+            has_error_score: number;
+            high_gen_score: number;
+            incident_score: number;
+            keep_threshold: number;
+            novel_pattern_score: number;
+            schema_failed_score: number;
+        };
+        SamplingStats: {
+            dropped_traces: number | null;
+            keep_reasons: {
+                [key: string]: number;
+            };
+            recorded_at: string | null;
+            sampled_traces: number | null;
+            share_dropped: number | null;
+            total_traces: number | null;
+            window_end: string | null;
+            window_start: string | null;
         };
         SaveQuery: {
             sql: string;
@@ -2889,8 +2985,9 @@ export interface components {
             error_count: number;
             observation_count: number;
             started_at: string | null;
-            total_cost: number;
+            total_cost: number | null;
             trace_id: string;
+            unpriced: number;
         };
     };
     responses: never;
@@ -4222,6 +4319,70 @@ export interface operations {
             };
         };
     };
+    getApiV1Projects: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The projects of the installation. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        items: components["schemas"]["Project"][];
+                    };
+                };
+            };
+            /** @description What is wrong, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    postApiV1Projects: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewProject"];
+            };
+        };
+        responses: {
+            /** @description Makes a project. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Project"];
+                };
+            };
+            /** @description What is wrong, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     getApiV1QualityDrift: {
         parameters: {
             query?: {
@@ -4532,6 +4693,99 @@ export interface operations {
                     "application/json": {
                         items: components["schemas"]["FileRisk"][];
                     };
+                };
+            };
+            /** @description What is wrong, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    getApiV1SamplingPolicy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Which traces the sampler keeps. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SamplingPolicy"];
+                };
+            };
+            /** @description What is wrong, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    putApiV1SamplingPolicy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    [key: string]: unknown;
+                };
+            };
+        };
+        responses: {
+            /** @description Changes the keys that are given. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SamplingPolicy"];
+                };
+            };
+            /** @description What is wrong, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    getApiV1SamplingStats: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Figures of the sampler's newest run; null before the first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SamplingStats"];
                 };
             };
             /** @description What is wrong, and what to do next */
