@@ -300,7 +300,7 @@ async fn settings_sources_and_detectors_are_shown_without_a_secret() {
     assert_eq!(settings["settings"]["governance"]["max_auto_actions_per_hour"], 3);
     let sources = site.get("/api/v1/sources").await;
     assert!(sources["destinations"].as_array().unwrap().len() >= 6);
-    assert_eq!(site.get("/api/v1/detectors").await["items"], json!([]));
+    assert_eq!(site.get("/api/v1/detectors").await["items"].as_array().unwrap().len(), 20);
     let shown = format!("{settings}{sources}");
     for secret in ["ghp_token", "xoxb-token", super::site::SECRET] {
         assert!(!shown.contains(secret), "{secret}");

@@ -633,6 +633,42 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The projects of the installation. */
+        get: operations["getApiV1Projects"];
+        put?: never;
+        /** Makes a project. */
+        post: operations["postApiV1Projects"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{id}/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The keys of a project. */
+        get: operations["getApiV1ProjectsIdKeys"];
+        put?: never;
+        /** Makes a key; its secret is shown this once. */
+        post: operations["postApiV1ProjectsIdKeys"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/quality/drift": {
         parameters: {
             query?: never;
@@ -1541,6 +1577,18 @@ export interface components {
             type: string;
             window: components["schemas"]["Window"];
         };
+        ApiKey: {
+            /** Format: date-time */
+            created_at: string;
+            id: string;
+            last_used_at: string | null;
+            name: string;
+            person: string;
+            prefix: string;
+            project_id: string;
+            revoked_at: string | null;
+            scopes: string[];
+        };
         Approval: {
             action_type: string;
             /** Format: date-time */
@@ -1616,6 +1664,10 @@ export interface components {
             /** @enum {string} */
             state: "running" | "kill_requested" | "stopped";
         };
+        CreatedKey: {
+            key: components["schemas"]["ApiKey"];
+            secret: string;
+        };
         Decided: {
             action_id: string | null;
             action_type: string;
@@ -1657,10 +1709,19 @@ export interface components {
         Detector: {
             action: string | null;
             file: string | null;
+            found: number;
+            marked_right: number;
+            marked_wrong: number;
+            /** @enum {string} */
+            mode: "live" | "shadow";
             name: string;
+            precision: number | null;
             schedule: string | null;
+            /** @enum {string} */
+            scope: "window" | "run";
             sources: string[];
             title: string;
+            type: string;
             window_seconds: number;
         };
         DetectorFile: {
@@ -1815,6 +1876,7 @@ export interface components {
             type: string;
         };
         Health: {
+            db: string;
             status: string;
             store: boolean;
             writer: boolean;
@@ -1957,6 +2019,15 @@ export interface components {
             recommended_action: string;
             what_happened: string;
         };
+        NewKey: {
+            name: string;
+            person?: string;
+            scopes?: string[];
+        };
+        NewProject: {
+            id: string;
+            name?: string;
+        };
         Paging: {
             has_more: boolean;
             limit: number;
@@ -1973,6 +2044,11 @@ export interface components {
             marked_right: number;
             marked_wrong: number;
             precision: number | null;
+        };
+        Project: {
+            created_at: string | null;
+            id: string;
+            name: string;
         };
         PullFile: {
             path: string;
@@ -3545,6 +3621,138 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Fingerprint"];
+                };
+            };
+            /** @description What is wrong, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    getApiV1Projects: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The projects of the installation. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        items: components["schemas"]["Project"][];
+                    };
+                };
+            };
+            /** @description What is wrong, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    postApiV1Projects: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewProject"];
+            };
+        };
+        responses: {
+            /** @description Makes a project. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Project"];
+                };
+            };
+            /** @description What is wrong, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    getApiV1ProjectsIdKeys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The keys of a project. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        items: components["schemas"]["ApiKey"][];
+                    };
+                };
+            };
+            /** @description What is wrong, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    postApiV1ProjectsIdKeys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewKey"];
+            };
+        };
+        responses: {
+            /** @description Makes a key; its secret is shown this once. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedKey"];
                 };
             };
             /** @description What is wrong, and what to do next */
