@@ -106,11 +106,11 @@ macro_rules! for_each_promise {
                 finishing_advances_the_watermark_in_one_step,
                 a_window_with_a_gap_advances_nothing,
                 a_watermark_never_goes_back,
-                old_runs_are_let_go_and_the_newest_of_each_job_stays,
-                a_run_that_found_nothing_to_do_leaves_no_row,
                 whoever_lost_a_run_cannot_finish_it,
                 attempts_at_one_window_are_counted,
                 runs_are_listed_by_job_and_status,
+                old_runs_are_let_go_and_the_newest_of_each_job_stays,
+                a_run_that_found_nothing_to_do_leaves_no_row,
             }
             observations {
                 one_hour_is_one_row_however_often_it_is_observed,

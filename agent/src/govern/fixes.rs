@@ -222,16 +222,13 @@ impl Fixes {
             ..ApprovalFilter::default()
         };
         let store = &self.parts.store;
+        let mut in_the_way = None;
         for approval in store.approvals.list(scope, &filter, &PageRequest::first(200)).await?.items {
             let pending = approval.status == ApprovalStatus::Pending && approval.request.expires_at > now;
             let Ok(fix) = read::<PublishPrompt>(&approval.request.payload) else { continue };
             if fix.key != key {
                 if pending {
-                    return Err(FixError::Conflict {
-                        message: "another fix for this agent and failure waits for a decision".to_owned(),
-                        hint: "decide that one first (POST /api/v1/approvals/{id}/approve or reject)",
-                        approval_id: Some(approval.id.to_string()),
-                    });
+                    in_the_way = Some(approval.id.to_string());
                 }
                 continue;
             }
@@ -246,7 +243,10 @@ impl Fixes {
                 return Ok(Some((approval, fix)));
             }
         }
-        Ok(None)
+        match in_the_way {
+            Some(id) => Err(another(id)),
+            None => Ok(None),
+        }
     }
 
     async fn action_of(&self, scope: &Scope, approval: &Approval) -> Result<Option<Action>, StoreError> {
@@ -293,11 +293,7 @@ impl Fixes {
             // Somebody was faster by a moment; with the same fix or another.
             return match read::<PublishPrompt>(&requested.approval.request.payload) {
                 Ok(theirs) if theirs.key == fix.key => Ok((requested.approval, theirs)),
-                _ => Err(FixError::Conflict {
-                    message: "another fix for this agent and failure waits for a decision".to_owned(),
-                    hint: "decide that one first (POST /api/v1/approvals/{id}/approve or reject)",
-                    approval_id: Some(requested.approval.id.to_string()),
-                }),
+                _ => Err(another(requested.approval.id.to_string())),
             };
         }
         let approval = requested.approval;
@@ -413,6 +409,15 @@ impl Fixes {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+}
+
+/// One at a time: there is one pending approval of an incident and action.
+fn another(approval_id: String) -> FixError {
+    FixError::Conflict {
+        message: "another fix for this agent and failure waits for a decision".to_owned(),
+        hint: "decide that one first (POST /api/v1/approvals/{id}/approve or reject)",
+        approval_id: Some(approval_id),
     }
 }
 

@@ -118,7 +118,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("queries").join("runs");
         std::fs::create_dir_all(&folder).unwrap();
-        let text = "-- title: Mine\n-- severity: low\nSELECT run_id FROM ingest.runs\n";
+        let text = "-- name: mine\n-- title: Mine\n-- severity: low\nSELECT run_id FROM ingest.runs\n";
         std::fs::write(folder.join("mine.sql"), text.replace("low", "medium")).unwrap();
         let library = QueryLibrary::open(Some(home.path())).unwrap();
         assert!(library.status().errors.is_empty(), "{:?}", library.status().errors);

@@ -44,7 +44,7 @@ pub async fn each_project_has_a_log_of_its_own(store: Store) {
     let other = other_scope(&store).await;
     store.audit.append(&scope(), entry("a"), start()).await.unwrap();
     let theirs = store.audit.append(&other, entry("a"), start()).await.unwrap();
-    assert_eq!(theirs.seq, 1);
+    assert_eq!(theirs.seq, 2, "that it was made is its first row");
     let ours = store.audit.list(&scope(), &AuditFilter::default(), 10).await.unwrap();
     assert_eq!(ours.len(), 1);
     assert_ne!(ours[0].hash, theirs.hash, "the project is part of the hash");
