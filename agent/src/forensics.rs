@@ -187,7 +187,7 @@ impl Forensics {
             let reasons: Vec<String> = gaps.iter().map(|gap| format!("{}: {}", gap.source, gap.reason)).collect();
             return Err(ForensicsError::Unknown(reasons.join("; ")));
         }
-        let (nodes, edges) = incident_graph(&commits, &errors, &traces, &messages);
+        let (nodes, edges) = incident_graph(since, &commits, &errors, &traces, &messages);
         let count = |kind: &str| nodes.iter().filter(|node| node.kind == kind).count();
         let metadata = json!({"window_start": since, "window_end": until, "commit_count": count("commit"),
             "error_count": count("error"), "trace_count": count("trace"), "message_count": count("message")});

@@ -2,14 +2,14 @@
 
 import { mkdir } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { runs, session } from "./seed.mjs";
-import { browser, command, open, world } from "./world.mjs";
+import { HOOK, runs, score, session } from "./seed.mjs";
+import { browser, open, world } from "./world.mjs";
 
 const folder = fileURLToPath(new URL("../../docs/screens/", import.meta.url));
 await mkdir(folder, { recursive: true });
 const chrome = await browser();
 const here = await world({
-  history: ["--scenario", "all", "--anchor", "2026-11-20T18:00:00Z"], clock: "2026-11-20T16:31:00Z",
+  history: ["--scenario", "all", "--anchor", "2026-11-20T18:00:00Z"], clock: "2026-11-20T16:31:00Z", environment: HOOK,
 });
 const QUERY = `SELECT date_trunc('hour', start_time) AS hour, sum(total_cost) AS usd
 FROM langfuse.observations
@@ -17,9 +17,9 @@ WHERE type = 'GENERATION' AND start_time > TIMESTAMP '2026-11-20T04:00:00Z'
 GROUP BY 1 ORDER BY 1`;
 
 try {
-  // Agents and sessions send their events here; scores of pull requests are made as the webhook would have them made.
+  // Agents and sessions send their events here, GitHub its deliveries.
   const [made, worked] = await Promise.all([runs(here), session(here)]);
-  for (const number of ["1877", "1874", "1898", "1906"]) await command(["pr-risk", number], here.env);
+  await score(here, [1877, 1874, 1898, 1906]);
   for (const job of ["weekly_digest", "drift_patrol"]) await here.api(`/api/v1/jobs/${job}/run`, { method: "POST", headers: { "X-Tripline": "1" } });
   for (const colorScheme of ["light", "dark"]) {
     const context = await chrome.newContext({ colorScheme, viewport: { width: 1280, height: 800 }, timezoneId: "UTC" });

@@ -2,6 +2,8 @@
 //
 // Must hold: it goes in through the same doors that an SDK and an adapter use.
 
+import { createHmac, randomUUID } from "node:crypto";
+
 const JSON_BODY = { "Content-Type": "application/json", "X-Tripline": "1" };
 /** What makes a run be judged soon after its end. */
 export const SOON = { run_settle_seconds: 1 };
@@ -75,4 +77,26 @@ export async function session(here, key) {
   await send(here, "/v1/sessions/end", { session_id: id }, key);
   await send(here, `/api/v1/sessions/${id}/analyze?mode=deep`, {}, key);
   return id;
+}
+
+/** The secret that deliveries of `score` are signed with; the server's environment must have it. */
+export const HOOK = { GITHUB_WEBHOOK_SECRET: "hook-secret" };
+
+/** Has pull requests scored as GitHub's webhook does, and waits for the scores. */
+export async function score(here, numbers) {
+  for (const number of numbers) {
+    const body = JSON.stringify({ action: "opened", number, repository: { full_name: "acme-shop/shopfront" } });
+    const answer = await fetch(`${here.url}/api/github/webhook`, {
+      method: "POST", body,
+      headers: { "Content-Type": "application/json", "X-GitHub-Event": "pull_request", "X-GitHub-Delivery": randomUUID(), "X-Hub-Signature-256": `sha256=${createHmac("sha256", HOOK.GITHUB_WEBHOOK_SECRET).update(body).digest("hex")}` },
+    });
+    if (answer.status !== 202) throw new Error(`the webhook answered ${answer.status} ${await answer.text()}`);
+  }
+  const until = Date.now() + 90_000;
+  for (;;) {
+    const { rows } = await send(here, "/api/v1/sql", { sql: "SELECT DISTINCT number FROM agent.risk_scores" });
+    if (numbers.every((number) => rows.some((row) => row.number === number))) return;
+    if (Date.now() > until) throw new Error(`pull requests ${numbers} were not scored in time: ${JSON.stringify(rows)}`);
+    await new Promise((again) => setTimeout(again, 250));
+  }
 }

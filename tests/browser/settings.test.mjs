@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
+import { HOOK, score } from "./seed.mjs";
 import { browser, command, incident, open, world } from "./world.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -130,11 +131,10 @@ test("a claim of a narrative leads to what it rests on", async () => {
 });
 
 test("the risk of a pull request is shown with the files and commits it is made of", async () => {
-  const there = await world({ history: ["--scenario", "all", ...anchor], clock: "2026-11-22T12:00:00Z" });
+  const there = await world({ history: ["--scenario", "all", ...anchor], clock: "2026-11-22T12:00:00Z", environment: HOOK });
   try {
     // Open, and its file was changed before a new error.
-    const scored = await command(["pr-risk", "1915", "--json"], there.env);
-    assert.equal(scored.code, 0, scored.stderr);
+    await score(there, [1915]);
     const { page, seen } = await open(await chrome.newContext({ viewport: { width: 1280, height: 900 } }), `${there.url}/risk`);
     await page.getByRole("link", { name: "acme-shop/shopfront #1915" }).click();
     await page.locator(".answer", { hasText: /^[1-9]\d* of 100, not above 70$/ }).waitFor();

@@ -96,6 +96,7 @@ fn lasting(length: TimeDelta) -> String {
 
 /// The graph of a window from its rows: pure.
 pub(super) fn incident_graph(
+    since: DateTime<Utc>,
     commits: &[Row],
     errors: &[Row],
     traces: &[Row],
@@ -169,7 +170,9 @@ pub(super) fn incident_graph(
     }
     // A commit before the window is of interest only where an error of the window followed it.
     let led: BTreeSet<&str> = edges.iter().map(|edge| edge.source.as_str()).collect();
-    let mut nodes: Vec<Node> = commits.iter().filter(|commit| led.contains(commit.id.as_str())).cloned().collect();
+    let within = |commit: &Node| at(&commit.data, "at").is_some_and(|landed| landed >= since);
+    let shown = |commit: &&Node| within(commit) || led.contains(commit.id.as_str());
+    let mut nodes: Vec<Node> = commits.iter().filter(shown).cloned().collect();
     nodes.extend(errors.into_iter().chain(traces).chain(messages));
     in_columns(&mut nodes);
     (nodes, edges)
@@ -237,11 +240,21 @@ mod tests {
             row(json!({"trace_id": id, "cost_usd": 1.0, "generations": 2, "started_at": from, "ended_at": to}))
         })
         .to_vec();
-        let (nodes, edges) = incident_graph(&commits, &[error], &traces, &[]);
+        let since = "2026-01-03T01:30:00Z".parse().unwrap();
+        let (nodes, edges) = incident_graph(since, &commits, &[error], &traces, &[]);
         let shown: Vec<(&str, &str)> = edges.iter().map(|edge| (edge.source.as_str(), edge.target.as_str())).collect();
         let b = format!("commit-{}", "b".repeat(40));
         assert_eq!(shown, [(b.as_str(), "error-1"), ("error-1", "trace-t1")]);
         assert_eq!(nodes.iter().filter(|node| node.kind == "commit").count(), 1);
+    }
+
+    #[test]
+    fn a_commit_of_the_window_is_shown_also_where_no_error_followed_it() {
+        let commits = [("a", "2026-01-02T23:00:00Z"), ("b", "2026-01-03T00:00:00Z"), ("c", "2026-01-03T01:00:00Z")]
+            .map(|(sha, at)| row(json!({"sha": sha.repeat(40), "message": "m", "at": at})));
+        let (nodes, edges) = incident_graph("2026-01-03T00:00:00Z".parse().unwrap(), &commits, &[], &[], &[]);
+        let shown: Vec<&str> = nodes.iter().filter_map(|node| node.data["label"].as_str()).collect();
+        assert_eq!((shown, edges.len()), (vec!["bbbbbbbb", "cccccccc"], 0));
     }
 
     #[test]

@@ -5,12 +5,12 @@ import type { ReactNode } from "react";
 function inline(text: string): ReactNode[] {
   return text.split(/(\*\*[^*]+\*\*|`[^`]+`)/).map((part, index) => {
     if (/^\*\*.+\*\*$/.test(part)) return <strong key={index}>{plain(part.slice(2, -2))}</strong>;
-    if (/^`.+`$/.test(part)) return <code key={index}>{part.slice(1, -1)}</code>;
+    if (/^`.+`$/.test(part)) return <code key={index}>{part.slice(1, -1).replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&")}</code>;
     return <span key={index}>{plain(part)}</span>;
   });
 }
-/** Without the backslashes that keep Markdown from reading what is text. */
-const plain = (text: string) => text.replace(/\\([\\`*_{}[\]()#+\-.!~|<>$@])/g, "$1");
+/** Without the backslashes and entities that keep Markdown from reading what is text. It becomes text, and nothing else, here too. */
+export const plain = (text: string) => text.replace(/\\([\\`*_{}[\]()#+\-.!~|<>$@])/g, "$1").replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
 
 export function DigestText({ text, short = false }: { text: string; short?: boolean }) {
   const blocks: ReactNode[] = [];

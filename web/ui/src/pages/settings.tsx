@@ -7,6 +7,7 @@ import { Table } from "../components/table";
 import { Since, Time } from "../components/time";
 import { useMay, Why } from "../lib/may";
 import { KeysPanel } from "../settings/keys";
+import { SamplerPanel } from "../settings/sampler";
 import { SourcesPanel } from "../settings/sources";
 import { Group, simple, Thresholds, type Values } from "../settings/values";
 
@@ -35,7 +36,7 @@ export default function Settings() {
       <Card title="Where actions go">
         <Show query={sources}>{(data) => <Table label="Destinations" rows={data.destinations} rowKey={(item) => item.name} empty="None." columns={[{ header: "What", cell: (item) => item.name }, { header: "State", cell: (item) => <Badge word={item.ok ? "ok" : "failed"} /> }, { header: "Found", cell: (item) => <>{item.detail}{item.hint ? <><br /><span className="hint">{item.hint}</span></> : null}</> }]} />}</Show>
       </Card>
-      <Card title="Sampler policy"><p>What makes a trace worth keeping, and the score that it takes, is built in and described in <Code>docs/sampling.md</Code>: this version has no setting for it. The dashboard shows what was kept and why.</p></Card>
+      <Card title="Sampler policy"><p className="hint">Which traces are worth keeping: what each reason scores, added up. <Link to="/">The dashboard</Link> shows what was kept and why.</p><SamplerPanel /></Card>
       <Card title="API keys"><KeysPanel /></Card>
     </>
   );

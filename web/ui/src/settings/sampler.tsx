@@ -1,10 +1,10 @@
 // Which traces are worth keeping: what each reason scores, and the sum from which on a trace is kept.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
-import { write } from "../api/client";
+import { ApiError, write } from "../api/client";
 import { useGet } from "../api/hooks";
 import { Code } from "../components/bits";
-import { Failure, Show } from "../components/states";
+import { Empty, Failure, Show } from "../components/states";
 import { useMay, Why } from "../lib/may";
 
 const PATH = "/api/v1/sampling/policy";
@@ -63,5 +63,6 @@ function Form({ policy }: { policy: Policy }) {
 
 export function SamplerPanel() {
   const policy = useGet<Policy>(PATH);
+  if (policy.error instanceof ApiError && policy.error.status === 404) return <Empty>This server has no policy to set: what makes a trace worth keeping is built in, and described in docs/sampling.md.</Empty>;
   return <Show query={policy} what="the policy">{(data) => <Form policy={data} />}</Show>;
 }

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { ApiKey, Preview, Source } from "../api/types";
 import { KeysPanel, standing } from "./keys";
 import { PreviewLines } from "./preview";
-import { alone, changed } from "./sampler";
+import { alone, changed, SamplerPanel } from "./sampler";
 import { SourcesPanel } from "./sources";
 import { families, Field, patch, typedAs } from "./values";
 
@@ -127,6 +127,24 @@ describe("the sampler's policy", () => {
   test("only what differs is sent, and what is no score is not", () => {
     expect(changed(policy, { has_error_score: "100", high_gen_score: "20" })).toEqual({ high_gen_score: 20 });
     for (const wrong of ["", "-1", "1001", "4.5", "x"]) expect(changed(policy, { high_gen_score: wrong })).toBeNull();
+  });
+  test("a score is changed, checked and saved, and which reason it switches off is said", async () => {
+    as("admin");
+    answers["GET /api/v1/sampling/policy"] = policy;
+    answers["PUT /api/v1/sampling/policy"] = { ...policy, high_gen_score: 0 };
+    shown(<SamplerPanel />);
+    const input = await screen.findByLabelText("high_gen_score");
+    await waitFor(() => expect((input as HTMLInputElement).disabled).toBe(false));
+    fireEvent.change(input, { target: { value: "0" } });
+    screen.getByText("switched off");
+    fireEvent.click(screen.getByRole("button", { name: "Save the policy" }));
+    await screen.findByText(/in force with the next run/);
+    expect(calls.find((call) => call.method === "PUT")?.body).toEqual({ high_gen_score: 0 });
+  });
+  test("a server without a policy says so", async () => {
+    as("admin");
+    shown(<SamplerPanel />);
+    await screen.findByText(/This server has no policy to set/);
   });
   test("which reasons keep a trace by themselves is said", () => expect(alone(policy)).toEqual(["has_error_score", "high_gen_score"]));
 });
