@@ -787,6 +787,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/sampling/policy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Which traces the sampler keeps. */
+        get: operations["getApiV1SamplingPolicy"];
+        /** Changes the keys that are given. */
+        put: operations["putApiV1SamplingPolicy"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sampling/stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Figures of the sampler's newest run; null before the first. */
+        get: operations["getApiV1SamplingStats"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/session": {
         parameters: {
             query?: never;
@@ -1753,7 +1788,7 @@ export interface components {
             [key: string]: unknown;
         };
         Fingerprint: {
-            cost_velocity_per_min: number;
+            cost_velocity_per_min: number | null;
             gen_count: number;
             most_repeated_name: string | null;
             name_histogram: {
@@ -1761,8 +1796,9 @@ export interface components {
             };
             pattern: string | null;
             repeat_count: number;
-            total_cost: number;
+            total_cost: number | null;
             trace_id: string;
+            unpriced: number;
         };
         Fix: {
             [key: string]: unknown;
@@ -2082,6 +2118,27 @@ export interface components {
             page: components["schemas"]["Paging"];
             runs: components["schemas"]["Run"][];
         };
+        SamplingPolicy: {
+            cost_spike_score: number;
+            has_error_score: number;
+            high_gen_score: number;
+            incident_score: number;
+            keep_threshold: number;
+            novel_pattern_score: number;
+            schema_failed_score: number;
+        };
+        SamplingStats: {
+            dropped_traces: number | null;
+            keep_reasons: {
+                [key: string]: number;
+            };
+            recorded_at: string | null;
+            sampled_traces: number | null;
+            share_dropped: number | null;
+            total_traces: number | null;
+            window_end: string | null;
+            window_start: string | null;
+        };
         SaveQuery: {
             sql: string;
         };
@@ -2312,8 +2369,9 @@ export interface components {
             error_count: number;
             observation_count: number;
             started_at: string | null;
-            total_cost: number;
+            total_cost: number | null;
             trace_id: string;
+            unpriced: number;
         };
     };
     responses: never;
@@ -3851,6 +3909,97 @@ export interface operations {
                     "application/json": {
                         items: components["schemas"]["FileRisk"][];
                     };
+                };
+            };
+            /** @description What is wrong, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    getApiV1SamplingPolicy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Which traces the sampler keeps. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SamplingPolicy"];
+                };
+            };
+            /** @description What is wrong, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    putApiV1SamplingPolicy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": unknown;
+            };
+        };
+        responses: {
+            /** @description Changes the keys that are given. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SamplingPolicy"];
+                };
+            };
+            /** @description What is wrong, and what to do next */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    getApiV1SamplingStats: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Figures of the sampler's newest run; null before the first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SamplingStats"];
                 };
             };
             /** @description What is wrong, and what to do next */
