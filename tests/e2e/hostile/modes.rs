@@ -164,7 +164,9 @@ async fn hostile_text_is_inert_in_every_mode() {
 
     // The conversation: a responder's word.
     let id = incident["id"].as_str().unwrap();
-    let feedback = serve.post(&format!("/api/v1/incidents/{id}/feedback"), &json!({"verdict": "right"})).await;
+    let feedback = serve
+        .post(&format!("/api/v1/incidents/{id}/feedback"), &json!({"correct": true, "comment": "<!channel> right"}))
+        .await;
     assert!(feedback.status < 300, "{feedback:?}");
 
     // Forensics: as JSON and as Mermaid.
