@@ -8,6 +8,10 @@ mod replay;
 mod score;
 mod truth;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that fails should stop at once")]
+mod tests;
+
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
