@@ -189,7 +189,7 @@ elevated AS MATERIALIZED (
 ),
 -- Which feature a burst belongs to: of those that are elevated, the one whose calls rose most just as the burst began,
 -- against the calls of the hour before that and the usual ones.
-moved AS (
+moved AS MATERIALIZED (
     SELECT
         bursts.minutes,
         bursts.issue_id,
@@ -207,13 +207,14 @@ moved AS (
     GROUP BY bursts.minutes, bursts.issue_id, elevated.feature
 ),
 belongs AS MATERIALIZED (
-    SELECT minutes, issue_id, feature
-    FROM moved
-    -- Calls that rose before the errors did, and no further, have another cause.
-    WHERE after_ > 1.2 * expected
-    QUALIFY row_number() OVER (PARTITION BY minutes, issue_id ORDER BY
-        CASE WHEN after_ > expected THEN after_ * ln(after_ / expected) - after_ + expected ELSE 0.0 END DESC,
-        after_ - expected DESC, feature) = 1
+    SELECT minutes, issue_id, first_value(feature ORDER BY rise DESC, feature) AS feature
+    FROM (
+        SELECT minutes, issue_id, feature, after_ * ln(after_ / expected) - after_ + expected AS rise
+        FROM moved
+        -- Calls that rose before the errors did, and no further, have another cause.
+        WHERE after_ > 1.2 * expected
+    ) AS risen
+    GROUP BY minutes, issue_id
 ),
 -- Every generation with every burst it overlaps.
 pairs AS (
