@@ -5,11 +5,12 @@
 //! (narrate) or what is done about it (govern).
 //!
 //! Must hold: a source that cannot be asked is "unknown" and named, never taken for one that knows nothing; no decision
-//! reads the words of messages or names; a commit is called a lead, not a cause, unless its score is high.
+//! reads the words of messages or names, but whether the name of what broke is among them; a commit is called a lead, not a cause, unless its score is high.
 
 pub mod content;
 pub mod gather;
 pub mod onset;
+mod radius;
 pub mod suspects;
 pub mod timeline;
 

@@ -187,7 +187,7 @@ settings! {
     pr_risk_threshold: i64 = 70 in 0 ..= 100,
     /// A trace with more generations than this in the window is a loop (seed 003, agent loops).
     agent_loop_generation_threshold: i64 = 10 in 1 ..= 100_000,
-    /// Errors of the window × US dollars of the overlapping generations above this are a cascade (seed 003).
+    /// Errors of the window × US dollars of the overlapping generations above this are a cascade (seed 003); an ordinary hour stands for a dollar where it costs less.
     error_cascade_threshold: f64 = 10.0 in 0.0 ..= 1_000_000_000.0,
     /// A loop of more generations than this is critical.
     agent_loop_critical_generations: i64 = 20 in 1 ..= 1_000_000,
@@ -195,17 +195,19 @@ settings! {
     cost_spike_critical_ratio: f64 = 5.0 in 1.0 ..= 1000.0,
     /// US dollars above the baseline that a spike must cost at least.
     cost_spike_floor_usd: f64 = 0.10 in 0.0 ..= 1_000_000.0,
-    /// A spike must cost more than this many times the 95th percentile of the baseline's hours.
+    /// A spike must cost more than this many times what is high at such an hour.
     cost_spike_p95_ratio: f64 = 1.25 in 1.0 ..= 1000.0,
-    /// Standard deviations of an ordinary hour that the excess must exceed, unless single calls became dearer.
-    cost_spike_noise_sigmas: f64 = 6.0 in 0.0 ..= 1000.0,
+    /// Standard deviations of chance (signed root of the deviance) that a spike must exceed, in the cost of an hour or of its calls.
+    cost_spike_noise_sigmas: f64 = 5.0 in 0.0 ..= 1000.0,
     /// Hours of history without which no verdict is given.
     cost_spike_min_covered_hours: i64 = 24 in 2 ..= 168,
-    /// US dollars that the generations of a cascade must cost more than (seed 003, error cascades).
+    /// US dollars that the generations of a cascade must cost more than (seed 003, error cascades); an ordinary hour stands for a dollar where it costs less.
     error_cascade_min_cost_usd: f64 = 1.0 in 0.0 ..= 1_000_000.0,
+    /// US dollars that they cost at least all the same.
+    error_cascade_floor_usd: f64 = 0.05 in 0.0 ..= 1_000_000.0,
     /// A cascade's feature has more than this many times its ordinary generations.
     error_cascade_generation_ratio: f64 = 1.5 in 1.0 ..= 1000.0,
-    /// Standard deviations of an ordinary hour that the additional generations must exceed.
+    /// Standard deviations of chance (signed root of the deviance) that the additional generations must exceed.
     error_cascade_noise_sigmas: f64 = 4.0 in 0.0 ..= 1000.0,
     /// Errors of an issue in the window against its own past rate, above which they are elevated.
     error_cascade_error_ratio: f64 = 2.0 in 1.0 ..= 1000.0,

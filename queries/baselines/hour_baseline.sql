@@ -5,17 +5,20 @@
 -- sources: langfuse
 -- input: cost_hours
 --
--- One row per feature and hour of the day (0 to 23, UTC), from the clock hours of the 7 days before; the empty name stands
--- for all features together. Hours without calls count as 0 from the feature's first call on. Per feature:
---   covered_hours, active_hours   hours since its first call, and those with calls;
---   mean_usd       the mean cost of an hour; hours above the 95th percentile count as that percentile, so that an
---                  earlier spike does not hide a lasting one;
---   p95_usd        that percentile;
---   active_usd     the median of hours with calls;
---   spread_usd, spread_generations   the standard deviation of an hour from the median of its time of day;
---   call_usd, call_p95_usd        the median and 95th percentile of an hour's cost per call;
---   mean_generations, p95_generations   the same for the number of calls.
--- Per hour of the day: hour_usd and hour_generations, the medians of that clock hour, and last_week_usd, that hour a week ago.
+-- One row per feature, hour of the day (0 to 23, UTC) and kind of day (weekend or not), from the clock hours of the 7 days
+-- before; the empty name stands for all features together. Hours without calls count as 0 from the feature's first call on.
+--
+-- A feature with calls in half of its hours or more is regular: what is usual at an hour is the median of that hour and its
+-- neighbours on days of its kind (of that hour alone, where that is more: a nightly batch), what is high is their 80th
+-- percentile and that hour a week ago. So a quiet night is compared with nights, and a Sunday with weekends. Where there are not yet two
+-- such days, and for a feature that is not regular, usual is the largest of the mean hour, the median of that hour of the
+-- day and, of a feature that seldom runs, the median of hours with calls; high is the 95th percentile of all hours, and that hour a week ago.
+--   usual_usd, usual_generations, high_usd, high_generations   as above, per hour;
+--   dispersion_usd, dispersion_generations   variance of an hour divided by its mean: what one unit of chance is worth;
+--   call_usd, call_dispersion_usd            the median cost per call of an hour, and the variance of a call's cost divided by it;
+--   covered_hours, active_hours              hours since the first call, and those with calls;
+--   mean_usd, same_hour_usd                  the mean hour (hours above the 95th percentile count as that, so that an
+--                                            earlier spike does not hide a lasting one), the median of that hour of the day.
 
 WITH costs AS MATERIALIZED (
     SELECT feature, hour_start, cost_usd, CAST(generations AS DOUBLE) AS generations FROM input.cost_hours
@@ -28,7 +31,8 @@ hours AS MATERIALIZED (
     SELECT
         known.feature,
         covered.hour_start,
-        date_part('hour', covered.hour_start) AS hour_of_day,
+        CAST(date_part('hour', covered.hour_start) AS BIGINT) AS hour_of_day,
+        date_part('dow', covered.hour_start) IN (0, 6) AS weekend,
         coalesce(costs.cost_usd, 0.0) AS cost_usd,
         coalesce(costs.generations, 0.0) AS generations
     FROM (SELECT feature, min(hour_start) AS first_hour FROM costs GROUP BY feature) AS known
@@ -42,8 +46,8 @@ features AS MATERIALIZED (
         sum(CASE WHEN generations > 0 THEN 1 ELSE 0 END) AS active_hours,
         percentile_cont(0.95) WITHIN GROUP (ORDER BY cost_usd) AS p95_usd,
         median(CASE WHEN generations > 0 THEN cost_usd END) AS active_usd,
-        median(CASE WHEN generations > 0 THEN cost_usd / generations END) AS call_usd,
-        percentile_cont(0.95) WITHIN GROUP (ORDER BY CASE WHEN generations > 0 THEN cost_usd / generations END) AS call_p95_usd,
+        median(CASE WHEN generations > 0 THEN generations END) AS active_generations,
+        coalesce(median(CASE WHEN generations > 0 THEN cost_usd / generations END), 0.0) AS call_usd,
         avg(generations) AS mean_generations,
         percentile_cont(0.95) WITHIN GROUP (ORDER BY generations) AS p95_generations
     FROM hours
@@ -59,39 +63,96 @@ times AS MATERIALIZED (
     FROM hours
     GROUP BY feature, hour_of_day
 ),
-spreads AS (
+near AS MATERIALIZED (
+    SELECT
+        hours.feature,
+        hours.weekend,
+        (hours.hour_of_day + shifts.shift) % 24 AS hour_of_day,
+        sum(CASE WHEN shifts.shift = 24 THEN 1 ELSE 0 END) AS days,
+        median(hours.cost_usd) AS near_usd,
+        median(hours.generations) AS near_generations,
+        coalesce(median(CASE WHEN shifts.shift = 24 THEN hours.cost_usd END), 0.0) AS own_usd,
+        coalesce(median(CASE WHEN shifts.shift = 24 THEN hours.generations END), 0.0) AS own_generations,
+        percentile_cont(0.8) WITHIN GROUP (ORDER BY hours.cost_usd) AS high_usd,
+        percentile_cont(0.8) WITHIN GROUP (ORDER BY hours.generations) AS high_generations
+    FROM hours
+    CROSS JOIN (VALUES (23), (24), (25)) AS shifts (shift)
+    GROUP BY hours.feature, hours.weekend, (hours.hour_of_day + shifts.shift) % 24
+),
+spreads AS MATERIALIZED (
     SELECT
         hours.feature,
         avg(least(hours.cost_usd, features.p95_usd)) AS mean_usd,
-        coalesce(stddev(least(hours.cost_usd, features.p95_usd) - least(times.hour_usd, features.p95_usd)), 0.0) AS spread_usd,
-        coalesce(stddev(least(hours.generations, features.p95_generations) - least(times.hour_generations, features.p95_generations)), 0.0) AS spread_generations
+        avg(power(least(hours.cost_usd, features.p95_usd)
+            - least(coalesce(greatest(near.near_usd, near.own_usd), times.hour_usd), features.p95_usd), 2.0)) AS variance_usd,
+        avg(power(least(hours.generations, features.p95_generations)
+            - least(coalesce(greatest(near.near_generations, near.own_generations), times.hour_generations), features.p95_generations), 2.0))
+            AS variance_generations,
+        -- The hours that cost most are not asked: one dear hour is no chance of ordinary ones.
+        avg(CASE WHEN hours.generations > 0 AND hours.cost_usd <= features.p95_usd
+                 THEN power(hours.cost_usd - hours.generations * features.call_usd, 2.0) / hours.generations END) AS call_variance_usd
     FROM hours
     JOIN features ON features.feature = hours.feature
     JOIN times ON times.feature = hours.feature AND times.hour_of_day = hours.hour_of_day
+    LEFT JOIN near ON near.feature = hours.feature AND near.hour_of_day = hours.hour_of_day
+        AND near.weekend = hours.weekend AND near.days >= 2
     GROUP BY hours.feature
+),
+compared AS (
+    SELECT
+        times.feature,
+        times.hour_of_day,
+        kinds.weekend,
+        times.hour_usd,
+        times.hour_generations,
+        times.last_week_usd,
+        features.active_hours >= 0.5 * features.covered_hours AND coalesce(near.days, 0) >= 2 AS regular,
+        features.active_hours < 0.25 * features.covered_hours AS seldom,
+        near.near_usd,
+        near.near_generations,
+        near.own_usd,
+        near.own_generations,
+        near.high_usd,
+        near.high_generations,
+        features.covered_hours,
+        features.active_hours,
+        features.p95_usd,
+        features.p95_generations,
+        features.active_usd,
+        features.active_generations,
+        features.call_usd,
+        features.mean_generations,
+        spreads.mean_usd,
+        spreads.variance_usd,
+        spreads.variance_generations,
+        spreads.call_variance_usd
+    FROM times
+    CROSS JOIN (VALUES (FALSE), (TRUE)) AS kinds (weekend)
+    JOIN features ON features.feature = times.feature
+    JOIN spreads ON spreads.feature = times.feature
+    LEFT JOIN near ON near.feature = times.feature AND near.hour_of_day = times.hour_of_day AND near.weekend = kinds.weekend
 )
 SELECT
-    times.feature,
-    CAST(times.hour_of_day AS BIGINT) AS hour_of_day,
-    features.covered_hours,
-    features.active_hours,
-    spreads.mean_usd,
-    features.p95_usd,
-    features.active_usd,
-    -- Of a feature that seldom runs the few hours tell nothing: what chance does to so few calls stands in.
-    CASE WHEN features.active_hours < 0.25 * features.covered_hours
-         THEN greatest(spreads.spread_usd, coalesce(features.call_usd, 0.0) * sqrt(features.mean_generations))
-         ELSE spreads.spread_usd END AS spread_usd,
-    CASE WHEN features.active_hours < 0.25 * features.covered_hours
-         THEN greatest(spreads.spread_generations, sqrt(features.mean_generations))
-         ELSE spreads.spread_generations END AS spread_generations,
-    coalesce(features.call_usd, 0.0) AS call_usd,
-    coalesce(features.call_p95_usd, 0.0) AS call_p95_usd,
-    features.mean_generations,
-    features.p95_generations,
-    times.hour_usd,
-    times.hour_generations,
-    times.last_week_usd
-FROM times
-JOIN features ON features.feature = times.feature
-JOIN spreads ON spreads.feature = times.feature
+    feature,
+    hour_of_day,
+    weekend,
+    regular,
+    covered_hours,
+    active_hours,
+    CASE WHEN regular THEN greatest(near_usd, own_usd, 0.1 * mean_usd)
+         WHEN seldom THEN greatest(mean_usd, hour_usd, coalesce(active_usd, 0.0))
+         ELSE greatest(mean_usd, hour_usd) END AS usual_usd,
+    CASE WHEN regular THEN greatest(near_generations, own_generations, 0.1 * mean_generations)
+         WHEN seldom THEN greatest(mean_generations, hour_generations, coalesce(active_generations, 0.0))
+         ELSE greatest(mean_generations, hour_generations) END AS usual_generations,
+    greatest(CASE WHEN regular THEN high_usd ELSE p95_usd END, last_week_usd) AS high_usd,
+    CASE WHEN regular THEN high_generations ELSE p95_generations END AS high_generations,
+    -- Cutting off the highest hours takes a quarter of the variance; one call more or less is chance in any hour.
+    CASE WHEN mean_usd > 0.0 THEN greatest(1.3 * variance_usd, call_usd * call_usd) / mean_usd ELSE call_usd END AS dispersion_usd,
+    CASE WHEN mean_generations > 0.0 THEN greatest(1.3 * variance_generations, 1.0) / mean_generations ELSE 1.0 END
+        AS dispersion_generations,
+    call_usd,
+    CASE WHEN call_usd > 0.0 THEN greatest(coalesce(call_variance_usd, 0.0) / call_usd, 0.1 * call_usd) ELSE 0.0 END AS call_dispersion_usd,
+    mean_usd,
+    hour_usd AS same_hour_usd
+FROM compared

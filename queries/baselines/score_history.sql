@@ -30,6 +30,7 @@ SELECT
     data_type,
     count(*) AS scores,
     avg(value) AS average,
-    coalesce(stddev(value), 0.0) AS deviation
+    coalesce(stddev(value), 0.0) AS deviation,
+    min(value) AS lowest
 FROM scored
 GROUP BY feature, name, data_type

@@ -25,8 +25,9 @@
 -- (input.output_shapes, one row per feature; input.output_shapes_keys, one row per key). An output fails that is blank,
 -- that is not JSON of the feature's kind, that lacks a required key, or whose value has a type never seen at that key.
 -- A text feature fails only by being blank; a feature of mixed outputs, or without a schema yet, is not judged.
--- Strategy B, score_regression: the average of a score in the window against the 7 days before it, per name and data
--- type, each score counted once per feature (seed 003, prompt drift).
+-- Outputs are judged in blocks of 20: the newest, and every other one that has outputs since the run before.
+-- Strategy B, score_regression: the average of a score in the window, and of its newest scores, against the 7 days before
+-- it, per name and data type, each score counted once per feature (seed 003, prompt drift).
 
 WITH outputs AS MATERIALIZED (
     SELECT
@@ -110,19 +111,46 @@ balanced AS (
             ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) - (CAST(fails AS DOUBLE) - $fail_rate) AS balance
     FROM verdicts
 ),
-schema_breaks AS MATERIALIZED (
+-- Blocks of 20, from the newest on. What came since the detector ran last is judged whole, and so are the newest 20.
+blocks AS (
     SELECT
         feature,
-        sum(CASE WHEN newest <= 20 THEN 1 ELSE 0 END) AS judged,
-        sum(CASE WHEN newest <= 20 THEN fails ELSE 0 END) AS failed,
+        CAST(floor((newest - 1) / 20.0) AS BIGINT) AS block,
+        count(*) AS judged,
+        sum(fails) AS failed,
+        max(chance) AS chance
+    FROM balanced
+    GROUP BY feature, CAST(floor((newest - 1) / 20.0) AS BIGINT)
+    HAVING min(newest) = 1 OR max(start_time) >= $window_end::timestamptz - INTERVAL '15 minutes'
+),
+broken_blocks AS (
+    SELECT
+        *,
+        row_number() OVER (PARTITION BY feature ORDER BY block) AS newest_first
+    FROM blocks
+    WHERE judged >= $min_outputs
+      AND failed >= $min_failures
+      AND CAST(failed AS DOUBLE) / judged > $fail_rate
+      AND CAST(failed AS DOUBLE) / judged > chance
+      -- More than chance makes of the failures that the feature always had: the deviance of so many against so many.
+      AND sqrt(greatest(2.0 * (failed * ln(failed / (judged * chance))
+          + (judged - failed) * ln(greatest(judged - failed, 0.5) / (judged * (1.0 - chance)))), 0.0)) > $fail_sigmas
+),
+schema_breaks AS MATERIALIZED (
+    SELECT
+        balanced.feature,
+        broken_blocks.block,
+        max(broken_blocks.judged) AS judged,
+        max(broken_blocks.failed) AS failed,
         first_value(start_time ORDER BY balance, start_time, id) FILTER (WHERE fails = 1) AS onset,
         first_value(id ORDER BY balance, start_time, id) FILTER (WHERE fails = 1) AS first_failing_observation_id,
-        max(chance) AS chance,
         sum(fails) AS failed_in_window,
         sum(CASE WHEN fails = 1 THEN cost_usd ELSE 0.0 END) AS cost_usd,
-        concat('["', string_agg(replace(CASE WHEN fails = 1 AND newest <= 5 THEN id END, '"', ''), '","' ORDER BY newest), '"]') AS examples
+        concat('["', string_agg(replace(CASE WHEN fails = 1 AND newest > 20 * broken_blocks.block
+            AND newest <= 20 * broken_blocks.block + 5 THEN id END, '"', ''), '","' ORDER BY newest), '"]') AS examples
     FROM balanced
-    GROUP BY feature
+    JOIN broken_blocks ON broken_blocks.feature = balanced.feature AND broken_blocks.newest_first = 1
+    GROUP BY balanced.feature, broken_blocks.block
 ),
 missing_keys AS (
     SELECT feature, concat('["', string_agg(replace(replace(key, '\', '\\'), '"', '\"'), '","' ORDER BY key), '"]') AS missing_keys
@@ -130,13 +158,15 @@ missing_keys AS (
         SELECT DISTINCT kinds.feature, broken_keys.key
         FROM broken_keys
         JOIN kinds ON kinds.id = broken_keys.id
-        WHERE broken_keys.problem = 'missing' AND kinds.newest <= 20
+        JOIN schema_breaks ON schema_breaks.feature = kinds.feature
+        WHERE broken_keys.problem = 'missing'
+          AND kinds.newest > 20 * schema_breaks.block AND kinds.newest <= 20 * schema_breaks.block + 20
     )
     GROUP BY feature
 ),
 -- A score belongs to the feature of its observation, else to every feature of its trace; once each.
 scored AS MATERIALIZED (
-    SELECT DISTINCT score.id, score.name, score.data_type, score.value, outputs.feature
+    SELECT score.id, score.name, score.data_type, score.value, outputs.feature, min(outputs.start_time) AS start_time
     FROM langfuse.scores AS score
     JOIN outputs ON outputs.trace_id = score.trace_id
     WHERE score.timestamp >= $window_start
@@ -145,34 +175,92 @@ scored AS MATERIALIZED (
       AND score.data_type IN ('NUMERIC', 'BOOLEAN')
       AND (score.observation_id IS NULL OR score.observation_id = outputs.id
            OR score.observation_id NOT IN (SELECT id FROM outputs))
+    GROUP BY score.id, score.name, score.data_type, score.value, outputs.feature
 ),
-recent_scores AS (
-    SELECT feature, name, data_type, count(*) AS scores, avg(value) AS average
+compared_scores AS MATERIALIZED (
+    SELECT
+        scored.*,
+        history.average AS baseline_average,
+        history.deviation,
+        history.scores AS baseline_scores,
+        -- How far a score can lie below the average: what single bad scores can do to a mean.
+        greatest(history.average - history.lowest, history.deviation) AS reach,
+        row_number() OVER (PARTITION BY scored.feature, scored.name, scored.data_type
+            ORDER BY scored.start_time DESC, scored.id DESC) AS newest
     FROM scored
-    GROUP BY feature, name, data_type
+    JOIN input.score_history AS history
+      ON history.feature = scored.feature AND history.score_name = scored.name AND history.data_type = scored.data_type
+    WHERE history.scores >= $min_scores
+),
+-- The whole window, as the seed has it, and the newest 10, 20 and 40 scores: a fall that began an hour ago is lost in a day.
+recent_scores AS (
+    SELECT
+        compared.feature,
+        compared.name,
+        compared.data_type,
+        sizes.size,
+        CAST(count(*) AS DOUBLE) AS scores,
+        avg(compared.value) AS average,
+        max(compared.baseline_average) AS baseline_average,
+        max(compared.deviation) AS deviation,
+        max(compared.baseline_scores) AS baseline_scores,
+        max(compared.reach) AS reach
+    FROM compared_scores AS compared
+    JOIN (VALUES (10), (20), (40), (1000000)) AS sizes (size) ON compared.newest <= sizes.size
+    GROUP BY compared.feature, compared.name, compared.data_type, sizes.size
+),
+fallen AS (
+    SELECT
+        *,
+        row_number() OVER (PARTITION BY feature ORDER BY size DESC, baseline_average - average DESC, name) AS worst
+    FROM recent_scores
+    WHERE scores >= $min_scores
+      AND (size > 40 OR scores = size)
+      AND baseline_average - average > $score_delta
+      AND baseline_average - average > $sigmas * deviation * sqrt(1.0 / scores + 1.0 / baseline_scores)
+      -- Of few scores more is asked (Bernstein's bound, by one deviation more): their mean is no normal one.
+      AND (size > 40
+           OR power(baseline_average - average, 2.0)
+              > power($sigmas + 1.0, 2.0) * (1.0 / scores + 1.0 / baseline_scores)
+                * (power(deviation, 2.0) + reach * (baseline_average - average) / 3.0))
+),
+-- Where scores begin to be lower than the middle between then and now.
+score_balances AS (
+    SELECT
+        compared.feature,
+        compared.start_time,
+        compared.id,
+        sum((fallen.baseline_average + fallen.average) / 2.0 - compared.value)
+            OVER (PARTITION BY compared.feature ORDER BY compared.start_time, compared.id
+                  ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+          - ((fallen.baseline_average + fallen.average) / 2.0 - compared.value) AS balance
+    FROM compared_scores AS compared
+    JOIN fallen ON fallen.worst = 1 AND fallen.feature = compared.feature AND fallen.name = compared.name
+        AND fallen.data_type = compared.data_type
+),
+score_onsets AS (
+    SELECT feature, first_value(start_time ORDER BY balance, start_time, id) AS onset
+    FROM score_balances
+    GROUP BY feature
 ),
 regressions AS MATERIALIZED (
     SELECT
-        recent.feature,
-        recent.name AS score_name,
-        recent.average AS recent_average,
-        history.average AS baseline_average,
-        history.average - recent.average AS delta,
-        recent.scores AS recent_scores,
-        row_number() OVER (PARTITION BY recent.feature ORDER BY history.average - recent.average DESC, recent.name) AS worst
-    FROM recent_scores AS recent
-    JOIN input.score_history AS history
-      ON history.feature = recent.feature AND history.score_name = recent.name AND history.data_type = recent.data_type
-    WHERE recent.scores >= $min_scores
-      AND history.scores >= $min_scores
-      AND history.average - recent.average > $score_delta
-      AND history.average - recent.average
-          > $sigmas * history.deviation * sqrt(1.0 / recent.scores + 1.0 / history.scores)
+        fallen.feature,
+        fallen.name AS score_name,
+        fallen.average AS recent_average,
+        fallen.baseline_average,
+        fallen.baseline_average - fallen.average AS delta,
+        CAST(fallen.scores AS BIGINT) AS recent_scores,
+        score_onsets.onset
+    FROM fallen
+    JOIN score_onsets ON score_onsets.feature = fallen.feature
+    WHERE fallen.worst = 1
 ),
 drifts AS (
     SELECT
         schema_breaks.feature,
         'schema_break' AS drift_type,
+        block,
         CAST(failed AS DOUBLE) / judged AS fail_rate,
         failed,
         judged,
@@ -190,15 +278,11 @@ drifts AS (
         1 AS strategy
     FROM schema_breaks
     LEFT JOIN missing_keys ON missing_keys.feature = schema_breaks.feature
-    WHERE judged >= $min_outputs
-      AND failed >= $min_failures
-      AND CAST(failed AS DOUBLE) / judged > $fail_rate
-      -- More than chance makes of the failures that the feature always had.
-      AND failed - judged * chance > $fail_sigmas * sqrt(judged * chance * (1.0 - chance))
     UNION ALL
     SELECT
         feature,
         'score_regression' AS drift_type,
+        CAST(NULL AS BIGINT) AS block,
         CAST(NULL AS DOUBLE) AS fail_rate,
         0 AS failed,
         recent_scores AS judged,
@@ -206,8 +290,7 @@ drifts AS (
         '[]' AS missing_keys,
         CAST(NULL AS VARCHAR) AS first_failing_observation_id,
         '[]' AS examples,
-        -- A regression shows over the whole window; it says no more about when it began.
-        $window_start::timestamptz AS onset,
+        onset,
         CAST(NULL AS DOUBLE) AS cost_usd,
         score_name,
         recent_average,
@@ -216,11 +299,11 @@ drifts AS (
         'medium' AS severity,
         2 AS strategy
     FROM regressions
-    WHERE worst = 1
 )
 SELECT
     feature,
     drift_type,
+    block,
     fail_rate,
     failed,
     judged,

@@ -75,15 +75,52 @@ balanced AS (
           - (CASE WHEN no_json OR short THEN 1.0 ELSE 0.0 END - $share) AS balance
     FROM judged
 ),
-outputs AS MATERIALIZED (
+blocks AS (
+    SELECT
+        balanced.tool,
+        sizes.size,
+        sum(CASE WHEN newest <= sizes.size THEN 1 ELSE 0 END) AS judged,
+        sum(CASE WHEN newest <= sizes.size AND (no_json OR short) THEN 1 ELSE 0 END) AS failed,
+        CAST(sum(CASE WHEN newest <= sizes.size AND no_json THEN 1 ELSE 0 END) AS DOUBLE) AS no_json,
+        CAST(sum(CASE WHEN newest <= sizes.size AND short THEN 1 ELSE 0 END) AS DOUBLE) AS short,
+        max(short_share) AS short_share,
+        max(no_json_share) AS no_json_share
+    FROM balanced
+    -- The newest five tell of a failure that has just begun, the newest twenty of one that comes and goes.
+    CROSS JOIN (VALUES (5), (20)) AS sizes (size)
+    GROUP BY balanced.tool, sizes.size
+),
+block_verdicts AS (
+    SELECT
+        *,
+        no_json >= CASE WHEN size = 5 THEN greatest($min_failures, 3) ELSE $min_failures END
+            AND no_json / judged > $share
+            AND no_json / judged > no_json_share
+            -- More than chance makes of the failures that the tool always had: the deviance; the same below.
+            AND sqrt(greatest(2.0 * (no_json * ln(greatest(no_json, 1.0) / (judged * no_json_share))
+                + (judged - no_json) * ln(greatest(judged - no_json, 0.5) / (judged * (1.0 - no_json_share)))), 0.0)) > $fail_sigmas
+            AS schema_failure,
+        short >= CASE WHEN size = 5 THEN greatest($min_failures, 3) ELSE $min_failures END
+            AND short / judged > $share
+            AND short / judged > $own_share_ratio * short_share
+            AND sqrt(greatest(2.0 * (short * ln(greatest(short, 1.0) / (judged * short_share))
+                + (judged - short) * ln(greatest(judged - short, 0.5) / (judged * (1.0 - short_share)))), 0.0)) > $fail_sigmas
+            AS output_anomaly
+    FROM blocks
+),
+failing AS (
     SELECT
         tool,
-        sum(CASE WHEN newest <= 20 THEN 1 ELSE 0 END) AS judged,
-        sum(CASE WHEN newest <= 20 AND (no_json OR short) THEN 1 ELSE 0 END) AS failed,
-        sum(CASE WHEN newest <= 20 AND no_json THEN 1 ELSE 0 END) AS no_json,
-        sum(CASE WHEN newest <= 20 AND short THEN 1 ELSE 0 END) AS short,
-        max(short_share) AS short_share,
-        max(no_json_share) AS no_json_share,
+        max(CASE WHEN size = 20 THEN judged END) AS judged,
+        max(CASE WHEN size = 20 THEN failed END) AS failed,
+        bool_or(schema_failure) AS schema_failure,
+        bool_or(output_anomaly) AS output_anomaly
+    FROM block_verdicts
+    GROUP BY tool
+),
+told AS (
+    SELECT
+        tool,
         max(average_length) AS average_length,
         sum(CASE WHEN no_json OR short THEN 1 ELSE 0 END) AS failed_in_window,
         sum(CASE WHEN no_json OR short THEN cost_usd ELSE 0.0 END) AS cost_usd,
@@ -92,6 +129,16 @@ outputs AS MATERIALIZED (
         concat('["', string_agg(replace(CASE WHEN (no_json OR short) AND newest <= 5 THEN id END, '"', ''), '","' ORDER BY newest), '"]') AS examples
     FROM balanced
     GROUP BY tool
+),
+outputs AS MATERIALIZED (
+    SELECT
+        told.*,
+        failing.judged,
+        failing.failed,
+        failing.schema_failure,
+        failing.output_anomaly
+    FROM told
+    JOIN failing ON failing.tool = told.tool
 ),
 -- How often a moment chosen at random follows a call of the tool, by the window's own traffic or the week's, whichever is more.
 chance AS MATERIALIZED (
@@ -184,16 +231,8 @@ verdicts AS (
         correlated.following_events,
         correlated.sentry_issue_id,
         correlated.sentry_issue_title,
-        coalesce(outputs.no_json >= $min_failures
-            AND CAST(outputs.no_json AS DOUBLE) / outputs.judged > $share
-            -- More than chance makes of the failures that the tool always had; the same below.
-            AND outputs.no_json - outputs.judged * outputs.no_json_share
-                > $fail_sigmas * sqrt(outputs.judged * outputs.no_json_share * (1.0 - outputs.no_json_share)), FALSE) AS schema_failure,
-        coalesce(outputs.short >= $min_failures
-            AND CAST(outputs.short AS DOUBLE) / outputs.judged > $share
-            AND CAST(outputs.short AS DOUBLE) / outputs.judged > $own_share_ratio * outputs.short_share
-            AND outputs.short - outputs.judged * outputs.short_share
-                > $fail_sigmas * sqrt(outputs.judged * outputs.short_share * (1.0 - outputs.short_share)), FALSE) AS output_anomaly,
+        coalesce(outputs.schema_failure, FALSE) AS schema_failure,
+        coalesce(outputs.output_anomaly, FALSE) AS output_anomaly,
         correlated.tool IS NOT NULL AS sentry_correlation
     FROM outputs
     FULL JOIN correlated ON correlated.tool = outputs.tool

@@ -107,6 +107,7 @@ impl Loader<'_> {
         let (start, end) = match spec.span {
             Span::Window => (self.window.start, self.window.end),
             Span::Before(length) => (self.healthy_until - length, self.healthy_until),
+            Span::Last(length) => (self.window.end - length, self.window.end),
         };
         match spec.keep {
             Keep::No => self.fetch(spec, start, end, &[]).await.map(|(loaded, _)| loaded),

@@ -3,6 +3,7 @@
 //! Owns: binding each step's own placeholders and handing on rows. Must hold: the first failure ends the query.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::try_join_all;
@@ -12,6 +13,10 @@ use tripline_store::Gap;
 use super::gaps_of;
 use crate::queries::header::Header;
 use crate::queries::steps::{Step, table_of};
+
+/// Detectors that are due together share what the first of them fetched: a local copy that is this much older than the end of the
+/// window is taken as it is. What it lacks is seen in the next window.
+const FRESHNESS: Duration = Duration::from_secs(60);
 
 /// What a query file gave.
 #[derive(Debug)]
@@ -85,7 +90,8 @@ impl Run<'_> {
         let mut params = self.params.clone();
         params.retain(|name, _| step.placeholders.contains(name));
         let input = self.input.clone();
-        let options = QueryOptions { params, input, now: Some(self.now), ..QueryOptions::default() };
+        let options =
+            QueryOptions { params, input, now: Some(self.now), freshness: FRESHNESS, ..QueryOptions::default() };
         self.engine.collect(&step.sql, options).await
     }
 }

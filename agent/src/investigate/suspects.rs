@@ -13,6 +13,7 @@ use serde_json::Value;
 use tripline_store::{EvidenceStatus, NewAnomaly};
 
 use super::gather::Gathered;
+use super::radius::{Likeness, Shown, likeness};
 use super::{rows, text, time};
 use crate::settings::Settings;
 
@@ -51,7 +52,7 @@ pub struct Landed {
 /// One part of a score.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Part {
-    /// What it measures: timing, exposure, deployed, links, size.
+    /// What it measures: timing, exposure, deployed, links, names, size.
     pub name: &'static str,
     /// 0 to 1.
     pub value: f64,
@@ -118,6 +119,8 @@ pub struct Facts {
     releases: BTreeSet<String>,
     has_errors: bool,
     link_weight: f64,
+    /// What broke, by its names.
+    names: Vec<String>,
 }
 
 /// Whether the beginning is a call that went wrong; in the other classes it is estimated, from calls minutes apart.
@@ -294,8 +297,19 @@ impl Facts {
                 // Errors that merely began at the same time.
                 _ => 0.1,
             },
+            names: names(anomaly),
         }
     }
+}
+
+/// The feature, prompt or tool that broke; of a trace, what it calls.
+fn names(anomaly: &NewAnomaly) -> Vec<String> {
+    let of_evidence = |key: &str| anomaly.evidence.get(key).and_then(Value::as_str).map(str::to_owned);
+    let entity = (anomaly.kind != "agent_loop").then(|| anomaly.entity.clone());
+    let mut names: Vec<String> = entity.into_iter().chain(of_evidence("feature")).collect();
+    names.retain(|name| name != "(unnamed)");
+    names.dedup();
+    names
 }
 
 fn calls(gathered: &[Gathered]) -> Option<Vec<DateTime<Utc>>> {
@@ -346,7 +360,12 @@ fn same_file(file: &str, frame: &str) -> bool {
 /// The suspects, best first.
 #[must_use]
 pub fn rank(facts: &Facts) -> Vec<Suspect> {
-    let mut suspects: Vec<Suspect> = facts.commits.iter().map(|commit| suspect(facts, commit)).collect();
+    let shown: Vec<Shown<'_>> =
+        facts.commits.iter().map(|commit| Shown { files: commit.files.as_deref(), message: &commit.message }).collect();
+    let alike = likeness(&facts.names, &shown);
+    let alike = |index: usize| alike.as_ref().and_then(|alike| alike.get(index));
+    let commits = facts.commits.iter().enumerate();
+    let mut suspects: Vec<Suspect> = commits.map(|(index, commit)| suspect(facts, commit, alike(index))).collect();
     suspects.sort_by(|a, b| {
         let by_score = ((b.score * 1e6).round() as i64).cmp(&((a.score * 1e6).round() as i64));
         by_score
@@ -357,11 +376,17 @@ pub fn rank(facts: &Facts) -> Vec<Suspect> {
     suspects
 }
 
-fn suspect(facts: &Facts, commit: &Commit) -> Suspect {
+fn suspect(facts: &Facts, commit: &Commit, alike: Option<&Likeness>) -> Suspect {
     let mut parts = vec![timing(facts, commit)];
     parts.extend(exposure(facts, commit));
     parts.extend(deployed(facts, commit));
     parts.extend(links(facts, commit));
+    parts.extend(alike.map(|alike| Part {
+        name: "names",
+        value: alike.value,
+        weight: 0.25,
+        reason: alike.reason.clone(),
+    }));
     parts.extend(size(commit));
     let weight: f64 = parts.iter().map(|part| part.weight).sum();
     let sum: f64 = parts.iter().map(|part| part.weight * part.value).sum();

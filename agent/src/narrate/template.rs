@@ -4,7 +4,7 @@
 //! the finding, a suspect or the evidence; a suspect below [`LIKELY`] is called a
 //! lead; unknown sources are named.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use tripline_store::NarrativeParts;
 
@@ -15,6 +15,10 @@ use crate::queries::spec::usd_text;
 
 /// Characters of a vendor's text at most.
 const QUOTED: usize = 80;
+/// How far a change in the data may lie from the onset to be told with it.
+const NEAR: TimeDelta = TimeDelta::minutes(20);
+/// Scores that differ by less are alike.
+const CLOSE: f64 = 0.05;
 
 /// The four parts.
 #[must_use]
@@ -63,30 +67,35 @@ fn what_happened(story: Story<'_>) -> String {
     let onset = moment(story.findings.onset);
     match story.anomaly.kind.as_str() {
         "cost_spike" => format!(
-            "{entity} cost {} within an hour, {} times its baseline of {}, in {} generations. It began at {onset}.",
+            "{entity} cost {} within {}, {} times its baseline of {}, in {} generations.{} It began at {onset}.",
             usd(story, "current_cost_usd"),
+            minutes(story),
             decimal(story, "ratio", 1),
             usd(story, "baseline_usd"),
             count(story, "generations"),
+            price_or_volume(story),
         ),
         "error_cascade" => format!(
             "Errors and model calls rise together since {onset}: {} errors (\"{}\" above all) overlap {} generations of \
-             {entity}, which ordinarily makes {} in an hour.",
+             {entity}, which ordinarily makes {} in {}.{}",
             count(story, "errors"),
             quoted(word(story, "top_issue_title").unwrap_or("untitled")),
             count(story, "generations"),
             count(story, "ordinary_generations"),
+            minutes(story),
+            retries(story),
         ),
         "prompt_drift" if word(story, "drift_type") == Some("score_regression") => format!(
-            "The average \"{}\" score of {entity} fell from {} to {} within a day.",
+            "The average \"{}\" score of {entity} fell from {} to {} (its newest {}). It began at {onset}.",
             quoted(word(story, "score_name").unwrap_or("unnamed")),
             decimal(story, "baseline_average", 2),
             decimal(story, "recent_average", 2),
+            count(story, "judged"),
         ),
         "prompt_drift" => format!(
-            "Since {onset} outputs of {entity} break the schema they always had: {} of the newest {}.{}",
+            "Since {onset} outputs of {entity} break the schema they always had: {} of {}.{}",
             count(story, "failed"),
-            count(story, "judged"),
+            newest(story),
             missing_keys(story),
         ),
         "agent_loop" => format!(
@@ -100,6 +109,51 @@ fn what_happened(story: Story<'_>) -> String {
             tool_symptoms(story),
         ),
         _ => format!("{} It began at {onset}.", quoted(&story.anomaly.description)),
+    }
+}
+
+/// The part of the hour that a finding is about.
+fn minutes(story: Story<'_>) -> String {
+    match number(story, "minutes") {
+        Some(minutes) if minutes < 60.0 => format!("{minutes:.0} minutes"),
+        _ => "an hour".to_owned(),
+    }
+}
+
+/// Whether calls became dearer or more: a change of model or prompt is told from a rush.
+fn price_or_volume(story: Story<'_>) -> String {
+    const MUCH: f64 = 1.5;
+    let dearer = number(story, "price_ratio").filter(|ratio| *ratio >= MUCH).map(|_| {
+        let (now, before) = (usd(story, "cost_per_call_usd"), usd(story, "ordinary_cost_per_call_usd"));
+        format!("a call costs {now} instead of {before}")
+    });
+    let more = number(story, "volume_ratio").filter(|ratio| *ratio >= MUCH).map(|_| {
+        format!("there are {} calls instead of {}", count(story, "generations"), count(story, "ordinary_generations"))
+    });
+    match (dearer, more) {
+        (Some(dearer), Some(more)) => format!(" Price and volume rose: {dearer}, and {more}."),
+        (Some(dearer), None) => format!(" The price rose, not the volume: {dearer}."),
+        (None, Some(more)) => format!(" The volume rose, not the price: {more}."),
+        (None, None) => String::new(),
+    }
+}
+
+/// How many of a cascade's calls are tries within traces that others have not.
+fn retries(story: Story<'_>) -> String {
+    match (number(story, "retries"), number(story, "traces")) {
+        (Some(retries), Some(traces)) if retries >= 1.0 => {
+            format!(" {retries:.0} of them are more than its {traces:.0} traces ordinarily have: retries, not traffic.")
+        }
+        _ => String::new(),
+    }
+}
+
+/// The outputs that were judged: the newest, or a block of older ones.
+fn newest(story: Story<'_>) -> String {
+    let judged = count(story, "judged");
+    match number(story, "block") {
+        Some(block) if block >= 1.0 => format!("{judged} in a row"),
+        _ => format!("the newest {judged}"),
     }
 }
 
@@ -133,7 +187,7 @@ fn tool_symptoms(story: Story<'_>) -> String {
 fn likely_cause(story: Story<'_>) -> String {
     let unknown: Vec<&str> = story.findings.gaps.iter().map(|gap| gap.source.as_str()).collect();
     let mut text = match &story.findings.culprit {
-        Some(suspect) => accused(suspect),
+        Some(suspect) => accused(suspect, story.findings.suspects.iter().find(|other| other.sha != suspect.sha)),
         None => match story.findings.suspects.first() {
             Some(first) => format!(
                 "No commit stands out. The nearest lead is {} (\"{}\", score {:.2}), which proves nothing.",
@@ -145,13 +199,30 @@ fn likely_cause(story: Story<'_>) -> String {
             None => "No commit that went live before it is known.".to_owned(),
         },
     };
+    text.push_str(&seen_in_data(story));
     if !unknown.is_empty() {
         text.push_str(&format!(" Unknown, because they could not be asked: {}.", unknown.join(", ")));
     }
     text
 }
 
-fn accused(suspect: &Suspect) -> String {
+/// The changes that the calls themselves show close to the onset: a model or a prompt version used for the first time.
+fn seen_in_data(story: Story<'_>) -> String {
+    let onset = story.findings.onset;
+    let evidence = story.findings.evidence.iter().find(|evidence| evidence.name == "changes");
+    let rows = evidence.and_then(|evidence| evidence.rows.as_array()).into_iter().flatten();
+    let near = rows.filter_map(|row| {
+        let text = |column: &str| row.get(column).and_then(Value::as_str);
+        let at = crate::detect::finding::time(row.get("first_used")?)?;
+        let is_near = (at - onset).abs() <= NEAR;
+        is_near.then(|| Some(format!("the {} {} since {}", text("what")?, quoted(text("value")?), moment(at))))?
+    });
+    let near: Vec<String> = near.take(3).collect();
+    if near.is_empty() { String::new() } else { format!(" The calls use for the first time {}.", near.join(", and ")) }
+}
+
+/// A suspect, and the next one: where two fit alike, neither is called the cause.
+fn accused(suspect: &Suspect, next: Option<&Suspect>) -> String {
     let how = match suspect.live_by {
         LiveBy::Deployment => "deployed",
         LiveBy::Release => "released",
@@ -161,14 +232,17 @@ fn accused(suspect: &Suspect) -> String {
     let reasons: Vec<&str> = suspect
         .parts
         .iter()
-        .filter(|part| part.name == "timing" || (part.name == "links" && part.value > 0.0))
+        .filter(|part| part.name == "timing" || (matches!(part.name, "links" | "names") && part.value > 0.0))
         .map(|part| part.reason.as_str())
         .collect();
     let who = suspect.author.as_deref().map_or_else(String::new, |author| format!(" by {}", quoted(author)));
-    let verdict = if suspect.score >= LIKELY {
-        "is the likely cause"
-    } else {
-        "is the best lead; that it is the cause is not proven"
+    let alike = next.filter(|next| suspect.score - next.score < CLOSE);
+    let verdict = match alike {
+        Some(next) if suspect.score >= LIKELY => {
+            format!("is the best lead, and {} fits nearly as well", short(&next.sha))
+        }
+        None if suspect.score >= LIKELY => "is the likely cause".to_owned(),
+        _ => "is the best lead; that it is the cause is not proven".to_owned(),
     };
     format!(
         "Commit {} (\"{}\"{who}), {how} at {}, {verdict}: {}. Score {:.2}.",
@@ -188,7 +262,11 @@ fn impact(story: Story<'_>) -> String {
     let cost = story.anomaly.cost_usd.map(usd_text);
     match story.anomaly.kind.as_str() {
         "cost_spike" => {
-            format!("{} above the baseline in this hour.", cost.unwrap_or_else(|| "An unknown amount".to_owned()))
+            format!(
+                "{} above the baseline in {}.",
+                cost.unwrap_or_else(|| "An unknown amount".to_owned()),
+                minutes(story)
+            )
         }
         "error_cascade" => format!(
             "{} spent on the generations that overlap the errors, and {} failures that users may have met.",

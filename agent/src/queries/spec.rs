@@ -114,6 +114,8 @@ pub enum Span {
     Window,
     /// So long before the window.
     Before(TimeDelta),
+    /// So long before the window's end.
+    Last(TimeDelta),
 }
 
 /// How long a baseline may serve.
@@ -431,7 +433,11 @@ impl BaselineSpec {
         let bindings = bindings(&header)?;
         all_bound(&header, &bindings, &["start", "end", "skip_newest"])?;
         let over = header.required("over")?;
-        let over = if over.value == "window" { Span::Window } else { Span::Before(span(&header, over)?) };
+        let over = match over.value.strip_prefix("last ") {
+            Some(length) => Span::Last(span(&header, &Entry { value: length.trim().to_owned(), ..over.clone() })?),
+            None if over.value == "window" => Span::Window,
+            None => Span::Before(span(&header, over)?),
+        };
         let keep = match header.find("keep") {
             None => Keep::No,
             Some(entry) if entry.value == "cost_hours" => Keep::CostHours,

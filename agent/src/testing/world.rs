@@ -42,7 +42,8 @@ const TABLES: &[(&str, &str, &str)] = &[
         "langfuse",
         "observations",
         "id:t trace_id:t parent_observation_id:t type:t name:t start_time:@ end_time:@ latency:f level:t \
-         status_message:t model:t input:t output:t input_tokens:i output_tokens:i total_cost:f user_id:t",
+         status_message:t model:t input:t output:t input_tokens:i output_tokens:i total_cost:f user_id:t prompt_name:t \
+         prompt_version:i",
     ),
     (
         "langfuse",

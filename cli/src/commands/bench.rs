@@ -9,6 +9,10 @@ mod sampler;
 mod score;
 mod truth;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that fails should stop at once")]
+mod tests;
+
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;

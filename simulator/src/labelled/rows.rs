@@ -4,7 +4,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use super::LabelledTruth;
-use super::story::{Call, Change, Happened, ToolCall, Trouble};
+use super::story::{Call, Change, Happened, Score, ToolCall, Trouble};
 
 type Collections = Vec<(&'static str, Vec<Value>)>;
 
@@ -23,6 +23,7 @@ pub(super) fn collections(truth: &LabelledTruth, happened: &Happened) -> Collect
         ("langfuse/projects", vec![json!({"id": "p1", "name": truth.repo})]),
         ("langfuse/observations", observations),
         ("langfuse/traces", traces(&happened.calls)),
+        ("langfuse/scores", happened.scores.iter().map(score).collect()),
     ];
     collections.extend(sentry(truth, &happened.troubles));
     collections.extend(github(truth, &happened.changes));
@@ -41,6 +42,15 @@ fn call(call: &Call) -> Value {
         "usage": {"input": tokens, "output": tokens, "total": 2 * tokens, "unit": "TOKENS"},
         "usageDetails": {"input": tokens, "output": tokens, "total": 2 * tokens},
         "costDetails": {"total": call.cost_usd}, "calculatedTotalCost": call.cost_usd,
+    })
+}
+
+fn score(score: &Score) -> Value {
+    let given = millis(score.given);
+    json!({
+        "id": score.id, "traceId": score.trace, "observationId": score.call, "name": score.name, "value": score.value,
+        "dataType": "NUMERIC", "source": "API", "timestamp": given, "createdAt": given, "updatedAt": given,
+        "environment": "production", "comment": null,
     })
 }
 

@@ -1,7 +1,9 @@
 //! What happens: eight days of history, two days that are replayed, and in these one incident of each class.
 //!
 //! The effects are a multiple of what the feature's own traffic is, so that they can be seen in it, and begin some minutes
-//! after a commit among many went live.
+//! after a commit among many went live ([`wrong`]).
+
+mod wrong;
 
 use std::f64::consts::TAU;
 
@@ -11,7 +13,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use super::words::Words;
-use super::{LabelledIncident, LabelledOptions, LabelledOutage, LabelledTruth};
+use super::{LabelledOptions, LabelledOutage, LabelledTruth};
 
 /// Days before the replay.
 const HISTORY: i64 = 8;
@@ -40,6 +42,15 @@ pub(super) struct ToolCall {
     pub(super) output: String,
 }
 
+pub(super) struct Score {
+    pub(super) id: String,
+    pub(super) trace: String,
+    pub(super) call: String,
+    pub(super) name: String,
+    pub(super) value: f64,
+    pub(super) given: DateTime<Utc>,
+}
+
 pub(super) struct Trouble {
     pub(super) id: String,
     pub(super) title: String,
@@ -62,6 +73,7 @@ pub(super) struct Change {
 pub(super) struct Happened {
     pub(super) calls: Vec<Call>,
     pub(super) tools: Vec<ToolCall>,
+    pub(super) scores: Vec<Score>,
     pub(super) troubles: Vec<Trouble>,
     pub(super) changes: Vec<Change>,
     /// When, what, which channel.
@@ -85,6 +97,10 @@ struct Feature {
     weekend: f64,
     growth: f64,
     file: String,
+    /// Whether its file is named like it.
+    named: bool,
+    /// What its answers are judged by, on average from 0 to 1; some are.
+    score: Option<(String, f64)>,
 }
 
 struct Tool {
@@ -93,13 +109,21 @@ struct Tool {
     rows: usize,
     field: String,
     file: String,
+    named: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Effect {
+    /// Calls cost so many times as much.
     Dearer(f64),
+    /// There are so many times as many traces.
+    More(f64),
+    /// Such a share of answers is broken, in one of three ways.
     Drift(f64, usize),
-    Retries(f64),
+    /// Answers are as they were, and judged so much worse.
+    Worse(f64),
+    /// Every call is tried so many times, within its trace or in traces of their own.
+    Retries(f64, bool),
     Broken(f64),
 }
 
@@ -200,6 +224,17 @@ impl Story {
         format!("{}/{}{number}.py", Words::word(&mut self.rng), Words::word(&mut self.rng))
     }
 
+    /// The file in which a feature or tool lives: mostly named like it, in one spelling or another.
+    fn home_of(&mut self, name: &str, number: usize) -> (String, bool) {
+        if !self.rng.random_bool(0.7) {
+            return (self.file(number), false);
+        }
+        let parted = name.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty());
+        let joined = parted.collect::<Vec<_>>().join(["_", "-", ""][self.rng.random_range(0..3)]);
+        let ending = ["py", "ts", "j2", "yaml"][self.rng.random_range(0..4)];
+        (format!("{}/{joined}.{ending}", Words::word(&mut self.rng)), true)
+    }
+
     fn company(&mut self, features: usize, calls: f64) {
         let weights: Vec<f64> = (0..features).map(|rank| 1.0 / (rank as f64 + 1.5)).collect();
         let sum: f64 = weights.iter().sum();
@@ -215,28 +250,39 @@ impl Story {
             let json = number < 2 || self.rng.random_bool(0.6);
             let keys = if json { self.rng.random_range(2..6) } else { 0 };
             let name = self.words.name(&mut self.rng, number);
+            let (file, named) = self.home_of(&name, number);
+            let score =
+                self.rng.random_bool(0.5).then(|| (Words::word(&mut self.rng), self.rng.random_range(0.6..0.95)));
+            let per_hour = calls * weight / sum;
+            // What goes wrong in the first two is worth more than cents.
+            let least = if number < 2 { 0.15 / per_hour } else { 0.0 };
             let feature = Feature {
                 model: models[self.rng.random_range(0..models.len())].clone(),
-                per_hour: calls * weight / sum,
-                cost_usd: 10_f64.powf(self.rng.random_range(-2.4..-1.2)),
+                per_hour,
+                cost_usd: 10_f64.powf(self.rng.random_range(-2.4..-1.2)).max(least),
                 keys: (0..keys).map(|key| self.words.name(&mut self.rng, key)).collect(),
                 batch,
                 since,
                 season,
                 weekend,
                 growth,
-                file: self.file(number),
+                file,
+                named,
+                score,
                 name,
             };
             self.features.push(feature);
         }
         for number in 0..self.rng.random_range(2..6) {
+            let name = self.words.name(&mut self.rng, number);
+            let (file, named) = self.home_of(&name, 100 + number);
             let tool = Tool {
-                name: self.words.name(&mut self.rng, number),
+                name,
                 per_hour: (calls * self.rng.random_range(0.1..0.4)).max(6.0),
                 rows: self.rng.random_range(3..10),
                 field: Words::plain(&mut self.rng, number),
-                file: self.file(100 + number),
+                file,
+                named,
             };
             self.tools.push(tool);
         }
@@ -273,103 +319,6 @@ impl Story {
         }
     }
 
-    fn incidents(&mut self, told: &mut Vec<LabelledIncident>) {
-        let mut order = ["cost_spike", "error_cascade", "prompt_drift", "agent_loop", "silent_tool_failure"];
-        for index in (1..order.len()).rev() {
-            order.swap(index, self.rng.random_range(0..=index));
-        }
-        for (number, class) in (0_i64..).zip(order) {
-            let onset = self.clock_start + TimeDelta::hours(3 + APART * number) + minutes(self.rng.random_range(0..60));
-            let end = onset + minutes(self.rng.random_range(75..150));
-            let victim = self.rng.random_range(0..2);
-            let tool = self.rng.random_range(0..self.tools.len());
-            let file = if class == "silent_tool_failure" {
-                self.tools[tool].file.clone()
-            } else {
-                self.features[victim].file.clone()
-            };
-            // Ordinary deploys do not fall between the cause and its effect, nor into it: nobody could tell them apart.
-            self.happened.changes.retain(|change| {
-                change.live_at.is_none_or(|live| live < onset - minutes(30) || live > onset + minutes(20))
-            });
-            let live = onset - minutes(self.rng.random_range(2..9));
-            let committed = live - minutes(self.rng.random_range(3..12));
-            let telling = self.rng.random_bool(0.3);
-            let message = if telling {
-                format!("{} {}", self.features[victim].name, Words::sentence(&mut self.rng, 3))
-            } else {
-                Words::sentence(&mut self.rng, 6)
-            };
-            let sha = self.commit(committed, Some(live), vec![file.clone()], message.clone());
-            if self.rng.random_bool(0.5) {
-                // Documents merged in between.
-                let page = self.file(300).replace(".py", ".md");
-                let words = Words::sentence(&mut self.rng, 5);
-                self.commit(onset - minutes(1), None, vec![page], words);
-            }
-            if self.rng.random_bool(0.5) {
-                let message = format!("Revert \"{message}\"");
-                self.commit(end - minutes(8), Some(end), vec![file.clone()], message);
-            }
-            let mut incident = LabelledIncident {
-                class,
-                starts_at: onset,
-                ends_at: end,
-                entity: self.features[victim].name.clone(),
-                culprit_sha: Some(sha.clone()),
-                feature: None,
-            };
-            match class {
-                "cost_spike" => {
-                    let factor = self.rng.random_range(6.0..12.0);
-                    self.effects.push((Effect::Dearer(factor), victim, onset, end));
-                }
-                "prompt_drift" => {
-                    let effect = Effect::Drift(self.rng.random_range(0.6..1.0), self.rng.random_range(0..3));
-                    self.effects.push((effect, victim, onset, end));
-                }
-                "error_cascade" => self.cascade(victim, onset, end, &file, &sha),
-                "agent_loop" => {
-                    incident.feature = Some(incident.entity);
-                    incident.entity = self.runaway(victim, onset);
-                    incident.ends_at = onset + minutes(15);
-                }
-                _ => {
-                    incident.entity = self.tools[tool].name.clone();
-                    self.effects.push((Effect::Broken(self.rng.random_range(0.7..1.0)), tool, onset, end));
-                }
-            }
-            told.push(incident);
-        }
-    }
-
-    fn cascade(&mut self, victim: usize, onset: DateTime<Utc>, end: DateTime<Utc>, file: &str, sha: &str) {
-        self.effects.push((Effect::Retries(self.rng.random_range(2.5..4.0)), victim, onset, end));
-        let count = self.rng.random_range(50..140);
-        let mut times: Vec<DateTime<Utc>> = (0..count).map(|_| self.within(onset, end)).collect();
-        times.push(onset + TimeDelta::seconds(20));
-        let release = self.rng.random_bool(0.5).then(|| sha.to_owned());
-        self.trouble(times, file.to_owned(), release);
-    }
-
-    fn trouble(&mut self, mut times: Vec<DateTime<Utc>>, file: String, release: Option<String>) {
-        times.sort();
-        let seen = times.into_iter().map(|time| (self.hex(32), time)).collect();
-        let id = self.rng.random_range(1_000_000..999_999_999_u64).to_string();
-        let title = Words::sentence(&mut self.rng, 5);
-        self.happened.troubles.push(Trouble { id, title, file, release, seen });
-    }
-
-    fn runaway(&mut self, victim: usize, onset: DateTime<Utc>) -> String {
-        let trace = self.hex(32);
-        let mut time = onset;
-        for _ in 0..self.rng.random_range(15..34) {
-            self.call(victim, time, &trace, 0.1);
-            time += TimeDelta::seconds(self.rng.random_range(5..25));
-        }
-        trace
-    }
-
     fn load(&self, feature: &Feature, hour: DateTime<Utc>) -> f64 {
         if hour < feature.since {
             return 0.0;
@@ -390,18 +339,15 @@ impl Story {
         while bin < self.end {
             let next = bin + minutes(15);
             for number in 0..self.features.len() {
-                let retries = self.effects.iter().find_map(|(effect, which, from, to)| match effect {
-                    Effect::Retries(factor) if *which == number && *from <= bin && bin < *to => Some(*factor),
-                    _ => None,
-                });
                 let load = self.load(&self.features[number], bin) * self.features[number].per_hour / 4.0;
-                // Retries are of calls that fail: in a quiet hour they are at least a few.
-                let average = retries.map_or(load, |factor| (load * factor).max(load + 6.0));
+                let (average, tries) = self.under_effect(number, bin, load);
                 let mut left = self.so_many(average);
                 while left > 0 {
                     let (time, trace) = (self.within(bin, next), self.hex(32));
                     let steps = if self.rng.random_bool(0.15) { self.rng.random_range(2..8).min(left) } else { 1 };
-                    for step in 0..steps {
+                    // A trace that is tried again stays shorter than what is called a loop.
+                    let tries = if steps > 2 { 1 } else { self.so_often(tries) };
+                    for step in 0..steps * tries {
                         self.call(number, time + TimeDelta::seconds(7 * step as i64), &trace, 1.0);
                     }
                     left -= steps;
@@ -416,6 +362,30 @@ impl Story {
             }
             bin = next;
         }
+    }
+
+    /// How many calls there are in a quarter of an hour, and how often each is tried within its trace.
+    fn under_effect(&self, number: usize, bin: DateTime<Utc>, load: f64) -> (f64, f64) {
+        let (mut average, mut tries) = (load, 1.0);
+        for (effect, which, from, to) in &self.effects {
+            if *which != number || bin < *from || *to <= bin {
+                continue;
+            }
+            match effect {
+                Effect::More(factor) => average *= factor,
+                Effect::Retries(factor, true) => tries = *factor,
+                // Retries are of calls that fail: in a quiet hour they are at least a few.
+                Effect::Retries(factor, false) => average = (average * factor).max(average + 6.0),
+                _ => {}
+            }
+        }
+        (average, tries)
+    }
+
+    /// A whole number around an average.
+    fn so_often(&mut self, average: f64) -> usize {
+        let whole = average.floor();
+        whole as usize + usize::from(self.rng.random_bool((average - whole).clamp(0.0, 1.0)))
     }
 
     fn effect(&self, number: usize, time: DateTime<Utc>, tool: bool) -> Option<Effect> {
@@ -438,6 +408,15 @@ impl Story {
         let cost_usd = feature.cost_usd * share * dearer * self.rng.random_range(0.5..1.6);
         let (id, seconds, user) = (self.hex(16), self.rng.random_range(0.4..6.0), self.rng.random_range(0..40));
         let call = Call { id, trace: trace.to_owned(), name, model, started, seconds, cost_usd, user, output };
+        if let Some((name, usual)) = self.features[number].score.clone()
+            && self.rng.random_bool(0.6)
+        {
+            let fall = if let Some(Effect::Worse(fall)) = effect { fall } else { 0.0 };
+            let value = (usual - fall + self.rng.random_range(-0.1..0.1_f64)).clamp(0.0, 1.0);
+            let given = started + TimeDelta::seconds(self.rng.random_range(5..240));
+            let (id, call, trace) = (self.hex(16), call.id.clone(), trace.to_owned());
+            self.happened.scores.push(Score { id, trace, call, name, value, given });
+        }
         self.happened.calls.push(call);
     }
 

@@ -99,7 +99,8 @@ async fn editing_one_comparison_in_the_file_changes_the_finding() {
     let mut world = healthy();
     world.spike("write", judged_at() - minutes(40), 40, 60, 0.35);
     let sql = include_str!("../../../../queries/detectors/cost_spike.sql");
-    let edited = sql.replace("now_.current_cost_usd > $multiplier * own", "now_.current_cost_usd > 50 * own");
+    let edited =
+        sql.replace("measured.current_cost_usd > $multiplier * measured", "measured.current_cost_usd > 50 * measured");
     assert_ne!(sql, edited);
     let home = Home::new();
     home.write("queries/detectors/cost_spike.sql", &edited);

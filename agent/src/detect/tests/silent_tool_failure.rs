@@ -47,9 +47,15 @@ async fn outputs_that_shrink_are_an_anomaly() {
 }
 
 #[tokio::test]
-async fn one_bad_output_or_a_share_of_fifteen_of_a_hundred_is_none() {
-    none(&then(&json!("text"), 1), "silent_tool_failure").await;
-    none(&then(&json!("text"), 3), "silent_tool_failure").await;
+async fn three_of_the_newest_five_are_a_failure_and_three_among_twenty_are_none() {
+    none(&then(&json!("text"), 2), "silent_tool_failure").await;
+    let finding = only(&then(&json!("text"), 3), "silent_tool_failure").await;
+    assert_eq!((&finding.evidence["failed"], &finding.evidence["judged"]), (&json!(3), &json!(20)));
+    let mut healed = then(&json!("text"), 3);
+    for second in 1..6 {
+        healed.tool("later", "search", judged_at() - TimeDelta::seconds(10 * second), &rows());
+    }
+    none(&healed, "silent_tool_failure").await;
     only(&then(&json!("text"), 4), "silent_tool_failure").await;
 }
 

@@ -27,7 +27,7 @@ use crate::terminal;
 /// Jobs are due some seconds after the quarter, one after the other.
 const STAGGER: TimeDelta = TimeDelta::seconds(55);
 /// Tables of which a local copy is kept, so that a cycle costs what is new.
-const COPIED: [&str; 2] = ["langfuse.observations", "github.commits"];
+const COPIED: [&str; 3] = ["langfuse.observations", "langfuse.scores", "github.commits"];
 
 /// Requests to the vendors.
 #[derive(Debug, Default, Serialize)]
@@ -38,7 +38,7 @@ pub(super) struct Calls {
     first_cycle: u64,
     second_cycle: u64,
     /// The most that one of the second cycle's paths was asked.
-    second_cycle_by_path: BTreeMap<String, u64>,
+    pub(super) second_cycle_by_path: BTreeMap<String, u64>,
     /// Of all later cycles.
     median_cycle: u64,
     largest_cycle: u64,
