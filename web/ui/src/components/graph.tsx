@@ -1,7 +1,7 @@
 // The drawing of a graph. A part of its own, because React Flow is only loaded where something is drawn.
 import { Background, Controls, Handle, Position, ReactFlow, type Edge, type Node, type NodeProps } from "@xyflow/react";
 import "@xyflow/react/dist/style.css";
-import { memo, useMemo, useState } from "react";
+import { memo, useMemo, useRef, useState } from "react";
 import type { Graph } from "../api/types";
 import { nodeName, words } from "../lib/graph";
 import { count } from "../lib/format";
@@ -11,6 +11,10 @@ import { show } from "./table";
 
 /** More are not drawn: nobody could tell them apart. The table has all of them. */
 const MOST = 400;
+/** What a node takes at most, and the margin. */
+const [WIDTH, HEIGHT, EDGE] = [180, 110, 12];
+/** Smaller than that nobody reads a node. */
+const READABLE = 0.55;
 
 type Thing = Node<{ kind: string; label: string; detail: string; bad: boolean; down: boolean }, "thing">;
 
@@ -25,7 +29,19 @@ const ThingNode = memo(({ data }: NodeProps<Thing>) => (
 ));
 const TYPES = { thing: ThingNode };
 
+/** Where a drawing begins: whole if it can be read so, else from its top; across it is always centred. */
+export function viewOf(positions: { x: number; y: number }[], box: { width: number; height: number }) {
+  const [left, right] = [Math.min(...positions.map(({ x }) => x)), Math.max(...positions.map(({ x }) => x)) + WIDTH];
+  const [top, bottom] = [Math.min(...positions.map(({ y }) => y)), Math.max(...positions.map(({ y }) => y)) + HEIGHT];
+  const fits = Math.min((box.width - 2 * EDGE) / (right - left), (box.height - 2 * EDGE) / (bottom - top));
+  const zoom = Math.min(1, Math.max(READABLE, fits));
+  const y = (bottom - top) * zoom <= box.height - 2 * EDGE ? (box.height - (bottom - top) * zoom) / 2 : EDGE;
+  const x = (right - left) * zoom <= box.width - 2 * EDGE ? (box.width - (right - left) * zoom) / 2 : EDGE;
+  return { x: x - left * zoom, y: y - top * zoom, zoom };
+}
+
 export default function Drawing({ graph, label }: { graph: Graph; label: string }) {
+  const host = useRef<HTMLDivElement>(null);
   const [chosen, setChosen] = useState<string | null>(null);
   const [nodes, edges] = useMemo(() => {
     const drawn = graph.nodes.slice(0, MOST);
@@ -46,8 +62,8 @@ export default function Drawing({ graph, label }: { graph: Graph; label: string 
   return (
     <>
       {graph.nodes.length > MOST ? <p className="gap">The first {MOST} of {count(graph.nodes.length, "node")} are drawn.</p> : null}
-      <div className="graph" role="group" aria-label={label}>
-        <ReactFlow<Thing, Edge> nodes={[...nodes]} edges={[...edges]} nodeTypes={TYPES} fitView fitViewOptions={{ minZoom: 0.5 }} minZoom={0.05} colorMode={theme()} onlyRenderVisibleElements
+      <div className="graph" role="group" aria-label={label} ref={host}>
+        <ReactFlow<Thing, Edge> nodes={[...nodes]} edges={[...edges]} nodeTypes={TYPES} minZoom={0.05} colorMode={theme()} onInit={(flow) => { const box = host.current?.getBoundingClientRect(); if (box && nodes.length) void flow.setViewport(viewOf(nodes.map((each) => each.position), box)); }} onlyRenderVisibleElements
           nodesConnectable={false} nodesDraggable={false} edgesFocusable={false} preventScrolling={false} zoomOnScroll={false}
           onNodeClick={(_, each) => setChosen(each.id)} onSelectionChange={({ nodes: selected }) => { if (selected[0]) setChosen(selected[0].id); }}>
           <Background /><Controls showInteractive={false} />

@@ -21,7 +21,7 @@ export default function Settings() {
       <Card title="In force">
         <Show query={settings} what="settings">{(data) => {
           const top = Object.fromEntries(Object.entries(data.settings).filter(([, value]) => simple(value)));
-          const groups = Object.entries(data.settings).filter(([, value]) => !simple(value) && value !== null) as [string, Values][];
+          const groups = Object.entries(data.settings).filter(([name, value]) => !simple(value) && value !== null && name !== "sampling") as [string, Values][];
           return (
             <>
               {data.reload.error ? <p className="gap">The newest settings.json is not in force: {data.reload.error} (<Time at={data.reload.refused_at} />)</p> : null}

@@ -1,8 +1,8 @@
 // Which traces are worth keeping: what each reason scores, and the sum from which on a trace is kept.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
-import { ApiError, write } from "../api/client";
-import { useGet } from "../api/hooks";
+import { write } from "../api/client";
+import { useSettings } from "../api/hooks";
 import { Code } from "../components/bits";
 import { Empty, Failure, Show } from "../components/states";
 import { useMay, Why } from "../lib/may";
@@ -39,7 +39,7 @@ function Form({ policy }: { policy: Policy }) {
   const next = changed(policy, typed);
   const save = useMutation({
     mutationFn: () => write<Policy>("PUT", PATH, next),
-    onSuccess: (kept) => { setTyped({}); client.setQueryData(["live", PATH], kept); return client.invalidateQueries({ queryKey: ["live", "/api/v1/settings"] }); },
+    onSuccess: async () => { await client.invalidateQueries({ queryKey: ["live", "/api/v1/settings"] }); setTyped({}); },
   });
   const submit = (event: FormEvent) => { event.preventDefault(); save.mutate(); };
   const field = (key: string) => <input type="number" min={key === "keep_threshold" ? 1 : 0} max={1000} step={1} className="short" aria-label={key} disabled={!may.may} value={text(key)} onChange={(event) => setTyped({ ...typed, [key]: event.target.value })} />;
@@ -62,7 +62,9 @@ function Form({ policy }: { policy: Policy }) {
 }
 
 export function SamplerPanel() {
-  const policy = useGet<Policy>(PATH);
-  if (policy.error instanceof ApiError && policy.error.status === 404) return <Empty>This server has no policy to set: what makes a trace worth keeping is built in, and described in docs/sampling.md.</Empty>;
-  return <Show query={policy} what="the policy">{(data) => <Form policy={data} />}</Show>;
+  const settings = useSettings();
+  return <Show query={settings} what="the policy">{(data) => {
+    const policy = data.settings.sampling as Policy | undefined;
+    return policy ? <Form policy={policy} /> : <Empty>This server has no policy to set: what makes a trace worth keeping is built in, and described in docs/sampling.md.</Empty>;
+  }}</Show>;
 }

@@ -130,7 +130,7 @@ describe("the sampler's policy", () => {
   });
   test("a score is changed, checked and saved, and which reason it switches off is said", async () => {
     as("admin");
-    answers["GET /api/v1/sampling/policy"] = policy;
+    answers["GET /api/v1/settings"] = { settings: { sampling: policy }, reload: {} };
     answers["PUT /api/v1/sampling/policy"] = { ...policy, high_gen_score: 0 };
     shown(<SamplerPanel />);
     const input = await screen.findByLabelText("high_gen_score");
@@ -143,6 +143,7 @@ describe("the sampler's policy", () => {
   });
   test("a server without a policy says so", async () => {
     as("admin");
+    answers["GET /api/v1/settings"] = { settings: {}, reload: {} };
     shown(<SamplerPanel />);
     await screen.findByText(/This server has no policy to set/);
   });
