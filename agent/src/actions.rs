@@ -16,6 +16,7 @@ mod github_api;
 mod http;
 mod issue_state;
 mod kinds;
+mod langfuse;
 mod notices;
 mod outbox;
 mod outcome;
@@ -29,11 +30,14 @@ mod webhook;
 
 pub use destinations::{DestinationCheck, Destinations, Repository};
 pub(crate) use github::marker;
-pub(crate) use kinds::exact;
 pub use kinds::{
-    ActionType, CheckRun, KillLoop, OpenIssue, PostDigest, PostMessage, PullComment, RecordOnly, Remediation,
-    RequestChanges, Respond, Response, SetIssueState, SignalWebhook, ThreadReply, UpdateMessage,
+    ActionType, CheckRun, KillLoop, OpenIssue, PostDigest, PostMessage, PromptKind, PublishPrompt, PullComment,
+    RecordOnly, Remediation, RequestChanges, Respond, Response, SetIssueState, SignalWebhook, ThreadReply,
+    UpdateMessage,
 };
+pub(crate) use kinds::{exact, read};
+pub(crate) use langfuse::marker as prompt_marker;
+pub use langfuse::{NoPrompt, PromptVersion};
 pub(crate) use notices::message_key;
 
 pub use notices::{Notices, Waker};

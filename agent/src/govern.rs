@@ -11,6 +11,7 @@
 
 mod clicks;
 mod desk;
+pub mod fixes;
 mod gate;
 mod house;
 pub mod policy;
@@ -22,6 +23,7 @@ pub(crate) mod testing;
 
 pub use clicks::{Click, ClickAnswer, ClickCounts, Clicks, ClicksParts};
 pub use desk::{Decided, Desk, Request};
+pub use fixes::{FixError, FixOutcome, FixRequest, Fixes};
 pub use gate::{Gate, GateParts};
 pub use house::Governance;
 pub use refusals::RefusalLog;

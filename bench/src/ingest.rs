@@ -51,10 +51,10 @@ fn fsyncs(folder: &Path) -> Outcome<f64> {
 }
 
 /// `tripline serve`, ended when dropped.
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    url: String,
-    key: String,
+    pub(crate) url: String,
+    pub(crate) key: String,
 }
 
 impl Drop for Server {
@@ -65,19 +65,20 @@ impl Drop for Server {
     }
 }
 
-fn binary() -> Outcome<Option<PathBuf>> {
+pub(crate) fn binary() -> Outcome<Option<PathBuf>> {
     let binary = std::env::current_exe()?.with_file_name("tripline");
     Ok(binary.exists().then_some(binary))
 }
 
 impl Server {
-    fn start(binary: &Path, home: &Path) -> Outcome<Self> {
+    /// A server on `home`, and a key of `scope` for it.
+    pub(crate) fn start(binary: &Path, home: &Path, scope: &str) -> Outcome<Self> {
         let command = || {
             let mut command = Command::new(binary);
             command.env_clear().env("TRIPLINE_HOME", home).env("RUST_LOG", "warn");
             command
         };
-        let made = command().args(["keys", "create", "bench", "--person", "bench", "--scope", "ingest"]).output()?;
+        let made = command().args(["keys", "create", "bench", "--person", "bench", "--scope", scope]).output()?;
         let key = String::from_utf8(made.stdout)?;
         let key = key.split_whitespace().find(|word| word.starts_with("tl_")).ok_or("no key was printed")?.to_owned();
         let mut child =
@@ -141,23 +142,28 @@ fn processor(pid: u32) -> Option<f64> {
 }
 
 /// What wrk measured.
-struct Load {
-    requests: f64,
+pub(crate) struct Load {
+    pub(crate) requests: f64,
     /// Microseconds of processor time that the server took per request: what a busy machine does not change.
     processor_us: Option<f64>,
-    p50: String,
-    p99: String,
-    failed: bool,
+    pub(crate) p50: String,
+    pub(crate) p99: String,
+    pub(crate) failed: bool,
 }
 
 fn load(server: &Server, folder: &Path, run: &str, events: usize, connections: u32, seconds: u32) -> Outcome<Load> {
     let file = folder.join("load.lua");
     std::fs::write(&file, script(&server.key, run, events))?;
+    wrk(server, &file, "", connections, seconds)
+}
+
+/// Runs wrk with a script on a path of the server.
+pub(crate) fn wrk(server: &Server, script: &Path, path: &str, connections: u32, seconds: u32) -> Outcome<Load> {
     let before = processor(server.child.id());
     let wrk = Command::new("wrk")
         .args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "--latency", "--timeout", "10s", "-s"])
-        .arg(&file)
-        .arg(&server.url)
+        .arg(script)
+        .arg(format!("{}{path}", server.url))
         .output()?;
     let said = String::from_utf8(wrk.stdout)?;
     let taken = before.zip(processor(server.child.id())).map(|(before, after)| after - before);
@@ -186,7 +192,7 @@ fn over_http(folder: &Path, place: &str) -> Outcome<()> {
         return Ok(());
     }
     let home = folder.join("home");
-    let server = Server::start(&binary, &home)?;
+    let server = Server::start(&binary, &home, "ingest")?;
     let warm = load(&server, folder, "w", 100, 8, 2)?;
     say(&format!("  {place}:"));
     let idle = load(&server, folder, "i", 1, 1, 3)?;

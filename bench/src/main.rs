@@ -1,5 +1,5 @@
 //! Benchmarks: ratios against a baseline measured in the same run. `make bench`, or `make bench ARGS=fetch`.
-//! `make bench ARGS="ingest 10000000"` seals that many events.
+//! `make bench ARGS="ingest 10000000"` seals that many events, `ARGS="read 500000"` reads from so many runs.
 //!
 //! Owns: a toy vendor of 100 pages × 100 rows at 50 ms per request, and the questions asked of it; events sent to a real
 //! server; a log of runs to be judged. No absolute time is a
@@ -9,6 +9,7 @@ mod fetch;
 mod ingest;
 mod local;
 mod process;
+mod read;
 mod rows;
 mod runs;
 mod sdk;
@@ -33,6 +34,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     if matches!(wanted.as_str(), "all" | "ingest") {
         ingest::run(std::env::args().nth(2).as_deref()).await?;
+    }
+    if matches!(wanted.as_str(), "all" | "read") {
+        read::run(std::env::args().nth(2).as_deref()).await?;
     }
     if matches!(wanted.as_str(), "all" | "sdk") {
         sdk::run()?;

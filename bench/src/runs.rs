@@ -3,6 +3,7 @@
 //! The goal is 20 s on 2 cores in release; the reference worker judges about 50 runs a second there. The time of an
 //! explanation is measured beside it; its goal is 50 µs.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ use tripline_agent::settings::{Settings, SettingsHandle};
 use tripline_engine::{Engine, EngineOptions, SystemClock};
 use tripline_store::ingest::WireEvent;
 use tripline_store::ingest::runs::LogEvents;
-use tripline_store::{OpenMode, Scope, Severity, SqliteStore};
+use tripline_store::{MaintenancePolicy, OpenMode, Scope, Severity, SqliteStore};
 
 use crate::say;
 
@@ -99,19 +100,31 @@ fn run_of(run: usize, start: f64) -> Vec<WireEvent> {
 
 pub(crate) async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let home = tempfile::tempdir()?;
-    let sqlite = SqliteStore::open(home.path().join("state/tripline.db"), OpenMode::Serve)?;
+    judged(home.path(), RUNS, 0).await?;
+    explained();
+    Ok(())
+}
+
+/// A home with `runs` runs that were judged, begun at even distances during `days` days.
+pub(crate) async fn judged(home: &Path, runs: usize, days: i64) -> Result<(), Box<dyn std::error::Error>> {
+    let sqlite = SqliteStore::open(home.join("state/tripline.db"), OpenMode::Serve)?;
     let (store, scope) = (sqlite.store(), Scope::default_project());
     let now: DateTime<Utc> = Utc::now();
-    let start = (now - TimeDelta::minutes(10)).timestamp_micros() as f64 / 1e6;
+    let newest = (now - TimeDelta::minutes(10)).timestamp_micros() as f64 / 1e6;
+    let apart = days as f64 * 86_400.0 / runs as f64;
+    let policy = MaintenancePolicy::default();
     let started = Instant::now();
     let mut events = 0;
-    for first in (0..RUNS).step_by(RUNS_PER_REQUEST) {
-        let batch: Vec<WireEvent> =
-            (first..(first + RUNS_PER_REQUEST).min(RUNS)).flat_map(|run| run_of(run, start)).collect();
+    for (request, first) in (0..runs).step_by(RUNS_PER_REQUEST).enumerate() {
+        let all = first..(first + RUNS_PER_REQUEST).min(runs);
+        let batch: Vec<WireEvent> = all.flat_map(|run| run_of(run, newest - apart * (runs - run) as f64)).collect();
         events += batch.len();
         store.events.accept(&scope, now - TimeDelta::seconds(30), batch).await?;
+        if request % 256 == 255 {
+            sqlite.maintain_events(now, &policy).await?;
+        }
     }
-    say(&format!("runs: {RUNS} runs, {events} events, taken in {:.1} s (one client)", started.elapsed().as_secs_f64()));
+    say(&format!("runs: {runs} runs, {events} events, taken in {:.1} s (one client)", started.elapsed().as_secs_f64()));
 
     let context = AgentContext {
         engine: Arc::new(Engine::new(Arc::new(SystemClock), EngineOptions::default(), &[], Vec::new())?),
@@ -126,12 +139,15 @@ pub(crate) async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let judged = judge.judge_due(now).await?;
     let seconds = started.elapsed().as_secs_f64();
     say(&format!(
-        "runs: {} judged by fifteen detectors in {seconds:.1} s ({:.0} runs/s; goal 20 s; reference worker about 50 runs/s), {} signals",
+        "runs: {} judged by fifteen detectors in {seconds:.1} s ({:.0} runs/s; goal for 100000 is 20 s; reference worker about 50 runs/s), {} signals",
         judged.runs,
         judged.runs as f64 / seconds,
         judged.signals
     ));
+    Ok(())
+}
 
+fn explained() {
     let evidence = json!({"tool": "search", "count": 7, "window": 5, "first_step": 1, "last_step": 9, "args_identical": false,
         "args_similar": true, "success_rate": 0.25, "wasted_tokens": 912});
     let evidence = evidence.as_object().cloned().unwrap_or_default();
@@ -153,5 +169,4 @@ pub(crate) async fn run() -> Result<(), Box<dyn std::error::Error>> {
     }
     let each = started.elapsed().as_secs_f64() * 1e6 / 10_000.0;
     say(&format!("explanation: {each:.1} µs each (goal 50 µs; {length} characters)"));
-    Ok(())
 }

@@ -21,6 +21,8 @@ pub(crate) const ROWS: usize = 100;
 pub(crate) const LATENCY: Duration = Duration::from_millis(50);
 pub(crate) const CONCURRENCY: usize = 8;
 
+/// The thread of a vendor apart.
+pub(crate) const VENDOR: &str = "vendor";
 /// Columns of the wide table.
 pub(crate) const WIDE: usize = 400;
 /// Pages of the wide table and of the long one, and rows of each of them.
@@ -151,6 +153,23 @@ struct Ask {
 
 impl Toy {
     pub(crate) async fn start() -> std::io::Result<Self> {
+        let (toy, (listener, app)) = Self::new().await?;
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Ok(toy)
+    }
+
+    /// The same on a thread of its own, named [`VENDOR`], so that its work can be told from ours.
+    pub(crate) async fn apart() -> std::io::Result<Self> {
+        let (toy, (listener, app)) = Self::new().await?;
+        let listener = listener.into_std()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name(VENDOR.to_owned()).spawn(move || {
+            runtime.block_on(async move { axum::serve(tokio::net::TcpListener::from_std(listener)?, app).await })
+        })?;
+        Ok(toy)
+    }
+
+    async fn new() -> std::io::Result<(Self, (tokio::net::TcpListener, Router))> {
         let requests = Arc::new(Counters::default());
         let wide = Bytes::from(wide_page().to_string());
         let app = Router::new()
@@ -164,8 +183,7 @@ impl Toy {
             .with_state(Arc::clone(&requests));
         let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         let url = format!("http://{}", listener.local_addr()?);
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        Ok(Self { url, requests })
+        Ok((Self { url, requests }, (listener, app)))
     }
 
     /// Requests since the last call.

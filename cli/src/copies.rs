@@ -140,7 +140,7 @@ async fn bring_up_to_date(
 ) -> (Result<Vec<(CopyId, CopyState)>, ScanError>, CompletenessReport) {
     let query = QueryContext::new(clock.now(), patience, MAX_REQUESTS);
     let stats = query.report.scan(table.source(), table.name());
-    let run = ScanRun { query: Arc::clone(&query), stats };
+    let run = ScanRun::alone(Arc::clone(&query), stats);
     let started = tokio::time::Instant::now();
     let copies = table.sync(span, &run).await;
     (copies, query.report.finish(0, false, started.elapsed()))

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tripline_agent::AgentContext;
 use tripline_agent::actions::{Destinations, OutboxOptions};
 use tripline_agent::detect::Detectors;
@@ -142,7 +143,7 @@ impl Server {
             detectors: Arc::new(DetectorPort { queries: queries.clone() }),
             risk: risk.clone(),
             queries,
-            threads: QueryThreads::start().map_err(|error| Failure::new(format!("no threads for queries: {error}")))?,
+            threads: threads("query")?,
             auth,
             options: WebOptions::default(),
             stop: stop.clone(),
@@ -160,6 +161,7 @@ impl Server {
             outbox: None,
             jobs: None,
             judges: None,
+            job_threads: None,
             copies: None,
             events: None,
             watcher: None,
@@ -173,9 +175,15 @@ impl Server {
             let (clock, settings) = (&server.context.clock, &server.context.settings);
             running.copies = Some(server.copies.keep(clock, &server.stop));
             running.events = Some(events::keep(&server.sqlite, clock, settings, &server.stop));
-            running.judges = Some(tokio::spawn(server.judges.clone().run(server.stop.clone())));
-            let jobs = scheduler::start(server.jobs.clone()).await;
-            running.jobs = Some(jobs.map_err(|error| Failure::new(format!("the scheduler did not start: {error}")))?);
+            // What is spawned by what runs there runs there too.
+            let threads = threads("jobs")?;
+            running.judges = threads.run(server.judges.clone().run(server.stop.clone()));
+            let starting = threads.run(scheduler::start(server.jobs.clone()));
+            let not_started = |why: String| Failure::new(format!("the scheduler did not start: {why}"));
+            let jobs = starting.ok_or_else(|| not_started("its threads have ended".to_owned()))?;
+            let jobs = jobs.await.map_err(|error| not_started(error.to_string()))?;
+            running.jobs = Some(jobs.map_err(|error| not_started(error.to_string()))?);
+            running.job_threads = Some(threads);
             let (loader, settings) = (server.loader.clone(), server.context.settings.clone());
             match SettingsWatcher::start(loader, settings, Arc::clone(&server.context.clock)) {
                 Ok(watcher) => running.watcher = watcher,
@@ -209,7 +217,9 @@ pub(crate) struct Running {
     web: JoinHandle<Result<(), tripline_web::ServeError>>,
     outbox: Option<JoinHandle<()>>,
     jobs: Option<scheduler::JobsHandle>,
-    judges: Option<JoinHandle<()>>,
+    judges: Option<AbortOnDropHandle<()>>,
+    /// Where jobs and judges run; there until they have ended.
+    job_threads: Option<QueryThreads>,
     copies: Option<JoinSet<()>>,
     events: Option<JoinHandle<()>>,
     watcher: Option<SettingsWatcher>,
@@ -250,6 +260,7 @@ impl Running {
             // A task that panicked has nothing left to finish.
             let _ = judges.await;
         }
+        drop(self.job_threads);
         if let Some(outbox) = self.outbox {
             // A task that panicked has nothing left to finish.
             let _ = outbox.await;
@@ -259,6 +270,10 @@ impl Running {
             let _ = self.web.await;
         }
     }
+}
+
+fn threads(name: &str) -> Result<QueryThreads, Failure> {
+    QueryThreads::start(name).map_err(|error| Failure::new(format!("no threads for {name}: {error}")))
 }
 
 /// Names this process in leases.

@@ -294,7 +294,7 @@ impl Source {
         }
         let query = QueryContext::new(client.clock().now(), TEST_TIMEOUT, 8);
         let stats = query.report.scan(self.name(), TABLE);
-        let run = ScanRun { query, stats };
+        let run = ScanRun::alone(query, stats);
         let mut fill = |slot: &Slot| -> Result<String, std::convert::Infallible> {
             Ok(match slot {
                 Slot::Input(index) => client.input(*index).to_owned(),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::execution::memory_pool::{MemoryPool, UnboundedMemoryPool};
 use datafusion::scalar::ScalarValue;
 use futures::stream::BoxStream;
 
@@ -173,6 +174,16 @@ pub struct ScanRun {
     pub query: Arc<QueryContext>,
     /// Where the scan writes what it did.
     pub stats: Arc<ScanStats>,
+    /// What pages count against that a scan keeps while others come.
+    pub memory: Arc<dyn MemoryPool>,
+}
+
+impl ScanRun {
+    /// A scan that no SQL query started: its memory has no bound of its own.
+    #[must_use]
+    pub fn alone(query: Arc<QueryContext>, stats: Arc<ScanStats>) -> Self {
+        Self { query, stats, memory: Arc::new(UnboundedMemoryPool::default()) }
+    }
 }
 
 /// What a scan would send, for `EXPLAIN`.

@@ -37,6 +37,8 @@ pub enum ScanErrorKind {
     Incomplete,
     /// A key the table requires was not supplied.
     MissingKey,
+    /// The scan would hold more than the query's memory.
+    Memory,
     /// The query was cancelled.
     Cancelled,
 }
@@ -58,6 +60,7 @@ impl ScanErrorKind {
             Self::Malformed => "the source's answer was not understood",
             Self::Incomplete => "the answer would be incomplete",
             Self::MissingKey => "a required key is missing",
+            Self::Memory => "the query needs more memory than its limit",
             Self::Cancelled => "the query was cancelled",
         }
     }
@@ -242,6 +245,7 @@ impl From<DataFusionError> for EngineError {
         if let Some(scan) = find_scan_error(&error) {
             return match scan.kind {
                 ScanErrorKind::Cancelled => Self::Cancelled,
+                ScanErrorKind::Memory => Self::Memory(scan.detail),
                 _ => Self::Source(scan),
             };
         }

@@ -457,7 +457,7 @@ impl ExecutionPlan for RemoteScanExec {
             .ok_or_else(|| internal_datafusion_err!("a remote scan ran outside a Tripline query"))?;
         let ScanParts { table, request, predicate, output, .. } = &self.parts;
         let stats = Arc::clone(self.parts.stats.get_or_init(|| query.report.scan(table.source(), table.name())));
-        let run = ScanRun { query, stats };
+        let run = ScanRun { query, stats, memory: Arc::clone(context.memory_pool()) };
         let span = tracing::info_span!("scan", source = table.source(), table = table.name());
         let rows = Rows {
             pages: Arc::clone(table).scan(request.clone(), run.clone()),
@@ -505,7 +505,10 @@ impl Rows {
                     return Ok(None);
                 }
                 // The caller takes what there is, and is told what there is not.
-                Err(error) if self.run.query.partial && error.kind != ScanErrorKind::Cancelled => {
+                Err(error)
+                    if self.run.query.partial
+                        && !matches!(error.kind, ScanErrorKind::Cancelled | ScanErrorKind::Memory) =>
+                {
                     self.run.stats.set_gap(error.to_string());
                     return Ok(None);
                 }

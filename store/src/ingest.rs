@@ -44,6 +44,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use crate::StoreError;
 use crate::model::{ProjectId, Scope};
 
+pub use injection::injection_patterns;
 pub use schema::events_schema;
 pub use seal::{Maintained, MaintenancePolicy};
 pub use shelf::Shelf;

@@ -70,7 +70,8 @@ impl Caller {
         Self { scope: key.scope(), name: key.name, person: key.person, scopes: key.scopes }
     }
 
-    fn may(&self, any_of: &[KeyScope]) -> bool {
+    /// Whether one of these scopes is theirs.
+    pub(crate) fn may(&self, any_of: &[KeyScope]) -> bool {
         self.scopes.contains(&KeyScope::Admin) || any_of.iter().any(|scope| self.scopes.contains(scope))
     }
 }

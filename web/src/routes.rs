@@ -54,6 +54,8 @@ const ACKNOWLEDGE: Access = Access::AnyOf(&[KeyScope::Ingest, KeyScope::Operate]
 
 /// An adapter sends what happens in a session.
 const RECORD: Access = Access::AnyOf(&[KeyScope::Ingest]);
+/// Whoever reads may propose a fix: an approver decides about it.
+const PROPOSE: Access = Access::AnyOf(&[KeyScope::Read, KeyScope::Operate]);
 /// Whoever sends a session, or an operator, has it analysed.
 const ANALYSE: Access = Access::AnyOf(&[KeyScope::Ingest, KeyScope::Operate]);
 
@@ -117,6 +119,7 @@ fn endpoints() -> Vec<Endpoint> {
         get_("/v1/runs/{id}", READ, get(runs::detail::show)),
         get_("/v1/runs/{id}/events", READ, get(runs::detail::events)),
         post_("/v1/signals/{id}/explain", READ, post(runs::signals::explain)),
+        post_("/v1/signals/{id}/apply-fix", PROPOSE, post(runs::fixes::apply)),
         post_("/v1/signals/{id}/record-copy", OPERATE, post(runs::signals::record_copy)),
         get_("/v1/signals/{id}/fix-status", READ, get(runs::signals::fix_status)),
         post_("/v1/signals/{id}/feedback", OPERATE, post(runs::signals::feedback)),

@@ -6,6 +6,7 @@
 
 pub(crate) mod agents;
 pub(crate) mod detail;
+pub(crate) mod fixes;
 pub(crate) mod insights;
 pub(crate) mod signals;
 mod views;

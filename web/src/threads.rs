@@ -1,4 +1,4 @@
-//! Threads of their own for queries from outside: one that keeps its threads busy holds up other queries, never the server.
+//! Threads of their own for work that runs queries: one that keeps its threads busy holds up other queries, never the server.
 //!
 //! Owns: the threads. Must hold: whoever drops what [`QueryThreads::run`] returns stops the work, as soon as it hands its
 //! thread back; the end of the server waits for none of it.
@@ -17,17 +17,17 @@ pub struct QueryThreads {
 }
 
 impl QueryThreads {
-    /// Starts a thread per core.
+    /// Starts a thread per core; `name` is what the operating system shows.
     ///
     /// # Errors
     /// When the operating system gives none.
-    pub fn start() -> io::Result<Self> {
-        let runtime = Builder::new_multi_thread().thread_name("query").enable_all().build()?;
+    pub fn start(name: &str) -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread().thread_name(name).enable_all().build()?;
         Ok(Self { runtime: Some(runtime) })
     }
 
     /// Begins `work` there; `None` when the server ends.
-    pub(crate) fn run<T: Send + 'static>(
+    pub fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<AbortOnDropHandle<T>> {

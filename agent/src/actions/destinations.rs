@@ -13,6 +13,7 @@ use url::Url;
 
 const GITHUB_API: &str = "https://api.github.com";
 const SLACK_API: &str = "https://slack.com/api";
+const LANGFUSE: &str = "https://cloud.langfuse.com";
 /// Where Slack's response addresses are.
 const SLACK_HOOKS: [&str; 2] = ["hooks.slack.com", "hooks.slack-gov.com"];
 
@@ -94,6 +95,24 @@ pub struct SlackDestination {
     pub(crate) signing_secret: Option<SecretString>,
 }
 
+/// Langfuse, for publishing versions of prompts.
+#[derive(Debug, Clone)]
+pub struct LangfuseDestination {
+    /// Its address, of the API and of its pages.
+    pub(crate) api: Result<Url, String>,
+    /// Public and secret key.
+    pub(crate) keys: Option<(String, SecretString)>,
+}
+
+impl LangfuseDestination {
+    /// The page of a prompt, for people.
+    pub(crate) fn prompt_page(&self, name: &str) -> Option<String> {
+        let mut url = self.api.as_ref().ok()?.clone();
+        url.path_segments_mut().ok()?.pop_if_empty().extend(["prompts", name]);
+        Some(url.into())
+    }
+}
+
 /// A webhook that is told every finding about a run.
 #[derive(Clone)]
 pub struct WebhookDestination {
@@ -115,6 +134,7 @@ pub struct Destinations {
     pub(crate) github: GithubDestination,
     pub(crate) slack: SlackDestination,
     pub(crate) webhook: WebhookDestination,
+    pub(crate) langfuse: LangfuseDestination,
 }
 
 /// One line of `tripline doctor`.
@@ -133,7 +153,8 @@ pub struct DestinationCheck {
 impl Destinations {
     /// Reads `GITHUB_API_URL`, `GITHUB_TOKEN`, `GITHUB_TARGET_REPO` (`owner/name`, or a name beside `GITHUB_OWNER`;
     /// without it `GITHUB_OWNER`/`GITHUB_REPO`), `GITHUB_SERVER_URL`, `SLACK_API_URL`, `SLACK_BOT_TOKEN` and
-    /// `SLACK_SIGNING_SECRET`, `WEBHOOK_URL` and `WEBHOOK_SECRET`. What is missing or wrong disables what needs it, and [`checks`](Self::checks) says so.
+    /// `SLACK_SIGNING_SECRET`, `WEBHOOK_URL`, `WEBHOOK_SECRET`, `LANGFUSE_BASE_URL` (or `LANGFUSE_HOST`), `LANGFUSE_PUBLIC_KEY` and
+    /// `LANGFUSE_SECRET_KEY`. What is missing or wrong disables what needs it, and [`checks`](Self::checks) says so.
     #[must_use]
     pub fn from_environment(environment: &Environment) -> Self {
         let secret = |name: &str| environment.get(name).map(|value| SecretString::from(value.to_owned()));
@@ -154,6 +175,10 @@ impl Destinations {
                 signing_secret: secret("SLACK_SIGNING_SECRET"),
             },
             webhook: WebhookDestination { url: webhook_url(environment), secret: secret("WEBHOOK_SECRET") },
+            langfuse: LangfuseDestination {
+                api: base_url(environment, langfuse_variable(environment), LANGFUSE),
+                keys: environment.get("LANGFUSE_PUBLIC_KEY").map(str::to_owned).zip(secret("LANGFUSE_SECRET_KEY")),
+            },
         }
     }
 
@@ -179,6 +204,18 @@ impl Destinations {
     #[must_use]
     pub fn has_github(&self) -> bool {
         self.github.token.is_some()
+    }
+
+    /// Whether prompts of Langfuse can be read and published.
+    #[must_use]
+    pub fn has_langfuse(&self) -> bool {
+        self.langfuse.keys.is_some() && self.langfuse.api.is_ok()
+    }
+
+    /// The page of a Langfuse prompt.
+    #[must_use]
+    pub fn prompt_page(&self, name: &str) -> Option<String> {
+        self.langfuse.prompt_page(name)
     }
 
     /// What signs GitHub's requests; `None` when it is not set: then nobody is let in.
@@ -301,6 +338,12 @@ fn base_url(environment: &Environment, name: &str, default: &str) -> Result<Url,
         return Err(format!("{name} must not hold credentials, a query or a fragment"));
     }
     Ok(url)
+}
+
+/// Under which name Langfuse's address is set.
+fn langfuse_variable(environment: &Environment) -> &'static str {
+    let found = environment.first(&["LANGFUSE_BASE_URL", "LANGFUSE_HOST"]);
+    if found.is_some_and(|(name, _)| name == "LANGFUSE_HOST") { "LANGFUSE_HOST" } else { "LANGFUSE_BASE_URL" }
 }
 
 /// The webhook's address. Unlike that of an API it may have a query.

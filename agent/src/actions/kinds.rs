@@ -79,11 +79,13 @@ pub enum ActionType {
     GithubPullComment,
     /// A check of a commit.
     GithubCheckRun,
+    /// A new version of a Langfuse prompt. Always approved by somebody: no policy rule names it.
+    PublishPrompt,
 }
 
 impl ActionType {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Remediate(Remediation::OpenGithubIssue),
         Self::Remediate(Remediation::KillLoop),
         Self::Remediate(Remediation::RequestChanges),
@@ -97,6 +99,7 @@ impl ActionType {
         Self::GithubIssueState,
         Self::GithubPullComment,
         Self::GithubCheckRun,
+        Self::PublishPrompt,
     ];
 
     /// Its name in the database and the API.
@@ -113,6 +116,7 @@ impl ActionType {
             Self::GithubIssueState => "github_issue_state",
             Self::GithubPullComment => "github_pull_comment",
             Self::GithubCheckRun => "github_check_run",
+            Self::PublishPrompt => "publish_prompt",
         }
     }
 }
@@ -280,6 +284,52 @@ pub struct CheckRun {
     pub title: String,
     /// What it rests on.
     pub summary: String,
+}
+
+/// What a prompt is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptKind {
+    /// A text.
+    Text,
+    /// A list of messages.
+    Chat,
+}
+
+/// Publish a version of a Langfuse prompt: exactly this one, on top of exactly that one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishPrompt {
+    /// Names this fix: it is in the commit message's marker, by which the version is found again.
+    pub key: String,
+    /// The signal it is for.
+    pub signal_id: i64,
+    /// The prompt, folders included.
+    pub name: String,
+    /// Text or messages.
+    pub kind: PromptKind,
+    /// The version it is made of, and the label by which that one was found: it must still be it.
+    pub base_version: i64,
+    /// `production` or `latest`.
+    pub base_label: String,
+    /// The newest version when it was asked for: only later ones can be this one.
+    pub newest_version: i64,
+    /// The whole of what is published.
+    pub prompt: serde_json::Value,
+    /// The configuration of the version it is made of.
+    pub config: serde_json::Value,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// The labels that the new version gets; `latest` it is anyhow.
+    pub labels: Vec<String>,
+    /// What Langfuse shows beside it, the marker at its end.
+    pub commit_message: String,
+    /// What is added.
+    pub fix_content: String,
+    /// The text that is added to (of messages, the system's), as it was.
+    pub old_text: String,
+    /// That text, as it will be.
+    pub new_text: String,
 }
 
 /// Answer a click.

@@ -438,6 +438,11 @@ impl Notices {
             ActionStatus::Done if is(Remediation::RequestChanges) => {
                 Note::ChangesRequested { url: result("url").unwrap_or("its address is not known") }
             }
+            ActionStatus::Done if action_type == ActionType::PublishPrompt.as_str() => Note::PromptPublished {
+                name: result("name").unwrap_or("the prompt"),
+                version: action.result.as_ref().and_then(|result| result.get("version")?.as_i64()),
+                url: result("url"),
+            },
             ActionStatus::Requested => Note::KillRequested { trace_id: result("trace_id").unwrap_or("the trace") },
             ActionStatus::Failed => Note::ActionFailed { action_type, why },
             ActionStatus::Unknown => Note::ActionUnknown { action_type, why },

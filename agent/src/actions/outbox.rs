@@ -16,11 +16,13 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use tripline_engine::SharedClock;
-use tripline_store::{Action, ActionKind, IncidentStatus, LeaseRequest, LeasedAction, Retry, Scope, Store, StoreError};
+use tripline_store::{
+    Action, ActionKind, AppliedVia, IncidentStatus, LeaseRequest, LeasedAction, NewFix, Retry, Scope, Store, StoreError,
+};
 
 use super::destinations::Destinations;
 use super::http::Http;
-use super::kinds::{ActionType, Remediation};
+use super::kinds::{ActionType, PublishPrompt, Remediation, read};
 use super::notices::Notices;
 use super::perform::Verdict;
 use super::{repair, schedule};
@@ -179,6 +181,14 @@ impl Outbox {
         Ok(drained)
     }
 
+    /// The Langfuse prompt that is in use: labelled `production`, else the newest version.
+    ///
+    /// # Errors
+    /// [`NoPrompt`](super::NoPrompt).
+    pub async fn prompt(&self, name: &str) -> Result<super::PromptVersion, super::NoPrompt> {
+        super::langfuse::read_prompt(&self.inner.http, &self.inner.parts.destinations.langfuse, name).await
+    }
+
     /// Puts in the outbox what a crash left untold.
     ///
     /// # Errors
@@ -252,7 +262,7 @@ impl Inner {
         let pause = |after| schedule::pause(lease.attempt, after, self.parts.options.seed, lease.action_id.as_str());
         let written = match verdict {
             Verdict::Done(result) => {
-                self.keep_result(action, &result, now).await?;
+                let result = self.keep_result(action, result, now).await?;
                 actions.complete(scope, lease, result, now).await.map(|action| (Ended::Done, action))
             }
             Verdict::Requested(result) => {
@@ -289,10 +299,10 @@ impl Inner {
         }
     }
 
-    /// Keeps where the message or the issue is, before the action is done: what waits for it needs that.
-    async fn keep_result(&self, action: &Action, result: &Value, now: DateTime<Utc>) -> Result<(), GovernError> {
+    /// Keeps where the message or the issue is, or which fix it became, before the action is done: what waits for it needs that.
+    async fn keep_result(&self, action: &Action, mut result: Value, now: DateTime<Utc>) -> Result<Value, GovernError> {
         let (store, scope) = (&self.parts.store, &self.parts.scope);
-        let Some(id) = &action.incident_id else { return Ok(()) };
+        let Some(id) = &action.incident_id else { return Ok(result) };
         let text = |name: &str| result.get(name).and_then(Value::as_str);
         match action.action_type.parse() {
             Ok(ActionType::SlackPostMessage) => {
@@ -314,9 +324,40 @@ impl Inner {
                     }
                 }
             }
+            Ok(ActionType::PublishPrompt) => {
+                if let Some(fix_id) = self.keep_fix(action, &result, now).await? {
+                    result["fix_id"] = fix_id.into();
+                }
+            }
             _ => {}
         }
-        Ok(())
+        Ok(result)
+    }
+
+    /// Keeps a published fix, once per version; its number. `None` when its signal is not there any more.
+    async fn keep_fix(&self, action: &Action, result: &Value, now: DateTime<Utc>) -> Result<Option<i64>, GovernError> {
+        let (store, scope) = (&self.parts.store, &self.parts.scope);
+        let Ok(fix) = read::<PublishPrompt>(&action.payload) else { return Ok(None) };
+        let by = match &action.approval_id {
+            Some(id) => store.approvals.get(scope, id).await?.and_then(|approval| approval.resolved_by),
+            None => None,
+        };
+        let new = NewFix {
+            signal_id: fix.signal_id,
+            applied_via: AppliedVia::Langfuse,
+            prompt_name: Some(fix.name),
+            prompt_version: result.get("version").and_then(Value::as_i64),
+            fix_content: fix.fix_content,
+            applied_by: by.unwrap_or_else(|| "somebody".to_owned()),
+        };
+        match store.reports.record_fix(scope, new, now).await {
+            Ok(fix_id) => Ok(Some(fix_id)),
+            Err(StoreError::NotFound { .. }) => {
+                tracing::warn!(action = %action.id, "a fix was published for a signal that is not there any more");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn tell(&self, ended: Ended, action: &Action, now: DateTime<Utc>) -> Result<(), GovernError> {

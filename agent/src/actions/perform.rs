@@ -15,12 +15,12 @@ use tripline_store::{
 };
 
 use super::kinds::{
-    ActionType, CheckRun, KillLoop, OpenIssue, PostDigest, PostMessage, PullComment, RecordOnly, Remediation,
-    RequestChanges, Respond, Response, SetIssueState, SignalWebhook, ThreadReply, UpdateMessage, read,
+    ActionType, CheckRun, KillLoop, OpenIssue, PostDigest, PostMessage, PublishPrompt, PullComment, RecordOnly,
+    Remediation, RequestChanges, Respond, Response, SetIssueState, SignalWebhook, ThreadReply, UpdateMessage, read,
 };
 use super::outbox::Inner;
 use super::outcome::{Look, Sent};
-use super::{github, issue_state, pull_request, slack, webhook};
+use super::{github, issue_state, langfuse, pull_request, slack, webhook};
 use crate::govern::GovernError;
 use crate::messages::{Content, IncidentView, Links, incident_message};
 use crate::people::People;
@@ -55,6 +55,7 @@ enum Plan {
     Review(RequestChanges),
     Comment(PullComment),
     Check(CheckRun),
+    Prompt(PublishPrompt),
 }
 
 impl Plan {
@@ -77,6 +78,7 @@ impl Plan {
             ActionType::GithubIssueState => Self::IssueState(read(payload)?),
             ActionType::GithubPullComment => Self::Comment(read(payload)?),
             ActionType::GithubCheckRun => Self::Check(read(payload)?),
+            ActionType::PublishPrompt => Self::Prompt(read(payload)?),
         })
     }
 
@@ -88,7 +90,8 @@ impl Plan {
             | Self::Reply(_)
             | Self::Digest(_)
             | Self::IssueState(_)
-            | Self::Review(_) => true,
+            | Self::Review(_)
+            | Self::Prompt(_) => true,
             Self::Respond(respond) => matches!(respond.response, Response::Ephemeral { .. }),
             // A receiver of the webhook tells repetitions by their key.
             Self::Kill(_) | Self::Record | Self::Update(_) | Self::Webhook(_) | Self::Comment(_) | Self::Check(_) => {
@@ -172,6 +175,7 @@ impl Inner {
             Plan::Review(review) => pull_request::request_changes(http, &destinations.github, review).await,
             Plan::Comment(comment) => pull_request::comment(http, &destinations.github, comment).await,
             Plan::Check(check) => pull_request::check(http, &destinations.github, check).await,
+            Plan::Prompt(fix) => langfuse::publish(http, &destinations.langfuse, fix).await,
         })
     }
 
@@ -203,6 +207,7 @@ impl Inner {
             },
             Plan::Respond(_) => Look::CannotTell("Slack cannot tell whether an answer to a click arrived".to_owned()),
             Plan::Review(review) => pull_request::find_review(http, &destinations.github, review).await,
+            Plan::Prompt(fix) => langfuse::find(http, &destinations.langfuse, fix).await,
             Plan::Kill(_) | Plan::Record | Plan::Update(_) | Plan::Webhook(_) | Plan::Comment(_) | Plan::Check(_) => {
                 Look::Absent
             }

@@ -7,6 +7,7 @@ use tripline_engine::SharedClock;
 use super::GovernError;
 use super::clicks::{Clicks, ClicksParts};
 use super::desk::Desk;
+use super::fixes::{Fixes, FixesParts};
 use super::gate::{Gate, GateParts};
 use super::refusals::RefusalLog;
 use crate::AgentContext;
@@ -21,6 +22,8 @@ pub struct Governance {
     pub desk: Desk,
     /// Takes clicks.
     pub clicks: Clicks,
+    /// Takes fixes of prompts.
+    pub fixes: Fixes,
     /// Does what was decided.
     pub outbox: Outbox,
     /// Tells.
@@ -76,6 +79,16 @@ impl Governance {
             notices: notices.clone(),
             options,
         })?;
-        Ok(Self { gate: Arc::new(gate), desk, clicks, outbox, notices, destinations })
+        let fixes = Fixes::new(FixesParts {
+            store: context.store.clone(),
+            scope: context.scope.clone(),
+            clock: context.clock.clone(),
+            settings: context.settings.clone(),
+            destinations: Arc::clone(&destinations),
+            desk: desk.clone(),
+            notices: notices.clone(),
+            outbox: outbox.clone(),
+        });
+        Ok(Self { gate: Arc::new(gate), desk, clicks, fixes, outbox, notices, destinations })
     }
 }

@@ -233,13 +233,16 @@ pub(crate) struct Seen {
 #[derive(Debug, Default)]
 struct Content {
     seen: Vec<Seen>,
-    faults: VecDeque<(&'static str, Fault)>,
+    /// Method (any when empty), part of the path, what happens.
+    faults: VecDeque<(&'static str, &'static str, Fault)>,
     issues: Vec<Value>,
     messages: Vec<Value>,
+    /// Versions of prompts, oldest first.
+    prompts: Vec<Value>,
     now: i64,
 }
 
-/// GitHub under `/github`, Slack under `/slack`, response addresses under `/slack/response/…`.
+/// GitHub under `/github`, Slack under `/slack`, Langfuse under `/langfuse`, response addresses under `/slack/response/…`.
 #[derive(Clone)]
 pub(crate) struct Vendors {
     base: String,
@@ -266,6 +269,9 @@ impl Vendors {
             ("SLACK_API_URL", format!("{}/slack", self.base)),
             ("SLACK_BOT_TOKEN", "xoxb-secret-token".to_owned()),
             ("SLACK_SIGNING_SECRET", SECRET.to_owned()),
+            ("LANGFUSE_BASE_URL", format!("{}/langfuse", self.base)),
+            ("LANGFUSE_PUBLIC_KEY", "pk-lf-1".to_owned()),
+            ("LANGFUSE_SECRET_KEY", "sk-lf-secret".to_owned()),
         ])
     }
 
@@ -279,7 +285,12 @@ impl Vendors {
 
     /// The next request whose path contains `path` meets this fault. May be called repeatedly.
     pub(crate) fn fault(&self, path: &'static str, fault: Fault) {
-        self.content().faults.push_back((path, fault));
+        self.fault_of("", path, fault);
+    }
+
+    /// The same, of requests of one method only.
+    pub(crate) fn fault_of(&self, method: &'static str, path: &'static str, fault: Fault) {
+        self.content().faults.push_back((method, path, fault));
     }
 
     pub(crate) fn clear_faults(&self) {
@@ -295,6 +306,16 @@ impl Vendors {
         let mut content = self.content();
         let issue = issue(content.issues.len() + 1, title, body);
         content.issues.push(issue);
+    }
+
+    /// The versions of prompts, oldest first.
+    pub(crate) fn prompts(&self) -> Vec<Value> {
+        self.content().prompts.clone()
+    }
+
+    /// A version that somebody published.
+    pub(crate) fn add_prompt(&self, version: Value) {
+        publish(&mut self.content().prompts, &version);
     }
 
     pub(crate) fn messages(&self) -> Vec<Value> {
@@ -313,6 +334,52 @@ fn issue(number: usize, title: &str, body: &str) -> Value {
     })
 }
 
+/// Adds a version; a label belongs to the newest version that took it.
+fn publish(prompts: &mut Vec<Value>, body: &Value) -> Value {
+    let of = |prompt: &&Value| prompt["name"] == body["name"];
+    let number = prompts.iter().filter(of).count() + 1;
+    let labels = body["labels"].as_array().cloned().unwrap_or_default();
+    for other in prompts.iter_mut().filter(|prompt| prompt["name"] == body["name"]) {
+        let kept = other["labels"].as_array().cloned().unwrap_or_default();
+        other["labels"] = kept.into_iter().filter(|label| !labels.contains(label)).collect();
+    }
+    let mut made = body.clone();
+    made["version"] = json!(number);
+    prompts.push(made.clone());
+    made
+}
+
+/// Langfuse's prompts, v2.
+fn langfuse(content: &mut Content, seen: &Seen) -> (u16, Value) {
+    let query: std::collections::BTreeMap<_, _> =
+        url::form_urlencoded::parse(seen.query.as_bytes()).into_owned().collect();
+    let name = seen.path.strip_prefix("/langfuse/api/public/v2/prompts/").map(|name| name.replace("%2F", "/"));
+    match (seen.method.as_str(), name) {
+        ("POST", None) => (201, publish(&mut content.prompts, &seen.body)),
+        ("GET", None) => {
+            let of = |prompt: &&Value| Some(prompt["name"].as_str().unwrap()) == query.get("name").map(String::as_str);
+            let versions: Vec<&Value> = content.prompts.iter().filter(of).map(|prompt| &prompt["version"]).collect();
+            let listed =
+                if versions.is_empty() { json!([]) } else { json!([{"name": query["name"], "versions": versions}]) };
+            (200, json!({"data": listed, "meta": {"page": 1}}))
+        }
+        ("GET", Some(name)) => {
+            let of: Vec<&Value> = content.prompts.iter().filter(|prompt| prompt["name"] == json!(name)).collect();
+            let found = match (query.get("version"), query.get("label")) {
+                (Some(version), _) => of.iter().find(|prompt| prompt["version"].as_i64() == version.parse().ok()),
+                (None, Some(label)) if label == "latest" => of.last(),
+                (None, label) => {
+                    let label = json!(label.map_or("production", String::as_str));
+                    of.iter().find(|prompt| prompt["labels"].as_array().is_some_and(|labels| labels.contains(&label)))
+                }
+            };
+            let missing = (404, json!({"message": "Prompt not found", "error": "LangfuseNotFoundError"}));
+            found.map_or(missing, |found| (200, (*found).clone()))
+        }
+        _ => (405, json!({"message": "Method not allowed"})),
+    }
+}
+
 async fn serve(State(vendors): State<Vendors>, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let bytes = axum::body::to_bytes(body, 8 << 20).await.unwrap_or_default();
@@ -326,8 +393,11 @@ async fn serve(State(vendors): State<Vendors>, request: Request) -> Response<Bod
     let fault = {
         let mut content = vendors.content();
         content.seen.push(seen.clone());
-        let position = content.faults.iter().position(|(part, _)| path.contains(part));
-        position.and_then(|at| content.faults.remove(at)).map(|(_, fault)| fault)
+        let fits = |(method, part, _): &(&str, &str, Fault)| {
+            path.contains(part) && (method.is_empty() || seen.method == *method)
+        };
+        let position = content.faults.iter().position(fits);
+        position.and_then(|at| content.faults.remove(at)).map(|(_, _, fault)| fault)
     };
     let authorised = parts.headers.get("authorization").is_some() || path.contains("/response/");
     match fault {
@@ -364,6 +434,7 @@ fn carry_out(vendors: &Vendors, seen: &Seen) -> (u16, Value) {
     let mut content = vendors.content();
     let text = |name: &str| seen.body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     match (seen.method.as_str(), seen.path.as_str()) {
+        (_, path) if path.starts_with("/langfuse/api/public/v2/prompts") => langfuse(&mut content, seen),
         ("POST", "/github/repos/acme/shop/issues") => {
             let issue = issue(content.issues.len() + 1, &text("title"), &text("body"));
             content.issues.push(issue.clone());

@@ -92,6 +92,15 @@ pub enum Note<'a> {
         /// The review, as the vendor named it.
         url: &'a str,
     },
+    /// A version of a Langfuse prompt was published.
+    PromptPublished {
+        /// The prompt.
+        name: &'a str,
+        /// The new version.
+        version: Option<i64>,
+        /// The prompt's page.
+        url: Option<&'a str>,
+    },
     /// The agent was asked to stop.
     KillRequested {
         /// The trace or run.
@@ -128,6 +137,7 @@ impl Note<'_> {
             Self::Decided(approval) => decided(approval),
             Self::IssueOpened { url } => format!("Issue opened: {}", page_link(url)),
             Self::ChangesRequested { url } => format!("Changes requested: {}", page_link(url)),
+            Self::PromptPublished { name, version, url } => prompt_published(name, *version, *url),
             Self::KillRequested { trace_id } => format!(
                 "🛑 Kill requested for {}. The agent stops when it next asks; it has not acknowledged it yet.",
                 slack_inline(trace_id, 200)
@@ -144,6 +154,13 @@ impl Note<'_> {
             ),
         }
     }
+}
+
+/// `Published: prompt support, version 4. https://…`
+pub(super) fn prompt_published(name: &str, version: Option<i64>, url: Option<&str>) -> String {
+    let version = version.map(|version| format!(", version {version}")).unwrap_or_default();
+    let page = url.map(|url| format!(" {}", page_link(url))).unwrap_or_default();
+    format!("Published: prompt {}{version}.{page}", slack_inline(name, 200))
 }
 
 fn decided(approval: &Approval) -> String {

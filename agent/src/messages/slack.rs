@@ -13,8 +13,9 @@ use tripline_store::{
 use url::Url;
 
 use super::buttons::{Button, Verdict};
+use super::notes::prompt_published;
 use super::text::{dollars, one_line, slack_inline, slack_plain, title};
-use crate::actions::Remediation;
+use crate::actions::{ActionType, PublishPrompt, Remediation};
 use crate::people::{People, Watch};
 
 const SECTION: usize = 2_900;
@@ -22,6 +23,9 @@ const FIELD: usize = 1_900;
 const HEADER: usize = 150;
 /// The fallback text, of which Slack shows some hundred characters in a notification.
 const FALLBACK: usize = 600;
+/// Characters of a prompt's begin and end that are shown to an approver.
+const TEXT_HEAD: usize = 900;
+const TEXT_TAIL: usize = 1_900;
 const MAX_APPROVALS: usize = 3;
 const MAX_ACTIONS: usize = 3;
 const MAX_GAPS: usize = 5;
@@ -78,7 +82,7 @@ pub fn incident_message(view: &IncidentView<'_>) -> Content {
     people(view.people, &mut blocks);
     gaps(incident, &mut blocks);
     for approval in view.approvals.iter().take(MAX_APPROVALS) {
-        decision(approval, &mut blocks);
+        decision(approval, view.links, &mut blocks);
     }
     for action in view.actions.iter().take(MAX_ACTIONS) {
         outcome(action, &mut blocks);
@@ -282,7 +286,7 @@ fn gaps(incident: &Incident, blocks: &mut Vec<Value>) {
     }
 }
 
-fn decision(approval: &Approval, blocks: &mut Vec<Value>) {
+fn decision(approval: &Approval, links: &Links, blocks: &mut Vec<Value>) {
     if approval.status != ApprovalStatus::Pending {
         blocks.push(section(mrkdwn(&decision_line(approval))));
         return;
@@ -292,6 +296,9 @@ fn decision(approval: &Approval, blocks: &mut Vec<Value>) {
     let target = request.target.as_deref().map(|target| format!(": {}", one_line(target))).unwrap_or_default();
     blocks.push(json!({"type": "divider"}));
     blocks.push(section(plain(&format!("Approval needed: {what}{target}\n{}", request.summary), SECTION)));
+    if request.action_type == ActionType::PublishPrompt.as_str() {
+        texts(approval, links, blocks);
+    }
     let mut buttons = vec![Button::Approve.block(approval), Button::Reject.block(approval)];
     if request.action_type == Remediation::KillLoop.as_str() {
         buttons.push(Button::Kill.block(approval));
@@ -301,6 +308,53 @@ fn decision(approval: &Approval, blocks: &mut Vec<Value>) {
     }));
     let hash: String = approval.payload_sha256.chars().take(12).collect();
     blocks.push(caption(&format!("Expires {} · exact payload sha256 {hash}…", date(request.expires_at))));
+}
+
+/// The old and the new text of a prompt, each with its middle left out where it is long: what is added stands at the end.
+fn texts(approval: &Approval, links: &Links, blocks: &mut Vec<Value>) {
+    let Ok(fix) = crate::actions::read::<PublishPrompt>(&approval.request.payload) else {
+        // The executor refuses what it cannot read; the approver is told why there is nothing to see.
+        blocks.push(section(mrkdwn("The prompt's texts cannot be read: approving this would do nothing.")));
+        return;
+    };
+    let old = if fix.old_text.trim().is_empty() { "(empty)" } else { fix.old_text.as_str() };
+    let mut was_cut = false;
+    for (title, text) in [("Old text", old), ("New text", fix.new_text.as_str())] {
+        let (shown, is_cut) = shown_within(text);
+        was_cut |= is_cut;
+        blocks.push(section(mrkdwn(&format!("*{title}*"))));
+        blocks.push(section(plain(&shown, SECTION)));
+    }
+    if was_cut {
+        let place = match &links.page {
+            Some(page) => format!("<{page}|the incident's page>"),
+            None => format!("/api/v1/approvals/{}", approval.id),
+        };
+        blocks.push(caption(&format!("The middle is left out. Both texts as a whole: {place}")));
+    }
+}
+
+/// As much of both ends as Slack takes, escaped.
+fn shown_within(text: &str) -> (String, bool) {
+    let (mut head, mut tail) = (TEXT_HEAD, TEXT_TAIL);
+    loop {
+        let (shown, is_cut) = both_ends(text, head, tail);
+        if slack_plain(&shown, usize::MAX).encode_utf16().count() <= SECTION || tail == 0 {
+            return (shown, is_cut);
+        }
+        (head, tail) = (head / 2, tail / 2);
+    }
+}
+
+/// The begin and the end of a long text, and whether something between them was left out.
+fn both_ends(text: &str, head: usize, tail: usize) -> (String, bool) {
+    let length = text.chars().count();
+    if length <= head + tail {
+        return (text.to_owned(), false);
+    }
+    let begin: String = text.chars().take(head).collect();
+    let end: String = text.chars().skip(length - tail).collect();
+    (format!("{begin}\n[…]\n{end}"), true)
 }
 
 /// `✅ Approved by <@U012AB3CD>`: our own mrkdwn.
@@ -337,6 +391,9 @@ pub(super) fn date(at: DateTime<Utc>) -> String {
 
 /// What an action does, in words of ours.
 pub(super) fn action_words(action_type: &str) -> &'static str {
+    if action_type == ActionType::PublishPrompt.as_str() {
+        return "publish a new version of a prompt";
+    }
     [Remediation::OpenGithubIssue, Remediation::KillLoop, Remediation::RequestChanges, Remediation::Record]
         .into_iter()
         .find(|remediation| remediation.as_str() == action_type)
@@ -352,6 +409,11 @@ fn outcome(action: &Action, blocks: &mut Vec<Value>) {
         }
         ActionStatus::Done if action.action_type == Remediation::KillLoop.as_str() => {
             blocks.push(section(mrkdwn("🛑 The agent says it has stopped")));
+        }
+        ActionStatus::Done if action.action_type == ActionType::PublishPrompt.as_str() => {
+            let version = action.result.as_ref().and_then(|result| result.get("version")?.as_i64());
+            let name = result("name").unwrap_or("the prompt");
+            blocks.push(section(mrkdwn(&prompt_published(name, version, result("url")))));
         }
         ActionStatus::Requested => {
             blocks.push(section(mrkdwn("🛑 Kill requested; the agent has not acknowledged it yet")));

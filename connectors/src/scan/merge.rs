@@ -4,17 +4,21 @@
 //! listings there are (`fan_out`), their pages (`listing`).
 //!
 //! Must hold: rows come in the order of the plan; a listing's second page is asked for only when its first has been given
-//! away, so that about one page of each listing is enough for who wants only the first rows.
+//! away, so that about one page of each listing is enough for who wants only the first rows; pages at hand and read ahead
+//! are memory of the query.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::future::ready;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use async_stream::{stream, try_stream};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -41,13 +45,13 @@ pub(super) fn merge(job: Arc<Job>) -> Batches {
             None => (1, (PAGES_AHEAD / listings.len().max(1)).max(1)),
         };
         let walks: Vec<BoxFuture<'static, First>> =
-            listings.into_iter().map(|listing| first(listing::walk(Arc::clone(&job), listing)).boxed()).collect();
+            listings.into_iter().map(|listing| first(pages(&job, listing)).boxed()).collect();
         let mut merge = Merge::new(Arc::clone(&job));
         // A walk is moved only when it is polled: as many first pages at once as requests are allowed.
         let mut firsts = stream::iter(walks).buffered(job.concurrency());
         while let Some((first, walk)) = firsts.next().await {
             let head = merge.add(walk);
-            merge.arrived(head, first).await?;
+            merge.arrived(head, first)?;
         }
         drop(firsts);
         let chunk = job.plan.limit.unwrap_or(usize::MAX).clamp(1, BATCH_ROWS);
@@ -73,7 +77,7 @@ pub(super) fn merge(job: Arc<Job>) -> Batches {
                 }
             }
             let next = merge.heads[head].walk.next().await;
-            merge.arrived(head, next).await?;
+            merge.arrived(head, next)?;
         }
         if let Some(batch) = merge.given(1)? {
             yield batch;
@@ -82,15 +86,39 @@ pub(super) fn merge(job: Arc<Job>) -> Batches {
     })
 }
 
-/// The first page of a walk, and the walk.
-type First = (Option<Result<RecordBatch, Failure>>, Batches);
+/// A page that waits for its rows to be given away, and the memory it takes of the query until it is dropped.
+struct Page {
+    batch: RecordBatch,
+    _memory: MemoryReservation,
+}
 
-async fn first(mut walk: Batches) -> First {
+type Pages = BoxStream<'static, Result<Page, Failure>>;
+
+/// The pages of a listing that have rows. More than the query may hold is an error.
+fn pages(job: &Arc<Job>, listing: Listing) -> Pages {
+    let job = Arc::clone(job);
+    let memory = MemoryConsumer::new("merge of listings").register(&job.run.memory);
+    let walk = listing::walk(Arc::clone(&job), listing);
+    walk.map(move |batch| {
+        let batch = batch?;
+        let memory = memory.new_empty();
+        let bytes = batch.get_array_memory_size();
+        memory.try_grow(bytes).map_err(|error| job.error(ScanErrorKind::Memory, error.strip_backtrace()))?;
+        Ok(Page { batch, _memory: memory })
+    })
+    .try_filter(|page| ready(page.batch.num_rows() > 0))
+    .boxed()
+}
+
+/// The first page of a walk, and the walk.
+type First = (Option<Result<Page, Failure>>, Pages);
+
+async fn first(mut walk: Pages) -> First {
     (walk.next().await, walk)
 }
 
 /// `walk`, moved on by itself up to `pages` ahead of who reads it. It ends when it is dropped.
-fn read_ahead(job: &Arc<Job>, mut walk: Batches, pages: usize) -> Batches {
+fn read_ahead(job: &Arc<Job>, mut walk: Pages, pages: usize) -> Pages {
     let (sender, mut receiver) = mpsc::channel(pages);
     let walking = AbortOnDropHandle::new(tokio::spawn(async move {
         while let Some(batch) = walk.next().await {
@@ -112,9 +140,9 @@ fn read_ahead(job: &Arc<Job>, mut walk: Batches, pages: usize) -> Batches {
 
 /// A listing, where the merge has come to in it.
 struct Head {
-    walk: Batches,
+    walk: Pages,
     /// The page at hand; none when the listing has ended.
-    batch: Option<RecordBatch>,
+    page: Option<Page>,
     /// Its next row.
     row: usize,
 }
@@ -122,7 +150,7 @@ struct Head {
 impl Head {
     /// Whether all rows of the page at hand were picked.
     fn is_spent(&self) -> bool {
-        self.batch.as_ref().is_some_and(|batch| self.row >= batch.num_rows())
+        self.page.as_ref().is_some_and(|page| self.row >= page.batch.num_rows())
     }
 }
 
@@ -144,40 +172,32 @@ impl Merge {
     }
 
     /// Adds a listing; its number.
-    fn add(&mut self, walk: Batches) -> usize {
-        self.heads.push(Head { walk, batch: None, row: 0 });
+    fn add(&mut self, walk: Pages) -> usize {
+        self.heads.push(Head { walk, page: None, row: 0 });
         self.heads.len() - 1
     }
 
     /// Takes the next page of a listing, or its end.
-    async fn arrived(&mut self, head: usize, page: Option<Result<RecordBatch, Failure>>) -> Result<(), Failure> {
-        let mut page = page;
-        loop {
-            let batch = match page {
-                None => None,
-                Some(Ok(batch)) if batch.num_rows() == 0 => {
-                    page = self.heads[head].walk.next().await;
-                    continue;
-                }
-                Some(Ok(batch)) => Some(batch),
-                // A key that the query names must be listed; one that only came along may be left out, and is counted.
-                Some(Err(Failure::Skipped(code, _))) if !self.job.names_key() => {
-                    *self.left_out.entry(code).or_default() += 1;
-                    None
-                }
-                Some(Err(failure)) => return Err(failure),
-            };
-            let listing = &mut self.heads[head];
-            (listing.batch, listing.row) = (batch, 0);
-            return self.offer(head);
-        }
+    fn arrived(&mut self, head: usize, page: Option<Result<Page, Failure>>) -> Result<(), Failure> {
+        let page = match page.transpose() {
+            Ok(page) => page,
+            // A key that the query names must be listed; one that only came along may be left out, and is counted.
+            Err(Failure::Skipped(code, _)) if !self.job.names_key() => {
+                *self.left_out.entry(code).or_default() += 1;
+                None
+            }
+            Err(failure) => return Err(failure),
+        };
+        let listing = &mut self.heads[head];
+        (listing.page, listing.row) = (page, 0);
+        self.offer(head)
     }
 
     /// Puts the next row of a listing among those to choose from.
     fn offer(&mut self, head: usize) -> Result<(), Failure> {
         let listing = &self.heads[head];
-        if let Some(batch) = listing.batch.as_ref().filter(|_| !listing.is_spent()) {
-            let rank = self.rank(batch, listing.row)?;
+        if let Some(page) = listing.page.as_ref().filter(|_| !listing.is_spent()) {
+            let rank = self.rank(&page.batch, listing.row)?;
             self.next.push((rank, Reverse(head)));
         }
         Ok(())
@@ -212,7 +232,7 @@ impl Merge {
         let mut pages = Vec::new();
         for (head, place) in self.heads.iter().zip(&mut places) {
             *place = pages.len();
-            pages.extend(&head.batch);
+            pages.extend(head.page.as_ref().map(|page| &page.batch));
         }
         let rows: Vec<(usize, usize)> = self.picked.drain(..).map(|(head, row)| (places[head], row)).collect();
         let batch = interleave_record_batch(&pages, &rows);

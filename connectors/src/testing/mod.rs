@@ -8,4 +8,4 @@ mod world;
 
 pub(crate) use own::Own;
 pub(crate) use toy::{Asked, Reply, Toy};
-pub(crate) use world::{World, constrain, environment, f64s, i64s, noon, request, texts};
+pub(crate) use world::{World, constrain, engine_with, environment, f64s, i64s, noon, request, texts};

@@ -87,7 +87,7 @@ impl World {
         let (source, table) = table.split_once('.').unwrap();
         let query = QueryContext::new(noon(), self.timeout, self.budget);
         let stats = query.report.scan(source, table);
-        let run = ScanRun { query, stats };
+        let run = ScanRun::alone(query, stats);
         let table = self.connectors.source(source).unwrap().table(table).unwrap();
         (table.scan(request, run.clone()), run)
     }
@@ -139,6 +139,11 @@ impl World {
 
 /// An SQL engine over all of `connectors`.
 pub(crate) fn engine(connectors: &Connectors) -> Engine {
+    engine_with(connectors, EngineOptions::default())
+}
+
+/// The same, with options.
+pub(crate) fn engine_with(connectors: &Connectors, options: EngineOptions) -> Engine {
     let entry = |source: &Source| SourceEntry {
         name: source.name().to_owned(),
         description: source.description().to_owned(),
@@ -147,7 +152,7 @@ pub(crate) fn engine(connectors: &Connectors) -> Engine {
         tables: source.tables(),
     };
     let entries: Vec<SourceEntry> = connectors.sources().iter().map(entry).collect();
-    Engine::new(ManualClock::at(noon()), EngineOptions::default(), &entries, Vec::new()).unwrap()
+    Engine::new(ManualClock::at(noon()), options, &entries, Vec::new()).unwrap()
 }
 
 fn load(toy: &Arc<Toy>, dir: &std::path::Path, environment: &Environment) -> Connectors {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use arrow::array::AsArray;
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use serde_json::{Value, json};
-use tripline_engine::{QueryResult, json_rows};
+use tripline_engine::{EngineOptions, QueryOptions, QueryResult, json_rows};
 
-use crate::testing::{Asked, Reply, Toy, World, environment};
+use crate::testing::{Asked, Reply, Toy, World, engine_with, environment};
 
 const SPEC: &str = r"
 source: post
@@ -161,6 +161,19 @@ async fn without_a_limit_all_rows_come_in_order_and_listings_are_read_at_once() 
         assert_eq!(world.toy.count(), 1 + 5 * 3 + 1, "{table}");
         // 16 pages at 4 requests at once.
         assert!(started.elapsed() < Duration::from_millis(50 * 8), "{table}: {:?}", started.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_that_wait_to_be_merged_count_as_memory_of_the_query() {
+    for partial in [false, true] {
+        let world = post();
+        let options = EngineOptions { memory_per_query: 16 * 1024, ..EngineOptions::default() };
+        let engine = engine_with(&world.connectors, options);
+        let sql = "SELECT box, id, at, note FROM post.letters ORDER BY at DESC";
+        let error = engine.collect(sql, QueryOptions { partial, ..QueryOptions::default() }).await.unwrap_err();
+        assert_eq!(error.code(), "memory", "partial: {partial}: {error}");
+        assert!(error.to_string().contains("merge of listings"), "{error}");
     }
 }
 

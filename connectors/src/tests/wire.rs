@@ -36,7 +36,7 @@ async fn rows(connectors: &Connectors, table: &str) -> Result<usize, tripline_en
     let stats = query.report.scan("toy", table);
     let table = connectors.source("toy").unwrap().table(table).unwrap();
     let request = ScanRequest { projection: vec![0], ..ScanRequest::default() };
-    let batches: Vec<_> = table.scan(request, ScanRun { query, stats }).try_collect().await?;
+    let batches: Vec<_> = table.scan(request, ScanRun::alone(query, stats)).try_collect().await?;
     Ok(batches.iter().map(arrow::array::RecordBatch::num_rows).sum())
 }
 

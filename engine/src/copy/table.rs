@@ -256,7 +256,7 @@ impl CopiedTable {
         run: &ScanRun,
     ) -> Result<CopyState, ScanError> {
         let useful = before.is_some_and(|covered| covered.from < span.until && span.from < covered.until);
-        if !run.query.partial || !useful || error.kind == ScanErrorKind::Cancelled {
+        if !run.query.partial || !useful || matches!(error.kind, ScanErrorKind::Cancelled | ScanErrorKind::Memory) {
             return Err(error);
         }
         let state = self.store.state(id, &self.shape).await.map_err(|error| self.broken(&error))?;

@@ -233,7 +233,7 @@ impl House {
         use tripline_engine::Clock as _;
         let query = QueryContext::new(self.clock.now(), Duration::from_secs(60), 1000);
         let stats = query.report.scan("toy", "rows");
-        ScanRun { query, stats }
+        ScanRun::alone(query, stats)
     }
 }
 

@@ -59,6 +59,13 @@ pub(super) fn signal(input: &str) -> Option<Value> {
     })
 }
 
+/// The labels of the patterns of prompt injection that a text matches, in the order of the patterns.
+#[must_use]
+pub fn injection_patterns(text: &str) -> Vec<&'static str> {
+    let matched = SET.matches(&ends(text, text.chars().count()));
+    matched.iter().filter_map(|index| PATTERNS.get(index).map(|(label, _)| *label)).collect()
+}
+
 /// The start and the end of a long input, with a line between them that no pattern crosses.
 fn ends(input: &str, length: usize) -> std::borrow::Cow<'_, str> {
     if length <= 2 * LOOKED_AT {

@@ -274,7 +274,7 @@ pub trait RunReports: Send + Sync {
     /// What can be learnt of an agent's runs.
     async fn insights(&self, scope: &Scope, agent_id: &str, now: DateTime<Utc>) -> Result<AgentInsights>;
 
-    /// Keeps a fix; its number.
+    /// Keeps a fix; its number. A version of a prompt that was published for a signal is one fix, however often it is kept.
     ///
     /// # Errors
     /// `NotFound` when there is no such signal.

@@ -89,6 +89,12 @@ pub(crate) async fn dry_run(
         return Err(ApiError::unprocessable("days must be between 1 and 30"));
     }
     let spec = draft(&body.name, &body.text)?;
+    let running = state.parts().threads.run(try_out(state.clone(), spec, days)).ok_or_else(ApiError::internal)?;
+    running.await.map_err(|_| ApiError::internal())?.map(Json)
+}
+
+/// Judges the windows of `days` days that were due, and writes nothing.
+async fn try_out(state: WebState, spec: DetectorSpec, days: i64) -> Result<DryRun, ApiError> {
     let now = state.context().clock.now();
     let mut due: Vec<_> = Vec::new();
     let mut at = now - TimeDelta::days(days);
@@ -116,7 +122,7 @@ pub(crate) async fn dry_run(
         let room = MAX_FINDINGS.saturating_sub(answer.findings.len());
         answer.findings.extend(judgement.findings.into_iter().take(room));
     }
-    Ok(Json(answer))
+    Ok(answer)
 }
 
 /// The text of a detector.

@@ -1,5 +1,7 @@
 //! Jobs, their runs, and running one now.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
@@ -61,5 +63,8 @@ pub(crate) async fn run(
     OptionalJson(body): OptionalJson<RunBody>,
 ) -> Result<Json<JobAnswer>, ApiError> {
     caller.of_installation(&state)?;
-    Ok(Json(state.parts().jobs.run(&caller.scope, &name, body.dry_run, &caller.person).await?))
+    let jobs = Arc::clone(&state.parts().jobs);
+    let work = async move { jobs.run(&caller.scope, &name, body.dry_run, &caller.person).await };
+    let running = state.parts().threads.run(work).ok_or_else(ApiError::internal)?;
+    Ok(Json(running.await.map_err(|_| ApiError::internal())??))
 }

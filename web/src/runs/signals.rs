@@ -17,7 +17,7 @@ use crate::extract::{Id, JsonBody, OptionalJson};
 use crate::state::WebState;
 
 /// Characters of a fix at most.
-const MAX_FIX: usize = 20_000;
+pub(super) const MAX_FIX: usize = 20_000;
 
 /// Which prompt a trace used.
 const PROMPT_OF_TRACE: &str = "SELECT prompt_name, prompt_version FROM langfuse.observations
@@ -42,7 +42,7 @@ pub(crate) struct ExplainView {
     rate_context: Option<RateContext>,
 }
 
-async fn find(state: &WebState, caller: &Caller, id: &str) -> Result<RunSignal, ApiError> {
+pub(super) async fn find(state: &WebState, caller: &Caller, id: &str) -> Result<RunSignal, ApiError> {
     let number = signal_id(id)?;
     let signal = state.context().store.runs.signal(&caller.scope, number).await?;
     signal.ok_or_else(|| ApiError::not_found("signal", id))
@@ -130,7 +130,7 @@ pub(crate) async fn record_copy(
     Id(id): Id,
     JsonBody(body): JsonBody<CopyBody>,
 ) -> Result<Json<FixRecorded>, ApiError> {
-    if body.fix_content.trim().is_empty() || body.fix_content.len() > MAX_FIX {
+    if body.fix_content.trim().is_empty() || body.fix_content.chars().count() > MAX_FIX {
         return Err(ApiError::unprocessable(format!("fix_content must have between 1 and {MAX_FIX} characters")));
     }
     let signal = find(&state, &caller, &id).await?;

@@ -128,6 +128,91 @@ async fn a_signal_is_explained_without_any_model_and_a_copied_fix_is_followed_up
     assert_eq!(feedback["precision"], 1.0, "{feedback}");
 }
 
+const FIX: &str = "Never call one tool three times in a row.";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fix_is_asked_for_approved_published_and_followed_up() {
+    let site = site().await;
+    site.publish_prompt(&json!({
+        "name": "support/triage", "type": "text", "prompt": "You triage tickets.", "labels": ["production"],
+        "config": {"model": "gpt-4o"}, "tags": ["support"],
+    }))
+    .await;
+    let body = json!({"fix_content": FIX, "langfuse_prompt_name": "support/triage", "applied_via": "langfuse"});
+    let path = "/v1/signals/1/apply-fix";
+    let (status, asked) = post(&site, "read", path, body.clone()).await;
+    assert_eq!((status, &asked["status"]), (202, &json!("pending")), "{asked}");
+    assert_eq!(asked["old_text"], "You triage tickets.");
+    assert_eq!(asked["new_text"], format!("You triage tickets.\n\n{FIX}"));
+    let (_, again) = post(&site, "stranger", path, body.clone()).await;
+    assert_eq!(again["approval_id"], asked["approval_id"], "who operates and is no approver asks too");
+    assert_eq!(get(&site, "read", "/v1/signals/1/fix-status").await.1, json!({"fix_applied": false}));
+
+    let id = asked["approval_id"].as_str().unwrap().to_owned();
+    let (status, decided) = post(&site, "operate", &format!("/api/v1/approvals/{id}/approve"), json!({})).await;
+    assert_eq!(status, 200, "{decided}");
+    site.drain().await;
+    let (status, published) = post(&site, "read", path, body).await;
+    assert_eq!(
+        (status, &published["new_version"], &published["signal_id"]),
+        (200, &json!(2), &json!(1)),
+        "{published}"
+    );
+    assert!(published["prompt_url"].as_str().unwrap().ends_with("/langfuse/prompts/support%2Ftriage"));
+    assert_eq!(published["fix_id"], 1);
+    let writes = site.writes("/api/public/v2/prompts").await;
+    assert_eq!(writes.len(), 2, "the person's and ours: {writes:?}");
+    let (_, followed) = get(&site, "read", "/v1/signals/1/fix-status").await;
+    assert_eq!(
+        (
+            &followed["applied_via"],
+            &followed["langfuse_prompt_name"],
+            &followed["langfuse_version"],
+            &followed["verdict"]
+        ),
+        (&json!("langfuse"), &json!("support/triage"), &json!(2), &json!("insufficient_data")),
+        "{followed}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approver_s_fix_is_published_at_once() {
+    let site = site().await;
+    let prompt = json!({"name": "triage", "type": "text", "prompt": "You triage.", "labels": []});
+    site.publish_prompt(&prompt).await;
+    let worker = tokio::spawn(site.governance.outbox.clone().run(site.stop.clone()));
+    let body = json!({"fix_content": FIX, "langfuse_prompt_name": "triage", "labels": ["production"]});
+    let (status, published) = post(&site, "operate", "/v1/signals/1/apply-fix", body).await;
+    assert_eq!(status, 200, "{published}");
+    let keys: Vec<&String> = published.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["fix_id", "new_text", "new_version", "old_text", "prompt_url", "signal_id"]);
+    assert_eq!(published["new_version"], 2, "made of the newest one, since none is in production");
+    site.stop.cancel();
+    worker.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fix_that_cannot_be_applied_says_why() {
+    let site = site().await;
+    let now = tripline_engine::Clock::now(&*site.clock);
+    let injected = judged("injected", now, &["PROMPT_INJECTION_SIGNAL"]);
+    site.store.runs.record_judged(&site.scope, vec![injected], 50, now).await.unwrap();
+    let good = json!({"fix_content": FIX, "langfuse_prompt_name": "triage"});
+    for (key, id, body, status, code) in [
+        ("read", "6", good.clone(), 403, "blocked"),
+        ("read", "999", good.clone(), 404, "not_found"),
+        ("read", "1", good.clone(), 404, "not_found"),
+        ("other", "1", good.clone(), 503, "not_configured"),
+        ("ingest", "1", good, 403, "forbidden"),
+        ("read", "1", json!({"fix_content": " ", "langfuse_prompt_name": "triage"}), 422, "invalid"),
+        ("read", "1", json!({"fix_content": "x", "langfuse_prompt_name": ""}), 422, "invalid"),
+        ("read", "1", json!({"fix_content": "x", "langfuse_prompt_name": "t", "applied_via": "email"}), 422, "invalid"),
+    ] {
+        let (found, answer) = post(&site, key, &format!("/v1/signals/{id}/apply-fix"), body).await;
+        assert_eq!((found, &answer["error"]["code"]), (status, &json!(code)), "{key} {id}: {answer}");
+    }
+}
+
 /// A run of `agent`, judged just now, with live signals of these types.
 fn judged(run: &str, now: DateTime<Utc>, types: &[&str]) -> JudgedRun {
     JudgedRun {

@@ -180,7 +180,7 @@ impl Site {
             detectors: Arc::new(Catalog),
             risk,
             queries,
-            threads: crate::QueryThreads::start().unwrap(),
+            threads: crate::QueryThreads::start("query").unwrap(),
             auth: plan.auth,
             options: plan.options,
             stop: stop.child_token(),
@@ -249,6 +249,13 @@ impl Site {
         incident
     }
 
+    /// Publishes a version of a prompt, as a person does in Langfuse.
+    pub(crate) async fn publish_prompt(&self, body: &Value) {
+        let url = format!("{}/langfuse/api/public/v2/prompts", self.simulator.base_url());
+        let request = self.client.post(url).basic_auth("pk-lf-tripline-demo", Some("sk-lf-tripline-demo")).json(body);
+        assert_eq!(request.send().await.unwrap().status().as_u16(), 201);
+    }
+
     pub(crate) async fn drain(&self) {
         self.governance.outbox.drain(self.clock.now()).await.unwrap();
     }
@@ -297,6 +304,9 @@ fn environment(simulator: &SimulatorHandle) -> Environment {
         ("SLACK_API_URL", format!("{base}/slack")),
         ("SLACK_BOT_TOKEN", "xoxb-token".to_owned()),
         ("SLACK_SIGNING_SECRET", SECRET.to_owned()),
+        ("LANGFUSE_BASE_URL", format!("{base}/langfuse")),
+        ("LANGFUSE_PUBLIC_KEY", "pk-lf-tripline-demo".to_owned()),
+        ("LANGFUSE_SECRET_KEY", "sk-lf-tripline-demo".to_owned()),
     ])
 }
 

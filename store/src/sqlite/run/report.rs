@@ -465,6 +465,18 @@ impl RunReports for SqliteStore {
             if super::find(tx.connection, &scope, fix.signal_id)?.is_none() {
                 return Err(StoreError::not_found("signal", fix.signal_id).into());
             }
+            if fix.applied_via == AppliedVia::Langfuse {
+                let known = one(
+                    tx.connection,
+                    "SELECT id FROM fixes WHERE project_id = ?1 AND signal_id = ?2 AND applied_via = ?3
+                         AND prompt_name IS ?4 AND prompt_version IS ?5",
+                    params![scope.project_id(), fix.signal_id, fix.applied_via, fix.prompt_name, fix.prompt_version],
+                    |row| row.get(0),
+                )?;
+                if let Some(id) = known {
+                    return Ok(id);
+                }
+            }
             run(
                 tx.connection,
                 "INSERT INTO fixes (project_id, signal_id, applied_via, prompt_name, prompt_version, fix_content, applied_at,
