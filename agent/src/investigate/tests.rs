@@ -175,7 +175,7 @@ async fn content_is_never_kept() {
 #[tokio::test]
 async fn many_rows_are_cut_and_that_is_said() {
     let mut world = cascade();
-    world.spike("assist", onset() - TimeDelta::hours(3), 180, 15, 0.001);
+    world.spike("assist", onset() - TimeDelta::hours(5), 180, 15, 0.001);
     let found = investigated(&world, "error_cascade").await;
     let calls = found.evidence.iter().find(|e| e.name == "calls").unwrap();
     assert_eq!(calls.rows.as_array().unwrap().len(), 500);
