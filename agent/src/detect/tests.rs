@@ -5,6 +5,7 @@ mod cost_spike;
 mod error_cascade;
 mod invariance;
 mod prompt_drift;
+mod quarters;
 mod quiet;
 mod silent_tool_failure;
 
