@@ -89,11 +89,14 @@ async fn judge(history: &History) -> Vec<Verdict> {
     verdicts
 }
 
-/// A history is judged rightly, and by any other name the same.
+/// A history is judged rightly, and by any other name the same. What fails many times also costs: that its feature is found to be
+/// dear as well counts neither way.
 async fn judged_rightly(class: Class) {
     let history = tell(story(class), &Vocabulary::new(3));
     let verdicts = judge(&history).await;
-    let [verdict] = verdicts.as_slice() else { panic!("one incident and no other: {verdicts:#?}") };
+    let found: Vec<&Verdict> =
+        verdicts.iter().filter(|verdict| verdict.class == class.name() || !verdict.right_entity).collect();
+    let [verdict] = found.as_slice() else { panic!("one incident and no other: {verdicts:#?}") };
     assert_eq!(verdict.class, class.name());
     assert!(verdict.right_entity, "{verdict:?}");
     assert_eq!(verdict.culprit.as_ref(), Some(&history.culprit), "{verdict:?}");

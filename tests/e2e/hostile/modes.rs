@@ -185,7 +185,7 @@ async fn hostile_text_is_inert_in_every_mode() {
     ] {
         let drawn = site.run(&args).await;
         assert_eq!(drawn.code(), 0, "{drawn:?}");
-        assert!(drawn.stdout.contains("evil") && drawn.stdout.lines().count() > 10, "{}", drawn.stdout);
+        assert!(drawn.stdout.contains("\"]:::"), "{}", drawn.stdout);
         assert_inert_mermaid(&drawn.stdout);
     }
 
@@ -223,7 +223,12 @@ async fn hostile_text_is_inert_in_every_mode() {
         assert!(prompt.contains("evil"), "the test is about text that is there: {}", row["kind"]);
         assert!(!prompt.contains(SECRET), "a secret left the machine");
         assert!(!prompt.contains("<script>") && !prompt.contains("<!channel>"), "the fence can be closed");
-        assert_eq!(prompt.matches("</evidence>").count(), prompt.matches("<evidence>\\n").count(), "{prompt}");
+        let messages: Vec<Value> = serde_json::from_str(prompt).unwrap();
+        let told = messages.iter().filter(|message| message["role"] != "system");
+        let told: String = told.filter_map(|message| message["content"].as_str()).collect();
+        for end in ["<evidence>", "</evidence>"] {
+            assert_eq!(told.matches(end).count(), 1, "{end} in {told}");
+        }
         assert!(prompt.len() < 200_000, "{} bytes were sent", prompt.len());
     }
 

@@ -24,6 +24,7 @@ fn body(route: &RouteInfo) -> Option<Value> {
         "/api/v1/actions/{id}/settle" => Some(json!({"status": "done"})),
         "/api/v1/detectors/dry-run" => Some(json!({"name": "mine", "text": "SELECT 1"})),
         "/api/v1/detectors/{name}" => Some(json!({"text": "SELECT 1"})),
+        "/api/v1/projects" => Some(json!({"id": "made"})),
         "/api/v1/keys" => Some(json!({"name": "another", "scopes": ["read"]})),
         "/api/v1/queries/{name}" => Some(json!({"sql": "SELECT 1"})),
         "/api/v1/session" => Some(json!({"secret": "tl_nobody"})),
