@@ -26,7 +26,7 @@ const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 impl Api {
     /// Reads the text.
     pub(super) fn read(text: &str) -> Result<Self, String> {
-        let (mut lines, mut shapes, mut block) = (Vec::new(), Vec::new(), String::new());
+        let (mut lines, mut shapes, mut block) = (Vec::new(), Vec::<(String, Value)>::new(), String::new());
         for (number, line) in text.lines().enumerate() {
             let at = |problem: String| format!("api.txt, line {}: {problem}", number + 1);
             if block.is_empty() && (line.trim().is_empty() || line.starts_with('#')) {
@@ -39,7 +39,11 @@ impl Api {
             block.push_str(line);
             block.push(' ');
             if line == "}" || line.ends_with(" }") {
-                shapes.push(shape(&block, &shapes).map_err(at)?);
+                let read = shape(&block, &shapes).map_err(at)?;
+                if shapes.iter().any(|(name, _)| *name == read.0) {
+                    return Err(at(format!("the shape {} is there twice", read.0)));
+                }
+                shapes.push(read);
                 block.clear();
             }
         }

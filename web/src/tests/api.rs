@@ -301,6 +301,7 @@ async fn settings_sources_and_detectors_are_shown_without_a_secret() {
     let sources = site.get("/api/v1/sources").await;
     assert!(sources["destinations"].as_array().unwrap().len() >= 6);
     let detectors = site.get("/api/v1/detectors").await;
+    assert_eq!(detectors["items"].as_array().unwrap().len(), 5 + 15, "those of windows and those of runs");
     for name in ["cost_spike", "tool_loop"] {
         let found = detectors["items"].as_array().unwrap().iter().find(|detector| detector["name"] == name);
         assert_eq!(found.unwrap()["mode"], "live", "{name}");
