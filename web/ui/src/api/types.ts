@@ -27,7 +27,6 @@ export type Digest = Schemas["Digest"];
 export type Snapshot = Schemas["Snapshot"];
 export type Drift = Schemas["Drift"];
 export type Validation = Schemas["Validation"];
-export type Precision = Schemas["Precision"];
 export type SettingsChanged = Schemas["SettingsChanged"];
 export type Agent = Schemas["Agent"];
 export type Run = Schemas["Run"];
