@@ -128,6 +128,7 @@ ordinary AS MATERIALIZED (
         feature,
         max(usual_generations) AS generations,
         max(high_generations) AS high_generations,
+        max(peak_generations) AS peak_generations,
         max(dispersion_generations) AS dispersion,
         max(usual_usd) AS usual_usd
     FROM input.hour_baseline
@@ -180,8 +181,10 @@ elevated AS MATERIALIZED (
     WHERE now_.generations > $generation_ratio * now_.part * coalesce(ordinary.generations, 0.0)
       AND now_.generations
           > now_.part * least(coalesce(ordinary.high_generations, 0.0), 2.0 * coalesce(ordinary.generations, 0.0))
-      -- In part of an hour more than in the whole of an ordinary one: what comes in bursts is no rise.
-      AND (now_.minutes = 60 OR now_.generations > coalesce(ordinary.generations, 0.0))
+      -- In part of an hour more than in as many of its fullest quarters, or in all of it: what comes in bursts is no rise.
+      AND (now_.minutes = 60
+           OR now_.generations > least(ordinary.generations, now_.minutes / 15.0 * ordinary.peak_generations)
+           OR ordinary.generations IS NULL)
       -- More than chance makes of it: the deviance of so many against so many, as right for few as for many.
       AND sqrt(greatest(2.0 / coalesce(ordinary.dispersion, 1.0)
           * (now_.generations * ln(now_.generations / greatest(now_.part * coalesce(ordinary.generations, 0.0), 0.5))
