@@ -159,7 +159,12 @@ mod tests {
                     .iter()
                     .filter_map(|row| Some((read(row, "_arrives_at")? - read(row, time)?).num_seconds()))
                     .collect();
-                assert!(!delays.is_empty() && delays.len() * 10 < rows.len(), "{} of {} {name}", delays.len(), rows.len());
+                assert!(
+                    !delays.is_empty() && delays.len() * 10 < rows.len(),
+                    "{} of {} {name}",
+                    delays.len(),
+                    rows.len()
+                );
                 assert!(delays.iter().all(|delay| (20..=3600).contains(delay)), "{delays:?}");
                 assert!(delays.iter().any(|delay| *delay > 600), "{delays:?}");
             }

@@ -329,7 +329,8 @@ pub(crate) fn session(store: &Store, id: &str, horizon: Option<Micros>) -> Reply
     let Some(session) = store.sessions.visible(horizon).iter().find(|session| &*session.id == id) else {
         return not_found("Session not found within authorized project");
     };
-    let traces = store.traces.visible(horizon).iter().filter(|trace| &*trace.session_id == id && trace.is_here(horizon));
+    let traces =
+        store.traces.visible(horizon).iter().filter(|trace| &*trace.session_id == id && trace.is_here(horizon));
     let mut whole = session.item.clone();
     let mut text = String::new();
     item::write_array(&mut text, traces.map(|trace| store.trace_at(trace, horizon)));

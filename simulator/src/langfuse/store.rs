@@ -74,27 +74,15 @@ impl Store {
 
     /// The visible observations of a trace, oldest first.
     pub(crate) fn of_trace(&self, trace_id: &str, horizon: Option<Micros>) -> Vec<Arc<Observation>> {
-        let mut found: Vec<_> = self
-            .observations_of
-            .get(trace_id)
-            .into_iter()
-            .flatten()
-            .filter(|o| o.is_here(horizon))
-            .cloned()
-            .collect();
+        let mut found: Vec<_> =
+            self.observations_of.get(trace_id).into_iter().flatten().filter(|o| o.is_here(horizon)).cloned().collect();
         found.sort_by(|a, b| a.order().cmp(&b.order()));
         found
     }
 
     /// The visible scores of a trace.
     pub(crate) fn scores_of_trace(&self, trace_id: &str, horizon: Option<Micros>) -> Vec<Arc<Score>> {
-        self.scores_of
-            .get(trace_id)
-            .into_iter()
-            .flatten()
-            .filter(|s| s.is_here(horizon))
-            .cloned()
-            .collect()
+        self.scores_of.get(trace_id).into_iter().flatten().filter(|s| s.is_here(horizon)).cloned().collect()
     }
 
     /// The user of an observation: its own, else its trace's.
@@ -126,10 +114,9 @@ impl Store {
         };
         let observations = self.of_trace(&trace.id, None);
         let scores = self.scores_of_trace(&trace.id, None);
-        let later =
-            trace.latest > now
-                || observations.iter().any(|o| o.latest > now || !o.is_here(horizon))
-                || scores.iter().any(|s| !s.is_here(horizon));
+        let later = trace.latest > now
+            || observations.iter().any(|o| o.latest > now || !o.is_here(horizon))
+            || scores.iter().any(|s| !s.is_here(horizon));
         if !later {
             return Cow::Borrowed(&trace.item);
         }

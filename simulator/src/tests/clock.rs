@@ -251,7 +251,10 @@ async fn what_comes_late_is_nowhere_before_it_arrives() {
         ("langfuse/traces", trace),
         ("langfuse/scores", score),
         ("sentry/issues", json!([issue("1", early), issue("2", start)])),
-        ("sentry/issue_events", json!([event("x", "1", early, None), event("y", "1", start, arrives), event("z", "2", start, arrives)])),
+        (
+            "sentry/issue_events",
+            json!([event("x", "1", early, None), event("y", "1", start, arrives), event("z", "2", start, arrives)]),
+        ),
     ];
     let sim = Sim::data(&files).await;
     let paths = [

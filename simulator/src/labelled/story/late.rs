@@ -44,7 +44,8 @@ impl Story {
             return;
         }
         let name = &self.features[feature].name;
-        let kept = self.happened.calls.iter().filter(|call| call.name == *name && (from..until).contains(&call.started));
+        let kept =
+            self.happened.calls.iter().filter(|call| call.name == *name && (from..until).contains(&call.started));
         self.happened.late.extend(kept.map(|call| (call.id.clone(), until + TimeDelta::seconds(20))));
     }
 }
