@@ -17,9 +17,9 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use tripline_engine::Param;
+use tripline_engine::{Param, parse_duration};
 
 use crate::govern::settings::GovernanceSettings;
 use crate::runs::settings::RunSettings;
@@ -137,9 +137,22 @@ pub struct SyncSettings {
     pub time: Option<String>,
 }
 
+/// How late a row may come by default: exporters retry for up to an hour (OpenTelemetry's and Sentry's queues), and a quarter
+/// of an hour goes by until the next cycle.
+const LATE_ROWS: &str = "75m";
+
+impl SyncSettings {
+    /// [`Self::overlap`] as a length of time; settings that were checked have one.
+    #[must_use]
+    pub fn overlap(&self) -> TimeDelta {
+        let length = parse_duration(&self.overlap).ok();
+        length.and_then(|length| TimeDelta::from_std(length).ok()).unwrap_or_default()
+    }
+}
+
 impl Default for SyncSettings {
     fn default() -> Self {
-        Self { window: "7d".to_owned(), interval: "5m".to_owned(), overlap: "10m".to_owned(), time: None }
+        Self { window: "7d".to_owned(), interval: "5m".to_owned(), overlap: LATE_ROWS.to_owned(), time: None }
     }
 }
 

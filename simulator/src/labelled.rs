@@ -149,6 +149,29 @@ mod tests {
     }
 
     #[test]
+    fn in_every_history_calls_and_errors_come_minutes_to_an_hour_late() {
+        for (seed, quiet) in [(5, false), (6, true)] {
+            let history = Labelled::tell(&LabelledOptions { quiet, ..options(seed) });
+            for (name, time) in [("langfuse/observations", "startTime"), ("sentry/issue_events", "dateCreated")] {
+                let rows = &history.collections.iter().find(|(collection, _)| *collection == name).unwrap().1;
+                let read = |row: &Value, key: &str| row[key].as_str()?.parse::<DateTime<Utc>>().ok();
+                let delays: Vec<i64> = rows
+                    .iter()
+                    .filter_map(|row| Some((read(row, "_arrives_at")? - read(row, time)?).num_seconds()))
+                    .collect();
+                assert!(
+                    !delays.is_empty() && delays.len() * 10 < rows.len(),
+                    "{} of {} {name}",
+                    delays.len(),
+                    rows.len()
+                );
+                assert!(delays.iter().all(|delay| (20..=3600).contains(delay)), "{delays:?}");
+                assert!(delays.iter().any(|delay| *delay > 600), "{delays:?}");
+            }
+        }
+    }
+
+    #[test]
     fn nothing_goes_wrong_in_a_quiet_history() {
         assert!(Labelled::tell(&LabelledOptions { quiet: true, ..options(4) }).truth.incidents.is_empty());
     }

@@ -1,15 +1,31 @@
 //! Items in the order of their time, so that a window of a large collection is two binary searches.
 //!
-//! Owns: order and ranges. Does not own: what an item's time is (`Timed`).
+//! Owns: order and ranges, and that what came late is not there before. Does not own: what an item's time is (`Timed`).
 
 use std::sync::Arc;
 
+use crate::item::Item;
 use crate::time::Micros;
 
 /// Something with a time and a stable order among equals.
 pub(crate) trait Timed {
     /// The time, then two texts that break ties.
     fn order(&self) -> (Micros, &str, &str);
+
+    /// When the vendor came to know of it; its own time, unless it came late.
+    fn arrival(&self) -> Micros {
+        self.order().0
+    }
+
+    /// Whether the vendor knows of it at the horizon.
+    fn is_here(&self, horizon: Option<Micros>) -> bool {
+        horizon.is_none_or(|now| self.arrival() <= now)
+    }
+}
+
+/// When an item whose own time is `at` arrives, by the `_arrives_at` among its parents: never before its time.
+pub(crate) fn arrival(parents: &Item, at: Micros) -> Micros {
+    parents.time("_arrives_at").map_or(at, |arrives| arrives.max(at))
 }
 
 /// Items without a readable time count as older than everything: always visible, listed last.

@@ -18,9 +18,13 @@ use super::finding::time;
 use super::inputs::{Loaded, Loader};
 use super::{DetectError, Failure, Persist};
 use crate::queries::BaselineSpec;
+use crate::settings::{Settings, SyncSettings};
 
-/// Sources show what happened up to a quarter of an hour late: an hour is taken as whole after that.
-const SETTLED_AFTER: TimeDelta = TimeDelta::minutes(15);
+/// When an hour is taken as whole: once no row of it is expected any more, by how far local copies are read again.
+fn settled_after(settings: &Settings) -> TimeDelta {
+    let copied = settings.sync.values().map(SyncSettings::overlap);
+    copied.chain([SyncSettings::default().overlap()]).max().unwrap_or_default()
+}
 
 /// Loads the hours in `[from, to)`, which are on the hour.
 pub(super) async fn load(
@@ -30,6 +34,7 @@ pub(super) async fn load(
     to: DateTime<Utc>,
 ) -> Result<Loaded, Failure> {
     let (store, scope) = (&loader.ctx.store.baselines, &loader.ctx.scope);
+    let settled_after = settled_after(loader.settings);
     let kept = store.range(scope, None, from, to).await?;
     let mut hours: BTreeMap<DateTime<Utc>, Vec<FeatureCost>> = BTreeMap::new();
     for hour in kept.covered.iter().filter(|hour| hour.complete) {
@@ -61,7 +66,7 @@ pub(super) async fn load(
         if loader.persist == Persist::Baselines && complete {
             let observed = new.iter().map(|(hour, features)| CostHour {
                 hour_start: *hour,
-                complete: *hour + TimeDelta::hours(1) + SETTLED_AFTER <= loader.window.end,
+                complete: *hour + TimeDelta::hours(1) + settled_after <= loader.window.end,
                 features: features.clone(),
             });
             store.upsert_many(scope, observed.collect(), loader.ctx.clock.now()).await?;

@@ -1,6 +1,6 @@
 //! The sampler on live traces: reading what is new, remembering it, deciding, and keeping what was decided.
 //!
-//! Owns: the one listing of a run (observations since the run before, and half an hour again for late ones), the parts of
+//! Owns: the one listing of a run (observations since the run before, and what may have come late again), the parts of
 //! traces that make up what is known, which findings of detectors traces belong to. Must hold: reading a time again replaces
 //! what was known of it, so nothing counts twice; a source that did not answer is a gap, and then nothing is written; a dry
 //! run writes nothing; what was said is judged as it streams by and not kept.
@@ -24,7 +24,7 @@ pub const WINDOW: TimeDelta = TimeDelta::hours(24);
 /// What is replaced as a whole.
 const PART: TimeDelta = TimeDelta::minutes(15);
 /// Read again, for what came late or was not over yet.
-const OVERLAP: TimeDelta = TimeDelta::minutes(30);
+const OVERLAP: TimeDelta = TimeDelta::minutes(75);
 /// How long before its onset a finding is taken to have begun: a detector sees a condition after it is one.
 const BEFORE_ONSET: TimeDelta = TimeDelta::hours(1);
 /// Until when everything was read, among the watermarks of jobs.

@@ -4,7 +4,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use super::LabelledTruth;
-use super::story::{Call, Change, Happened, Score, ToolCall, Trouble};
+use super::story::{Call, Change, Happened, Score, ToolCall};
 
 type Collections = Vec<(&'static str, Vec<Value>)>;
 
@@ -17,18 +17,28 @@ fn seconds(time: DateTime<Utc>) -> String {
 }
 
 pub(super) fn collections(truth: &LabelledTruth, happened: &Happened) -> Collections {
-    let mut observations: Vec<Value> = happened.calls.iter().map(call).collect();
-    observations.extend(happened.tools.iter().map(tool));
+    let late = |row: Value, id: &str| arriving(row, happened.late.get(id));
+    let mut observations: Vec<Value> = happened.calls.iter().map(|it| late(call(it), &it.id)).collect();
+    observations.extend(happened.tools.iter().map(|it| late(tool(it), &it.id)));
+    let scores = happened.scores.iter().map(|it| late(score(it), &it.call)).collect();
     let mut collections = vec![
         ("langfuse/projects", vec![json!({"id": "p1", "name": truth.repo})]),
         ("langfuse/observations", observations),
-        ("langfuse/traces", traces(&happened.calls)),
-        ("langfuse/scores", happened.scores.iter().map(score).collect()),
+        ("langfuse/traces", traces(happened)),
+        ("langfuse/scores", scores),
     ];
-    collections.extend(sentry(truth, &happened.troubles));
+    collections.extend(sentry(truth, happened));
     collections.extend(github(truth, &happened.changes));
     collections.extend(slack(happened));
     collections
+}
+
+/// The row, with the time at which the vendor comes to know of it.
+fn arriving(mut row: Value, at: Option<&DateTime<Utc>>) -> Value {
+    if let (Some(fields), Some(at)) = (row.as_object_mut(), at) {
+        fields.insert("_arrives_at".to_owned(), json!(millis(*at)));
+    }
+    row
 }
 
 fn call(call: &Call) -> Value {
@@ -64,30 +74,33 @@ fn tool(tool: &ToolCall) -> Value {
 }
 
 /// One trace for all its calls. They are in the order of time.
-fn traces(calls: &[Call]) -> Vec<Value> {
+fn traces(happened: &Happened) -> Vec<Value> {
     let mut by_trace: std::collections::BTreeMap<&str, Vec<&Call>> = std::collections::BTreeMap::new();
-    for call in calls {
+    for call in &happened.calls {
         by_trace.entry(&call.trace).or_default().push(call);
     }
     let rows = by_trace.into_iter().filter_map(|(id, calls)| {
         let first = calls.first()?;
         let ids: Vec<&str> = calls.iter().map(|call| call.id.as_str()).collect();
         let cost_usd: f64 = calls.iter().map(|call| call.cost_usd).sum();
-        Some(json!({
+        let known = |call: &&Call| happened.late.get(&call.id).copied().unwrap_or(call.started);
+        let arrives = calls.iter().map(known).min().filter(|at| *at > first.started);
+        let row = json!({
             "id": id, "timestamp": millis(first.started), "name": first.name, "tags": [], "public": false,
             "environment": "production", "totalCost": cost_usd, "observations": ids, "scores": [], "metadata": {},
             "userId": format!("user-{}", first.user), "sessionId": null, "htmlPath": "/trace",
-        }))
+        });
+        Some(arriving(row, arrives.as_ref()))
     });
     rows.collect()
 }
 
-fn sentry(truth: &LabelledTruth, troubles: &[Trouble]) -> Collections {
+fn sentry(truth: &LabelledTruth, happened: &Happened) -> Collections {
     let (organisation, project) = (&truth.sentry_org, &truth.sentry_project);
     let projects =
         vec![json!({"_org": organisation, "id": "700", "slug": project, "name": project, "platform": "python"})];
     let (mut issues, mut events) = (Vec::new(), Vec::new());
-    for (number, trouble) in troubles.iter().enumerate() {
+    for (number, trouble) in happened.troubles.iter().enumerate() {
         let (Some((_, first)), Some((_, last))) = (trouble.seen.first(), trouble.seen.last()) else { continue };
         issues.push(json!({
             "_org": organisation, "_project": project, "id": trouble.id, "shortId": format!("X-{number}"),
@@ -104,12 +117,13 @@ fn sentry(truth: &LabelledTruth, troubles: &[Trouble]) -> Collections {
             tags.push(json!({"key": "release", "value": release}));
         }
         for (id, time) in &trouble.seen {
-            events.push(json!({
+            let event = json!({
                 "_org": organisation, "_project": project, "_issue_id": trouble.id, "id": id, "eventID": id,
                 "groupID": trouble.id, "title": trouble.title, "message": trouble.title, "dateCreated": millis(*time),
                 "projectID": "700", "platform": "python", "culprit": trouble.file, "tags": tags,
                 "entries": [{"type": "exception", "data": {"values": [exception]}}],
-            }));
+            });
+            events.push(arriving(event, happened.late.get(id)));
         }
     }
     vec![("sentry/projects", projects), ("sentry/issues", issues), ("sentry/issue_events", events)]

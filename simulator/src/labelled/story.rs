@@ -3,8 +3,10 @@
 //! The effects are a multiple of what the feature's own traffic is, so that they can be seen in it, and begin some minutes
 //! after a commit among many went live ([`wrong`]).
 
+mod late;
 mod wrong;
 
+use std::collections::BTreeMap;
 use std::f64::consts::TAU;
 
 use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc, Weekday};
@@ -80,6 +82,8 @@ pub(super) struct Happened {
     pub(super) talk: Vec<(DateTime<Utc>, String, usize)>,
     pub(super) channels: Vec<String>,
     pub(super) project: String,
+    /// When calls, uses of tools and errors were known to the vendor, by id; what is not here was known at once.
+    pub(super) late: BTreeMap<String, DateTime<Utc>>,
 }
 
 struct Feature {
@@ -185,6 +189,7 @@ pub(super) fn tell(options: &LabelledOptions) -> (LabelledTruth, Happened) {
     story.ordinary_troubles();
     story.talk();
     truth.outages = story.outages(options.quiet);
+    story.delays(&truth.incidents);
     story.happened.calls.sort_by_key(|call| call.started);
     story.happened.changes.sort_by_key(|change| change.committed_at);
     (truth, story.happened)

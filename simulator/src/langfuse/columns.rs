@@ -12,6 +12,7 @@ use super::objects::{Observation, Trace, total_cost};
 use super::store::Store;
 use crate::item::Item;
 use crate::time::Micros;
+use crate::timeline::Timed;
 
 /// The value of a column.
 pub(super) enum Cell<'a> {
@@ -23,17 +24,18 @@ pub(super) enum Cell<'a> {
     Object(Value),
 }
 
-/// Whether an observation fits all conditions, as it is seen at the horizon.
+/// Whether an observation is there at the horizon and fits all conditions, as it is seen then.
 pub(crate) fn accepts_observation(
     store: &Store,
     observation: &Observation,
     conditions: &[Condition],
     horizon: Option<Micros>,
 ) -> bool {
-    conditions.iter().all(|condition| {
-        let cell = observation_cell(store, observation, &condition.column, horizon);
-        condition.accepts(&cell)
-    })
+    observation.is_here(horizon)
+        && conditions.iter().all(|condition| {
+            let cell = observation_cell(store, observation, &condition.column, horizon);
+            condition.accepts(&cell)
+        })
 }
 
 fn observation_cell<'a>(store: &'a Store, o: &'a Observation, column: &str, horizon: Option<Micros>) -> Cell<'a> {
@@ -97,12 +99,13 @@ fn observation_cell<'a>(store: &'a Store, o: &'a Observation, column: &str, hori
     }
 }
 
-/// Whether a trace fits all conditions, as it is seen at the horizon.
+/// Whether a trace is there at the horizon and fits all conditions, as it is seen then.
 pub(crate) fn accepts_trace(store: &Store, trace: &Trace, conditions: &[Condition], horizon: Option<Micros>) -> bool {
-    conditions.iter().all(|condition| {
-        let cell = trace_cell(store, trace, &condition.column, horizon);
-        condition.accepts(&cell)
-    })
+    trace.is_here(horizon)
+        && conditions.iter().all(|condition| {
+            let cell = trace_cell(store, trace, &condition.column, horizon);
+            condition.accepts(&cell)
+        })
 }
 
 fn trace_cell<'a>(store: &Store, trace: &'a Trace, column: &str, horizon: Option<Micros>) -> Cell<'a> {

@@ -16,7 +16,7 @@ use super::{bad_request, not_found, zod_error};
 use crate::http::{Params, Reply};
 use crate::item::{self, Item};
 use crate::time::{self, Micros};
-use crate::timeline::newest_page;
+use crate::timeline::{Timed, newest_page};
 
 const MAX_LIMIT: usize = 100;
 const DEFAULT_LIMIT: usize = 50;
@@ -118,7 +118,7 @@ pub(crate) fn observations(store: &Store, query: &Params, horizon: Option<Micros
 /// `GET /api/public/observations/{id}`.
 pub(crate) fn observation(store: &Store, id: &str, horizon: Option<Micros>) -> Reply {
     match store.observation(id) {
-        Some(found) if horizon.is_none_or(|now| found.start <= now) => Reply::json(found.seen_at(horizon).json()),
+        Some(found) if found.is_here(horizon) => Reply::json(found.seen_at(horizon).json()),
         _ => not_found("Observation not found within authorized project"),
     }
 }
@@ -234,7 +234,7 @@ impl Order {
 
 /// `GET /api/public/traces/{id}`: the trace with whole observations and scores.
 pub(crate) fn trace(store: &Store, id: &str, query: &Params, horizon: Option<Micros>) -> Reply {
-    let Some(trace) = store.trace_by_id.get(id).filter(|trace| horizon.is_none_or(|now| trace.at <= now)) else {
+    let Some(trace) = store.trace_by_id.get(id).filter(|trace| trace.is_here(horizon)) else {
         return not_found("Trace not found within authorized project");
     };
     let mut whole = store.trace_at(trace, horizon).into_owned();
@@ -272,7 +272,8 @@ pub(crate) fn scores(store: &Store, query: &Params, horizon: Option<Micros>) -> 
     let accepts = |score: &Score| {
         let item = &score.item;
         let trace = store.trace_by_id.get(&score.trace_id);
-        equal.iter().all(|(key, value)| *item.key(key) == **value)
+        score.is_here(horizon)
+            && equal.iter().all(|(key, value)| *item.key(key) == **value)
             && lists.iter().all(|(key, values)| values.contains(&&*item.key(key)))
             && (environments.is_empty() || environments.contains(&&*item.key("environment")))
             && user.is_none_or(|user| trace.is_some_and(|t| &*t.user_id == user))
@@ -304,7 +305,7 @@ fn time_bound(query: &Params, name: &str) -> Result<Option<Micros>, Refusal> {
 
 /// `GET /api/public/v2/scores/{id}`.
 pub(crate) fn score(store: &Store, id: &str, horizon: Option<Micros>) -> Reply {
-    store.scores.visible(horizon).iter().find(|score| &*score.id == id).map_or_else(
+    store.scores.visible(horizon).iter().find(|score| &*score.id == id && score.is_here(horizon)).map_or_else(
         || not_found("Score not found within authorized project"),
         |score| Reply::json(score.seen_at(horizon).json()),
     )
@@ -328,7 +329,8 @@ pub(crate) fn session(store: &Store, id: &str, horizon: Option<Micros>) -> Reply
     let Some(session) = store.sessions.visible(horizon).iter().find(|session| &*session.id == id) else {
         return not_found("Session not found within authorized project");
     };
-    let traces = store.traces.visible(horizon).iter().filter(|trace| &*trace.session_id == id);
+    let traces =
+        store.traces.visible(horizon).iter().filter(|trace| &*trace.session_id == id && trace.is_here(horizon));
     let mut whole = session.item.clone();
     let mut text = String::new();
     item::write_array(&mut text, traces.map(|trace| store.trace_at(trace, horizon)));

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use crate::item::Item;
 use crate::time::{self, Micros};
-use crate::timeline::{TIMELESS, Timed};
+use crate::timeline::{TIMELESS, Timed, arrival};
 
 /// The field groups of v2 observations whose text is worth keeping: long and independent of traces.
 pub(crate) const CACHED_GROUPS: usize = 2;
@@ -31,11 +31,13 @@ pub(crate) struct Observation {
     pub start: Micros,
     /// The latest moment the object speaks of.
     pub(super) latest: Micros,
+    arrives: Micros,
     pub cache: [OnceLock<Box<str>>; CACHED_GROUPS],
 }
 
 impl Observation {
-    pub(crate) fn new(item: Item) -> Self {
+    pub(crate) fn new(mut item: Item) -> Self {
+        let parents = item.split_parents();
         let start = item.time("startTime").unwrap_or(TIMELESS);
         let latest = ["endTime", "completionStartTime", "createdAt", "updatedAt"]
             .iter()
@@ -54,6 +56,7 @@ impl Observation {
             session_id: item.key("sessionId"),
             start,
             latest,
+            arrives: arrival(&parents, start),
             cache: Default::default(),
             item,
         }
@@ -139,6 +142,10 @@ impl Timed for Observation {
     fn order(&self) -> (Micros, &str, &str) {
         (self.start, &self.trace_id, &self.id)
     }
+
+    fn arrival(&self) -> Micros {
+        self.arrives
+    }
 }
 
 /// A trace with its keys.
@@ -151,10 +158,12 @@ pub(crate) struct Trace {
     pub session_id: Box<str>,
     pub tags: Vec<String>,
     pub(super) latest: Micros,
+    arrives: Micros,
 }
 
 impl Trace {
-    pub(crate) fn new(item: Item) -> Self {
+    pub(crate) fn new(mut item: Item) -> Self {
+        let parents = item.split_parents();
         let at = item.time("timestamp").unwrap_or(TIMELESS);
         let latest = ["createdAt", "updatedAt"].iter().filter_map(|key| item.time(key)).fold(at, Micros::max);
         let tags = item
@@ -171,6 +180,7 @@ impl Trace {
             at,
             tags,
             latest,
+            arrives: arrival(&parents, at),
             item,
         }
     }
@@ -179,6 +189,10 @@ impl Trace {
 impl Timed for Trace {
     fn order(&self) -> (Micros, &str, &str) {
         (self.at, &self.id, "")
+    }
+
+    fn arrival(&self) -> Micros {
+        self.arrives
     }
 }
 
@@ -189,12 +203,14 @@ pub(crate) struct Score {
     pub id: Box<str>,
     pub trace_id: Box<str>,
     pub at: Micros,
+    arrives: Micros,
 }
 
 impl Score {
-    pub(crate) fn new(item: Item) -> Self {
+    pub(crate) fn new(mut item: Item) -> Self {
+        let parents = item.split_parents();
         let at = item.time("timestamp").or_else(|| item.time("createdAt")).unwrap_or(TIMELESS);
-        Self { id: item.key("id"), trace_id: item.key("traceId"), at, item }
+        Self { id: item.key("id"), trace_id: item.key("traceId"), at, arrives: arrival(&parents, at), item }
     }
 
     /// The object as the API would have it at the horizon.
@@ -214,6 +230,10 @@ impl Score {
 impl Timed for Score {
     fn order(&self) -> (Micros, &str, &str) {
         (self.at, &self.id, "")
+    }
+
+    fn arrival(&self) -> Micros {
+        self.arrives
     }
 }
 

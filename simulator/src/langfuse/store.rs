@@ -31,20 +31,18 @@ pub(crate) struct Store {
 impl Store {
     /// Takes the Langfuse collections out of a dataset.
     pub(crate) fn new(dataset: &mut Dataset) -> Self {
-        let mut take = |collection| {
-            let mut items = dataset.take(collection);
-            for item in &mut items {
-                item.split_parents();
-            }
-            items
+        let mut take = |collection| dataset.take(collection).into_iter();
+        let without_parents = |mut item: Item| {
+            item.split_parents();
+            item
         };
         let mut store = Self {
-            projects: take(Collection::LangfuseProjects),
-            prompts: take(Collection::LangfusePrompts).into_iter().map(Prompt::new).collect(),
-            traces: Timeline::new(take(Collection::LangfuseTraces).into_iter().map(Trace::new)),
-            observations: Timeline::new(take(Collection::LangfuseObservations).into_iter().map(Observation::new)),
-            scores: Timeline::new(take(Collection::LangfuseScores).into_iter().map(Score::new)),
-            sessions: Timeline::new(take(Collection::LangfuseSessions).into_iter().map(Session::new)),
+            projects: take(Collection::LangfuseProjects).map(without_parents).collect(),
+            prompts: take(Collection::LangfusePrompts).map(without_parents).map(Prompt::new).collect(),
+            traces: Timeline::new(take(Collection::LangfuseTraces).map(Trace::new)),
+            observations: Timeline::new(take(Collection::LangfuseObservations).map(Observation::new)),
+            scores: Timeline::new(take(Collection::LangfuseScores).map(Score::new)),
+            sessions: Timeline::new(take(Collection::LangfuseSessions).map(without_parents).map(Session::new)),
             ..Self::default()
         };
         for trace in store.traces.all() {
@@ -76,27 +74,15 @@ impl Store {
 
     /// The visible observations of a trace, oldest first.
     pub(crate) fn of_trace(&self, trace_id: &str, horizon: Option<Micros>) -> Vec<Arc<Observation>> {
-        let mut found: Vec<_> = self
-            .observations_of
-            .get(trace_id)
-            .into_iter()
-            .flatten()
-            .filter(|o| horizon.is_none_or(|now| o.start <= now))
-            .cloned()
-            .collect();
+        let mut found: Vec<_> =
+            self.observations_of.get(trace_id).into_iter().flatten().filter(|o| o.is_here(horizon)).cloned().collect();
         found.sort_by(|a, b| a.order().cmp(&b.order()));
         found
     }
 
     /// The visible scores of a trace.
     pub(crate) fn scores_of_trace(&self, trace_id: &str, horizon: Option<Micros>) -> Vec<Arc<Score>> {
-        self.scores_of
-            .get(trace_id)
-            .into_iter()
-            .flatten()
-            .filter(|s| horizon.is_none_or(|now| s.at <= now))
-            .cloned()
-            .collect()
+        self.scores_of.get(trace_id).into_iter().flatten().filter(|s| s.is_here(horizon)).cloned().collect()
     }
 
     /// The user of an observation: its own, else its trace's.
@@ -128,14 +114,15 @@ impl Store {
         };
         let observations = self.of_trace(&trace.id, None);
         let scores = self.scores_of_trace(&trace.id, None);
-        let later =
-            trace.latest > now || observations.iter().any(|o| o.latest > now) || scores.iter().any(|s| s.at > now);
+        let later = trace.latest > now
+            || observations.iter().any(|o| o.latest > now || !o.is_here(horizon))
+            || scores.iter().any(|s| !s.is_here(horizon));
         if !later {
             return Cow::Borrowed(&trace.item);
         }
         let mut item = trace.item.clone();
         clamp(&mut item, &["createdAt", "updatedAt"], now);
-        let seen: Vec<_> = observations.iter().filter(|o| o.start <= now).collect();
+        let seen: Vec<_> = observations.iter().filter(|o| o.is_here(horizon)).collect();
         if !observations.is_empty() {
             if item.raw("totalCost").is_some() {
                 let cost: f64 = seen.iter().map(|o| o.cost_at(horizon)).sum();
@@ -154,7 +141,7 @@ impl Store {
             item.set_raw("observations", id_list(seen.iter().map(|o| &*o.id)));
         }
         if item.present("scores").is_some_and(|raw| raw.starts_with("[\"")) {
-            let seen = scores.iter().filter(|s| s.at <= now);
+            let seen = scores.iter().filter(|s| s.is_here(horizon));
             item.set_raw("scores", id_list(seen.map(|s| &*s.id)));
         }
         Cow::Owned(item)

@@ -50,7 +50,7 @@ fn page(store: &Store, query: &Params, horizon: Option<Micros>) -> Result<Reply,
         Some(cursor) => before_cursor(items, cursor).ok_or("Invalid cursor")?,
     };
     let mut found: Vec<&Arc<Score>> =
-        items.iter().rev().filter(|score| filters.accept(score)).take(limit + 1).collect();
+        items.iter().rev().filter(|score| score.is_here(horizon) && filters.accept(score)).take(limit + 1).collect();
     let more = found.len() > limit;
     found.truncate(limit);
 

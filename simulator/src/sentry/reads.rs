@@ -14,6 +14,7 @@ use super::{bad_request, ingest, not_found};
 use crate::http::{Call, Params, Reply};
 use crate::item::{self, Item};
 use crate::time::{self, Micros};
+use crate::timeline::Timed;
 
 /// An answer, or a refusal.
 pub(super) type Answer = Result<Reply, Reply>;
@@ -140,6 +141,7 @@ impl View<'_> {
             .iter()
             .filter(|issue| {
                 of_org(&issue.org, org)
+                    && self.store.is_known(issue, self.horizon)
                     && in_projects(&projects, &issue.project, &issue.project_id)
                     && start.is_none_or(|start| self.store.last_seen(issue, self.horizon) >= start)
                     && end.is_none_or(|end| issue.first <= end)
@@ -157,12 +159,10 @@ impl View<'_> {
 
     fn in_environments(&self, issue: &Issue, environments: &[&str]) -> bool {
         environments.is_empty()
-            || self.store.events_of(&issue.id).is_some_and(|events| {
-                events
-                    .visible(self.horizon)
-                    .iter()
-                    .any(|event| event.tag("environment").is_some_and(|e| environments.contains(&e.as_str())))
-            })
+            || self
+                .store
+                .here(&issue.id, self.horizon)
+                .any(|event| event.tag("environment").is_some_and(|e| environments.contains(&e.as_str())))
     }
 
     fn sort_issues(&self, issues: &mut [&Arc<Issue>], sort: &str) -> Result<(), Reply> {
@@ -190,6 +190,7 @@ impl View<'_> {
             .find(|issue| {
                 (&*issue.id == id || issue.short_id.eq_ignore_ascii_case(id))
                     && org.is_none_or(|org| of_org(&issue.org, org))
+                    && self.store.is_known(issue, self.horizon)
             })
             .ok_or_else(not_found)
     }
@@ -265,7 +266,7 @@ impl View<'_> {
                 let by_slug = &*event.project == slug;
                 let by_id = project.is_some_and(|p| p.id == event.project_id);
                 let unowned = event.project.is_empty() && event.project_id.is_empty();
-                of_org(&event.org, org) && (by_slug || by_id || unowned)
+                of_org(&event.org, org) && event.is_here(self.horizon) && (by_slug || by_id || unowned)
             })
             .cloned()
             .collect();

@@ -177,12 +177,9 @@ fn holds(test: &Test, store: &Store, issue: &Issue, horizon: Option<Micros>) -> 
         Test::Field { key: "project", value } => *issue.project == **value || *issue.project_id == **value,
         Test::Field { key: "issue", value } => *issue.id == **value || issue.short_id.eq_ignore_ascii_case(value),
         Test::Field { key, value } => matches_pattern(&issue.item.key(key), value),
-        Test::Tag { key, value } => store.events_of(&issue.id).is_some_and(|events| {
-            events
-                .visible(horizon)
-                .iter()
-                .any(|event| event.tag(key).is_some_and(|found| matches_pattern(&found, value)))
-        }),
+        Test::Tag { key, value } => store
+            .here(&issue.id, horizon)
+            .any(|event| event.tag(key).is_some_and(|found| matches_pattern(&found, value))),
         Test::Text(text) => ["title", "culprit", "metadata"]
             .iter()
             .any(|key| issue.item.raw(key).is_some_and(|raw| raw.to_lowercase().contains(text.as_str()))),

@@ -2,7 +2,7 @@
 //!
 //! Owns: indexing, and what an issue or release looks like before its later events happened.
 //! Must hold: at a horizon, an issue's `lastSeen` is not later, and its `count` is that of its
-//! visible events when later ones are known.
+//! visible events when later ones are known; an event that comes late is not there before.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::dataset::{Collection, Dataset};
 use crate::item::Item;
 use crate::time::{self, Micros};
-use crate::timeline::{TIMELESS, Timed, Timeline};
+use crate::timeline::{TIMELESS, Timed, Timeline, arrival};
 
 /// A project.
 #[derive(Debug)]
@@ -86,6 +86,7 @@ pub(crate) struct Event {
     pub project_id: Box<str>,
     pub org: Box<str>,
     pub at: Micros,
+    arrives: Micros,
 }
 
 impl Event {
@@ -104,6 +105,7 @@ impl Event {
             org: parents.key("_org"),
             full,
             at,
+            arrives: arrival(&parents, at),
             item,
         }
     }
@@ -132,6 +134,10 @@ impl Event {
 impl Timed for Event {
     fn order(&self) -> (Micros, &str, &str) {
         (self.at, &self.id, "")
+    }
+
+    fn arrival(&self) -> Micros {
+        self.arrives
     }
 }
 
@@ -256,11 +262,25 @@ impl Store {
         self.events_of.get(issue_id)
     }
 
+    /// The events of an issue that are there at the horizon, oldest first.
+    pub(crate) fn here(&self, issue_id: &str, horizon: Option<Micros>) -> impl DoubleEndedIterator<Item = &Arc<Event>> {
+        let events = self.events_of(issue_id).map_or(&[][..], |events| events.visible(horizon));
+        events.iter().filter(move |event| event.is_here(horizon))
+    }
+
+    /// Whether an issue is there at the horizon: not while its first event, and all others, are still on their way.
+    pub(crate) fn is_known(&self, issue: &Issue, horizon: Option<Micros>) -> bool {
+        let first = self.events_of(&issue.id).and_then(|events| events.all().first());
+        first.is_none_or(|first| first.at > issue.first || first.is_here(horizon))
+            || self.here(&issue.id, horizon).next().is_some()
+    }
+
     /// The visible events of an issue, oldest first, with those of no issue in particular.
     pub(crate) fn visible_events_of(&self, issue_id: &str, horizon: Option<Micros>) -> Vec<Arc<Event>> {
-        let of = |id: &str| self.events_of(id).map_or(&[][..], |events| events.visible(horizon));
-        let shared = if issue_id.is_empty() { &[] } else { of("") };
-        let mut found = [of(issue_id), shared].concat();
+        let mut found: Vec<_> = self.here(issue_id, horizon).cloned().collect();
+        if !issue_id.is_empty() {
+            found.extend(self.here("", horizon).cloned());
+        }
         found.sort_by(|a, b| a.order().cmp(&b.order()));
         found
     }
@@ -268,12 +288,16 @@ impl Store {
     /// The last time an issue was seen, at the horizon.
     pub(crate) fn last_seen(&self, issue: &Issue, horizon: Option<Micros>) -> Micros {
         match horizon {
-            Some(now) if issue.last > now => self
-                .events_of(&issue.id)
-                .and_then(|events| events.visible(horizon).last())
-                .map_or(now, |event| event.at),
+            Some(now) if issue.last > now || self.lacks_events(issue, horizon) => {
+                self.here(&issue.id, horizon).next_back().map_or(issue.last.min(now), |event| event.at)
+            }
             _ => issue.last,
         }
+    }
+
+    /// Whether events of an issue are known that are not there at the horizon.
+    fn lacks_events(&self, issue: &Issue, horizon: Option<Micros>) -> bool {
+        self.events_of(&issue.id).is_some_and(|events| !events.all().iter().all(|event| event.is_here(horizon)))
     }
 
     /// How many events an issue has, at the horizon.
@@ -282,7 +306,7 @@ impl Store {
         let Some(events) = horizon.and_then(|_| self.events_of(&issue.id)) else {
             return lifetime;
         };
-        let seen = events.visible(horizon).len();
+        let seen = self.here(&issue.id, horizon).count();
         if seen < events.all().len() { seen as u64 } else { lifetime }
     }
 
@@ -291,13 +315,18 @@ impl Store {
         let Some(now) = horizon else {
             return Cow::Borrowed(&issue.item);
         };
-        let later_events =
-            self.events_of(&issue.id).is_some_and(|events| events.visible(horizon).len() < events.all().len());
+        let later_events = self.lacks_events(issue, horizon);
         if issue.last <= now && !later_events {
             return Cow::Borrowed(&issue.item);
         }
         let mut item = issue.item.clone();
         item.set_text("lastSeen", &time::micros_z(self.last_seen(issue, horizon)));
+        let first = self.events_of(&issue.id).and_then(|events| events.all().first());
+        if first.is_some_and(|first| first.at <= issue.first && !first.is_here(horizon))
+            && let Some(seen) = self.here(&issue.id, horizon).next()
+        {
+            item.set_text("firstSeen", &time::micros_z(seen.at));
+        }
         let count = self.count(issue, horizon);
         if item.raw("count").is_some() {
             item.set_text("count", &count.to_string());

@@ -223,3 +223,60 @@ async fn what_is_written_carries_the_clocks_time_and_hides_when_it_goes_back() {
     }
     assert_eq!(sim.post("/_clock", &json!({"now": null})).await.json()["fixed"], false);
 }
+
+#[tokio::test]
+async fn what_comes_late_is_nowhere_before_it_arrives() {
+    let call = |id: &str, start: &str, arrives: Option<&str>| {
+        let mut call = json!({"id": id, "traceId": "t", "type": "GENERATION", "name": "f", "startTime": start,
+            "endTime": start, "calculatedTotalCost": 1.5});
+        if let Some(arrives) = arrives {
+            call["_arrives_at"] = json!(arrives);
+        }
+        call
+    };
+    let (early, start) = ("2026-01-01T00:00:00Z", "2026-01-01T00:05:00Z");
+    let arrives = Some("2026-01-01T00:40:00Z");
+    let trace = json!([{"id": "t", "timestamp": early, "totalCost": 3.0, "observations": ["a", "b"]}]);
+    let score = json!([{"id": "s", "traceId": "t", "name": "n", "value": 1, "dataType": "NUMERIC", "timestamp": start, "_arrives_at": arrives}]);
+    let event = |id: &str, issue: &str, at: &str, arrives: Option<&str>| {
+        let mut event = json!({"eventID": id, "groupID": issue, "dateCreated": at, "tags": []});
+        if let Some(arrives) = arrives {
+            event["_arrives_at"] = json!(arrives);
+        }
+        event
+    };
+    let issue = |id: &str, first: &str| json!({"id": id, "count": "2", "firstSeen": first, "lastSeen": start, "status": "unresolved"});
+    let files = [
+        ("langfuse/observations", json!([call("a", early, None), call("b", start, arrives)])),
+        ("langfuse/traces", trace),
+        ("langfuse/scores", score),
+        ("sentry/issues", json!([issue("1", early), issue("2", start)])),
+        (
+            "sentry/issue_events",
+            json!([event("x", "1", early, None), event("y", "1", start, arrives), event("z", "2", start, arrives)]),
+        ),
+    ];
+    let sim = Sim::data(&files).await;
+    let paths = [
+        ("/langfuse/api/public/v2/observations", "/data"),
+        ("/langfuse/api/public/v3/scores", "/data"),
+        ("/sentry/api/0/organizations/o/issues/?query=", ""),
+        ("/sentry/api/0/organizations/o/issues/1/events/", ""),
+    ];
+    let seen = async |now: &str| {
+        sim.set_clock(now).await;
+        let mut counts = Vec::new();
+        for (path, rows) in paths {
+            let answer = sim.read(path).await;
+            assert!(!answer.to_string().contains("_arrives_at"), "{path}: {answer}");
+            counts.push(answer.pointer(rows).unwrap().as_array().unwrap().len());
+        }
+        let issues = sim.read("/sentry/api/0/organizations/o/issues/?query=").await;
+        let first = issues.as_array().unwrap().iter().find(|issue| issue["id"] == "1").unwrap().clone();
+        (counts, first["count"].clone(), first["lastSeen"].clone())
+    };
+    let (counts, count, last) = seen("2026-01-01T00:39:00Z").await;
+    assert_eq!((counts, count, last), (vec![1, 0, 1, 1], json!("1"), json!("2026-01-01T00:00:00.000000Z")));
+    let (counts, count, last) = seen("2026-01-01T00:40:00Z").await;
+    assert_eq!((counts, count, last), (vec![2, 1, 2, 2], json!("2"), json!(start)));
+}

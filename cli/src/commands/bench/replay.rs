@@ -130,7 +130,7 @@ pub(super) async fn replay(
     Ok(replay.finish(sampler).await)
 }
 
-async fn serve(home: &Home, clock: &Arc<ManualClock>) -> Result<Running, Failure> {
+pub(super) async fn serve(home: &Home, clock: &Arc<ManualClock>) -> Result<Running, Failure> {
     let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
     let server = Server::assemble(home, Arc::clone(clock) as _, OpenMode::Serve, |settings| {
         for table in COPIED {
@@ -143,7 +143,7 @@ async fn serve(home: &Home, clock: &Arc<ManualClock>) -> Result<Running, Failure
 }
 
 /// The environment of a server that knows nothing but the simulator.
-fn environment(simulator: &SimulatorHandle, truth: &Truth) -> Environment {
+pub(super) fn environment(simulator: &SimulatorHandle, truth: &Truth) -> Environment {
     let base = simulator.base_url();
     let text = str::to_owned;
     Environment::of([

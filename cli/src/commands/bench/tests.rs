@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use tripline_simulator::{Labelled, LabelledOptions};
+use tripline_engine::{ManualClock, Param, Params, QueryOptions, json_rows};
+use tripline_simulator::{Content, Labelled, LabelledOptions, SimulatorOptions, start};
 
-use super::replay::{Replayed, replay};
+use super::replay::{Replayed, environment, replay, serve};
 use super::score::Tally;
 use super::truth::Truth;
+use crate::app::Home;
 
 /// A small history of which only the time around its first incident is replayed.
 fn history(folder: &Path) {
@@ -128,4 +130,52 @@ async fn other_names_and_restarts_change_no_figure_and_no_listing_is_asked_twice
 
     let (_, again) = replayed(other_names.path(), Some(3)).await;
     assert_eq!(again, table);
+}
+
+/// Starts of the calls of a history, with the times at which Langfuse comes to know of them.
+fn arrivals(folder: &Path) -> Vec<(DateTime<Utc>, DateTime<Utc>)> {
+    let rows: Value = serde_json::from_slice(&fs::read(folder.join("langfuse/observations.json")).unwrap()).unwrap();
+    let time = |value: &Value| value.as_str().and_then(|text| text.parse().ok());
+    let row = |row: &Value| {
+        let start: DateTime<Utc> = time(&row["startTime"]).unwrap();
+        (start, time(&row["_arrives_at"]).unwrap_or(start))
+    };
+    rows.as_array().unwrap().iter().map(row).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_arrive_up_to_an_hour_late_are_in_the_local_copy_from_then_on() {
+    let (folder, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let options = LabelledOptions { seed: 8, features: Some(3), calls_per_hour: Some(300.0), quiet: true };
+    Labelled::tell(&options).write(folder.path()).unwrap();
+    let truth = Truth::load(folder.path()).unwrap();
+    let arrivals = arrivals(folder.path());
+    let content = Content::DataDir(folder.path().to_owned());
+    let simulator = start(SimulatorOptions { content, ..SimulatorOptions::default() }).await.unwrap();
+    let home = Home { environment: environment(&simulator, &truth), path: state.path().to_owned() };
+    let clock = ManualClock::at(truth.clock_start);
+    let running = serve(&home, &clock).await.unwrap();
+    let from = truth.clock_start - TimeDelta::hours(3);
+    let (mut late, mut behind) = (0, 0);
+    for cycle in 0..24 {
+        let now = truth.clock_start + TimeDelta::minutes(15 * cycle);
+        simulator.set_clock(Some(now));
+        clock.set(now);
+        let params = [("from".to_owned(), Param::Timestamp(from)), ("now".to_owned(), Param::Timestamp(now))];
+        let sql = "SELECT count(*) AS n FROM langfuse.observations WHERE start_time >= $from AND start_time < $now";
+        let options = QueryOptions { params: Params::from(params), ..QueryOptions::default() };
+        let result = running.server.context.engine.collect(sql, options).await.unwrap();
+        let notes = result.report.scans[0].notes.join("; ");
+        assert!(notes.contains("local copy"), "{notes}");
+        let counted = json_rows(&result.schema, &result.batches).unwrap()[0]["n"].as_u64().unwrap();
+        let there = arrivals.iter().filter(|(start, arrives)| *start >= from && *start < now && *arrives <= now);
+        assert_eq!(counted, there.clone().count() as u64, "at {now}");
+        let cycle_before = now - TimeDelta::minutes(15);
+        let new = there.filter(|(start, arrives)| start < arrives && *arrives > cycle_before);
+        late += new.clone().count();
+        behind += new.filter(|(start, _)| *start < cycle_before - TimeDelta::minutes(30)).count();
+    }
+    assert!(late > 10 && behind > 0, "{late} came late, {behind} of them long after their time");
+    running.shutdown().await;
+    simulator.shutdown().await;
 }
