@@ -90,6 +90,8 @@ macro_rules! for_each_promise {
                 a_kill_is_found_with_and_without_dashes,
                 asking_twice_to_kill_keeps_the_first_record,
                 an_executor_takes_only_its_kinds,
+                an_executor_takes_only_its_types,
+                in_order_a_notification_waits_for_the_older_ones_to_its_target,
                 each_transition_is_on_the_record,
             }
             audit {

@@ -246,6 +246,8 @@ async fn an_unknown_action_is_settled_by_a_person_and_only_once() {
         holder: "killed".to_owned(),
         lease_for: Duration::from_secs(30),
         kinds: vec![tripline_store::ActionKind::Remediation],
+        types: tripline_store::LeaseTypes::Any,
+        in_order: false,
     };
     let now = tripline_engine::Clock::now(&*site.clock);
     site.store.actions.lease_next(&site.scope, request, now).await.unwrap().unwrap();
