@@ -139,7 +139,7 @@ pub struct SyncSettings {
 
 impl Default for SyncSettings {
     fn default() -> Self {
-        Self { window: "7d".to_owned(), interval: "5m".to_owned(), overlap: "30m".to_owned(), time: None }
+        Self { window: "7d".to_owned(), interval: "5m".to_owned(), overlap: "10m".to_owned(), time: None }
     }
 }
 
