@@ -42,6 +42,7 @@ pub use contract::{
 };
 pub use env::Environment;
 pub use error::{EngineError, ScanError, ScanErrorKind};
+pub use functions::kind_of as json_kind;
 pub use output::{OutputFormat, RowWriter, json_rows};
 pub use params::{Param, Params, parse_duration};
 pub use query::{Progress, QueryOptions, QueryResult, QueryStream, check_syntax};

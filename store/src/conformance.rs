@@ -176,6 +176,7 @@ macro_rules! for_each_promise {
                 a_pull_request_waits_once_and_one_asked_anew_meanwhile_stays,
                 a_pull_request_has_one_newest_score,
                 a_sample_is_kept_whole_and_a_pattern_with_its_first_trace,
+                patterns_are_remembered_while_they_are_used_and_so_many_of_a_feature,
                 reading_a_time_again_replaces_what_traces_did_in_it,
                 another_project_has_a_memory_of_its_own,
             }
