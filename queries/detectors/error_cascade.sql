@@ -28,7 +28,7 @@
 -- Errors that rise together with the generations of a feature, which retries them (seed 003, error cascades): errors of
 -- the window × US dollars of the generations that overlap them. Of a feature whose ordinary hour costs less than a dollar,
 -- that hour stands for the dollar: what a cascade is does not depend on how dear a model is.
--- The hour and its newest 15 and 30 minutes are judged together, both sides counted before they are joined: an issue is
+-- The hour and its newest 15 and 30 minutes (projected to an hour) are judged together, both sides counted before they are joined: an issue is
 -- counted once and a generation is counted once, however many issues it overlaps. Sentry's lifetime count is used only
 -- for an issue that was first seen in the window; an older issue is elevated against its own past rate, and against
 -- the traffic, since errors that rise only as there are more traces are no cascade.
@@ -271,6 +271,7 @@ cascades AS (
 scaled AS (
     SELECT
         *,
+        minutes / 60.0 AS part,
         -- What stands for a dollar; a feature without a past has no hour of its own.
         CASE WHEN usual_usd > 0.0 THEN least(usual_usd, 1.0) ELSE 1.0 END AS dollar_usd
     FROM cascades
@@ -297,8 +298,9 @@ SELECT
     CASE WHEN errors * cost_usd / $threshold > $critical_ratio THEN 'critical' ELSE 'high' END AS severity
 FROM scaled
 WHERE cost_usd >= $floor_usd
-  AND cost_usd > $min_cost * dollar_usd
-  AND errors * cost_usd > $threshold * dollar_usd
+  -- Projected to an hour, both the errors and the cost; the cost of a part has to be a rise itself.
+  AND cost_usd > $min_cost * least(1.0, $generation_ratio * part) * dollar_usd
+  AND errors * cost_usd > $threshold * part * part * dollar_usd
 -- The longest span tells most.
 QUALIFY row_number() OVER (PARTITION BY feature ORDER BY minutes DESC) = 1
 ORDER BY errors_times_cost DESC, feature
