@@ -1,7 +1,10 @@
 // Tables: sorted by a press on a heading, scrolled sideways inside of themselves, never wider than the page.
 import { flexRender, getCoreRowModel, getSortedRowModel, useReactTable, type ColumnDef, type SortingState } from "@tanstack/react-table";
 import { useMemo, useState, type ReactNode } from "react";
+import { usePrinting } from "../lib/print";
 import { Empty } from "./states";
+import { Value } from "./time";
+export { show } from "./time";
 
 export type Column<T> = { header: string; cell: (row: T) => ReactNode; sort?: (row: T) => string | number | null | undefined };
 
@@ -10,7 +13,8 @@ export function Table<T>({ label, columns, rows: every, empty, rowKey, rowProps,
   /** An id to be linked to, and a class, by the row and its place in `rows`. */ rowProps?: (row: T, index: number) => { id?: string; className?: string };
   /** How many rows are shown before somebody asks for all. */ most?: number;
 }) {
-  const [all, setAll] = useState(false);
+  const [pressed, setAll] = useState(false);
+  const all = usePrinting() || pressed;
   const rows = useMemo(() => (all || every.length <= most ? every : every.slice(0, most)), [all, every, most]);
   const [sorting, setSorting] = useState<SortingState>([]);
   const definitions: ColumnDef<T>[] = columns.map((column, index) => ({
@@ -54,7 +58,7 @@ export function Table<T>({ label, columns, rows: every, empty, rowKey, rowProps,
           ))}
         </tbody>
       </table>
-      {rows.length < every.length ? <p><button type="button" onClick={() => setAll(true)}>Show all {every.length}</button></p> : null}
+      {rows.length < every.length ? <p className="noprint"><button type="button" onClick={() => setAll(true)}>Show all {every.length}</button></p> : null}
     </div>
   );
 }
@@ -64,19 +68,14 @@ export function RowsTable({ label, rows, empty = "No rows." }: { label: string; 
   const names = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   const columns = names.map((name): Column<Record<string, unknown>> => ({
     header: name,
-    cell: (row) => show(row[name]),
+    cell: (row) => <Value of={row[name]} />,
     sort: (row) => { const value = row[name]; return typeof value === "number" || typeof value === "string" ? value : value === null || value === undefined ? null : JSON.stringify(value); },
   }));
   return <Table label={label} columns={columns} rows={rows} empty={empty} />;
 }
 
-export function show(value: unknown): string {
-  if (value === null || value === undefined) return "NULL";
-  return typeof value === "object" ? JSON.stringify(value) : String(value);
-}
-
 /** What `useListing` has read so far, and a button for more. */
 export function More({ listing }: { listing: { hasNextPage: boolean; isFetchingNextPage: boolean; fetchNextPage: () => unknown } }) {
   if (!listing.hasNextPage) return null;
-  return <p><button type="button" disabled={listing.isFetchingNextPage} onClick={() => void listing.fetchNextPage()}>{listing.isFetchingNextPage ? "Loading…" : "Show more"}</button></p>;
+  return <p><span className="onlyprint gap">There are more than these. </span><button className="noprint" type="button" disabled={listing.isFetchingNextPage} onClick={() => void listing.fetchNextPage()}>{listing.isFetchingNextPage ? "Loading…" : "Show more"}</button></p>;
 }

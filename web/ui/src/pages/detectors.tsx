@@ -8,6 +8,7 @@ import { Badge, Card, Code, Cron, Facts, Fold, PageTitle } from "../components/b
 import { Failure, Loading, Show } from "../components/states";
 import { More, Table } from "../components/table";
 import { Since, Time } from "../components/time";
+import { Unseen, useBlind } from "../components/unseen";
 import { count, duration, figure, percent } from "../lib/format";
 import { PreviewLines, usePreview } from "../settings/preview";
 import { Field } from "../settings/values";
@@ -62,6 +63,7 @@ function RunDetectors({ of }: { of: (name: string) => Detector | undefined }) {
 
 function View({ detector }: { detector: Detector }) {
   const ofRuns = detector.scope === "run";
+  const unseen = useBlind([detector.name]);
   const found = useListing<Anomaly>("/api/v1/anomalies", { detector: detector.name });
   const items = found.data?.pages.flatMap((page) => page.items) ?? [];
   return (
@@ -75,7 +77,8 @@ function View({ detector }: { detector: Detector }) {
       </Card>
       <Card title="Thresholds"><Thresholds name={detector.name} /></Card>
       <Card title="What it found">
-        {found.isError ? <Failure error={found.error} /> : found.isLoading ? <Loading /> : <Table label="Findings" rows={items} rowKey={(item) => item.id} empty="Nothing yet." columns={[
+        <Unseen blind={unseen} />
+        {found.isError ? <Failure error={found.error} /> : found.isLoading ? <Loading /> : <Table label="Findings" rows={items} rowKey={(item) => item.id} empty={unseen.length ? "Nothing where it could look." : "Nothing yet."} columns={[
           { header: "Severity", cell: (item) => <Badge word={item.severity} /> }, { header: "What", cell: (item) => item.incident_id ? <Link to={`/incidents/${seg(item.incident_id)}`}>{item.description}</Link> : item.description },
           { header: "Window", cell: (item) => <><Time at={item.window.start} /> to <Time at={item.window.end} /></> }, { header: "Found", cell: (item) => <Since at={item.detected_at} />, sort: (item) => item.detected_at },
         ]} />}
