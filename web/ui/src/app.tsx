@@ -1,10 +1,12 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { Suspense, useEffect } from "react";
-import { Navigate, Route, Routes, useLocation } from "react-router";
+import { Link, Navigate, Route, Routes, useLocation } from "react-router";
 import { useSession } from "./api/hooks";
 import { useLiveStream } from "./api/live";
 import { ApiError } from "./api/client";
+import { Boundary } from "./components/boundary";
 import { Shell } from "./components/shell";
+import { PageTitle } from "./components/bits";
 import { Failure, Loading } from "./components/states";
 import { setServerTime } from "./lib/format";
 import { Dashboard } from "./pages/dashboard";
@@ -41,13 +43,13 @@ export function App() {
   const incident = linked();
   return (
     <Shell session={session.data}>
-      <Suspense fallback={<Loading />}>
+      <Boundary at={location.pathname}><Suspense fallback={<Loading />}>
         <Routes>
           <Route path="/" element={incident ? <Navigate to={`/incidents/${encodeURIComponent(incident)}`} replace /> : <Dashboard />} />
           {pages.map(({ path, View }) => <Route key={path} path={path} element={<View />} />)}
-          <Route path="*" element={<p className="empty">There is no such page.</p>} />
+          <Route path="*" element={<><PageTitle>There is no such page</PageTitle><p className="empty">The address may be of an older or newer version. <Link to="/">To the dashboard</Link></p></>} />
         </Routes>
-      </Suspense>
+      </Suspense></Boundary>
     </Shell>
   );
 }

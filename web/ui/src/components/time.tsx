@@ -57,7 +57,7 @@ export function Told({ children: text }: { children: string }) {
 export function Moment({ children: said }: { children: string }) {
   const at = `${said.replace(" UTC", "").replace("Z", "").replace(" ", "T")}Z`;
   if (Number.isNaN(Date.parse(at))) return <>{said}</>;
-  return <time dateTime={at} title={said.replace("T", " ").replace("Z", " UTC")}>{/:\d\d:/.test(said) ? local(at) : minute(at)}</time>;
+  return <time dateTime={at} title={said.replace(/(\d)T/, "$1 ").replace("Z", " UTC")}>{/:\d\d:/.test(said) ? local(at) : minute(at)}</time>;
 }
 
 /** Seconds since 1970, as the routes below /v1 have them. */

@@ -1,5 +1,6 @@
 // One approval: what exactly, why, who may decide, and what came of it.
-import { Link, useParams } from "react-router";
+import { Link } from "react-router";
+import { useParams } from "../lib/seen";
 import { seg } from "../api/client";
 import { useActions, useApproval, useAudit, useIncident, useSettings } from "../api/hooks";
 import type { Approval as ApprovalData } from "../api/types";

@@ -1,6 +1,7 @@
 // Detectors: what each looks for, how often it was right, what it found lately, and what another threshold would do.
 import { type ReactNode, useState } from "react";
-import { Link, useParams } from "react-router";
+import { Link } from "react-router";
+import { useParams } from "../lib/seen";
 import { useDetectors, useListing, useSettings } from "../api/hooks";
 import { seg } from "../api/client";
 import type { Anomaly, Detector } from "../api/types";
@@ -78,7 +79,7 @@ function View({ detector }: { detector: Detector }) {
       <Card title="Thresholds"><Thresholds name={detector.name} /></Card>
       <Card title="What it found">
         <Unseen blind={unseen} />
-        {found.isError ? <Failure error={found.error} /> : found.isLoading ? <Loading /> : <Table label="Findings" rows={items} rowKey={(item) => item.id} empty={unseen.length ? "Nothing where it could look." : "Nothing yet."} columns={[
+        {found.isError ? <Failure error={found.error} /> : found.isLoading ? <Loading /> : <Table label="Findings" more={found.hasNextPage} rows={items} rowKey={(item) => item.id} empty={unseen.length ? "Nothing where it could look." : "Nothing yet."} columns={[
           { header: "Severity", cell: (item) => <Badge word={item.severity} /> }, { header: "What", cell: (item) => item.incident_id ? <Link to={`/incidents/${seg(item.incident_id)}`}>{item.description}</Link> : item.description },
           { header: "Window", cell: (item) => <><Time at={item.window.start} /> to <Time at={item.window.end} /></> }, { header: "Found", cell: (item) => <Since at={item.detected_at} />, sort: (item) => item.detected_at },
         ]} />}

@@ -1,5 +1,6 @@
 // The weekly digest as it reads in Slack, the figures with the SQL behind them, and earlier weeks.
-import { Link, useParams } from "react-router";
+import { Link } from "react-router";
+import { useParams } from "../lib/seen";
 import { seg } from "../api/client";
 import { useListing } from "../api/hooks";
 import type { Digest } from "../api/types";

@@ -1,7 +1,8 @@
 // One incident, narrative first; every claim that can be checked links to the row it rests on.
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
-import { Link, useLocation, useParams } from "react-router";
+import { Link, useLocation } from "react-router";
+import { useParams } from "../lib/seen";
 import { get, seg } from "../api/client";
 import { useAudit, useIncident } from "../api/hooks";
 import type { Anomaly, Evidence, IncidentDetail } from "../api/types";

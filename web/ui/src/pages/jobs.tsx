@@ -1,6 +1,7 @@
 // Jobs: when they run, how they ran, and running one now.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { Link, useParams } from "react-router";
+import { Link } from "react-router";
+import { useParams } from "../lib/seen";
 import { post, seg } from "../api/client";
 import { useJobRuns, useJobs } from "../api/hooks";
 import type { Job, JobAnswer } from "../api/types";
@@ -41,7 +42,7 @@ function Runs({ job }: { job: Job }) {
       <Card title="The job"><p>{job.description}</p><p>{job.schedule ? <>Runs by <Code>{job.schedule}</Code>, next <Time at={job.next_due_at} />.</> : "Runs on demand."} {job.judged_until ? <>Judged until <Time at={job.judged_until} />.</> : null}</p><RunNow name={job.name} /></Card>
       <Card title="Runs">
         {runs.isError ? <Failure error={runs.error} /> : runs.isLoading ? <Loading /> : (
-          <Table label="Runs" rows={items} rowKey={(run) => run.id} empty="It has not run yet." columns={[
+          <Table label="Runs" more={runs.hasNextPage} rows={items} rowKey={(run) => run.id} empty="It has not run yet." columns={[
             { header: "Started", cell: (run) => <Time at={run.started_at} />, sort: (run) => run.started_at }, { header: "Status", cell: (run) => <Badge word={run.status} />, sort: (run) => run.status },
             { header: "Took", cell: (run) => run.finished_at ? duration((Date.parse(run.finished_at) - Date.parse(run.started_at)) / 1000) : "–" },
             { header: "Window", cell: (run) => run.window ? <><Time at={run.window.start} /> to <Time at={run.window.end} /></> : "–" }, { header: "Attempt", cell: (run) => run.attempt },

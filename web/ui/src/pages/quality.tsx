@@ -55,7 +55,7 @@ export default function Quality() {
       <Card title="Drift, newest first">
         <Unseen blind={unseen} />
         {drift.isError ? <Failure error={drift.error} again={() => void drift.refetch()} /> : drift.isLoading ? <Loading /> : (
-          <Table label="Drift" rows={events} rowKey={(event) => event.id} empty={unseen.length ? "No drift was found where it could be looked for." : "No drift was found."} columns={[
+          <Table label="Drift" more={drift.hasNextPage} rows={events} rowKey={(event) => event.id} empty={unseen.length ? "No drift was found where it could be looked for." : "No drift was found."} columns={[
             { header: "Feature", cell: (event) => event.incident_id ? <Link to={`/incidents/${seg(event.incident_id)}`}>{event.feature_name}</Link> : event.feature_name, sort: (event) => event.feature_name },
             { header: "Kind", cell: (event) => event.drift_type ? title(event.drift_type) : "–", sort: (event) => event.drift_type }, { header: "Severity", cell: (event) => <Badge word={event.severity} /> },
             { header: "Fail rate", cell: (event) => event.validation_fail_rate === null ? "–" : percent(event.validation_fail_rate), sort: (event) => event.validation_fail_rate },

@@ -20,6 +20,8 @@ const colours = HighlightStyle.define([
   { tag: tags.number, color: "var(--note)" },
   { tag: tags.comment, color: "var(--muted)", fontStyle: "italic" },
 ]);
+/** Completions that are shown at once. */
+const OFFERED = 12;
 const look = EditorView.theme({
   "&": { fontSize: "14px", backgroundColor: "var(--bg)", color: "var(--text)", border: "1px solid var(--line)", borderRadius: "6px", minHeight: "9rem", maxHeight: "24rem" },
   "&.cm-focused": { outline: "2px solid var(--accent)" },
@@ -29,6 +31,8 @@ const look = EditorView.theme({
   ".cm-gutters": { backgroundColor: "var(--sunk)", color: "var(--muted)", border: "none" },
   ".cm-tooltip": { backgroundColor: "var(--card)", color: "var(--text)", border: "1px solid var(--line)" },
   ".cm-tooltip-autocomplete ul li[aria-selected]": { backgroundColor: "var(--accent-bg)", color: "var(--on-accent)" },
+  // As many as are shown fit: nothing that scrolls and cannot be reached with the keyboard.
+  ".cm-tooltip.cm-tooltip-autocomplete > ul": { maxHeight: "none" },
   ".cm-completionDetail": { color: "inherit" },
   ".cm-placeholder": { color: "var(--muted)" },
   ".cm-lintRange-error": { backgroundImage: "none", textDecoration: "underline wavy var(--bad)" },
@@ -73,7 +77,7 @@ export function Editor({ given, onChange, schema, functions = NO_FUNCTIONS, mist
       state: EditorState.create({
         doc: given.text,
         extensions: [
-          lineNumbers(), history(), bracketMatching(), closeBrackets(), autocompletion(), EditorView.lineWrapping,
+          lineNumbers(), history(), bracketMatching(), closeBrackets(), autocompletion({ maxRenderedOptions: OFFERED }), EditorView.lineWrapping,
           replacing, syntaxHighlighting(colours), look, placeholder("SELECT …"), EditorState.tabSize.of(2),
           language.current.of(sqlLanguage({ dialect })),
           EditorView.contentAttributes.of({ "aria-label": "SQL" }),

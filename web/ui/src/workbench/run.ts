@@ -1,5 +1,6 @@
 // Running a query: rows come as they are read, the completeness report comes last. Stopping the request stops the query.
 import { send, ApiError } from "../api/client";
+import { parse, text as written } from "../lib/seen";
 import type { Report } from "../api/types";
 
 export type Cells = Record<string, unknown>;
@@ -39,12 +40,12 @@ export async function run(
 ): Promise<Result> {
   const response = await send("/api/v1/sql", {
     method: "POST", signal, headers: { "Content-Type": "application/json", "X-Tripline": "1" },
-    body: JSON.stringify({ ...request, format: "stream", max_rows: MOST_ROWS, timeout_ms: 60_000 }),
+    body: written({ ...request, format: "stream", max_rows: MOST_ROWS, timeout_ms: 60_000 }),
   });
   const result: Result = { columns: [], rows: [], report: null, progress: { requests: 0, rows_read: 0 }, failed: false };
   if (!response.body) throw new ApiError(0, "unreachable", "the answer has no body");
   for await (const text of lines(response.body)) {
-    const line = JSON.parse(text) as Line;
+    const line = parse<Line>(text);
     if ("error" in line) {
       onRows({ ...result, report: line.so_far ?? null, failed: true });
       throw new ApiError(502, line.error.code, line.error.message, line.error.detail, line.error.hint);
