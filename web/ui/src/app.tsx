@@ -3,7 +3,7 @@ import { Suspense, useEffect } from "react";
 import { Link, Navigate, Route, Routes, useLocation } from "react-router";
 import { useSession } from "./api/hooks";
 import { useLiveStream } from "./api/live";
-import { ApiError } from "./api/client";
+import { ApiError, write } from "./api/client";
 import { Boundary } from "./components/boundary";
 import { Shell } from "./components/shell";
 import { PageTitle } from "./components/bits";
@@ -39,6 +39,11 @@ export function App() {
   }
   if (!session.data) {
     return <main className="alone">{session.isError ? <Failure error={session.error} again={() => void session.refetch()} /> : <Loading />}</main>;
+  }
+  const { scopes } = session.data;
+  if (!scopes.includes("read") && !scopes.includes("admin")) {
+    const out = () => void write("DELETE", "/api/v1/session").then(() => { client.clear(); window.location.assign("/sign-in"); });
+    return <main className="alone"><h1>Tripline</h1><p>This key has the scope {scopes.join(", ")}, and these pages are for reading: they take one with <code>read</code> (<code>tripline keys create NAME --scope read</code>).</p><p><button type="button" onClick={out}>Sign in with another key</button></p></main>;
   }
   const incident = linked();
   return (

@@ -13,13 +13,13 @@ import { Unseen, useBlind } from "../components/unseen";
 import { count, duration, figure, percent } from "../lib/format";
 import { PreviewLines, usePreview } from "../settings/preview";
 import { Field } from "../settings/values";
-import { useMay, Why } from "../lib/may";
+import { OfInstallation, useMayHere, Why } from "../lib/may";
 import { RunNow } from "./jobs";
 
 /** The thresholds that a detector is bound to, and what others would find. */
 function Thresholds({ name }: { name: string }) {
   const settings = useSettings();
-  const may = useMay("admin", "Changing thresholds");
+  const may = useMayHere("admin", "Changing thresholds");
   const [asked, setAsked] = useState(false);
   const preview = usePreview(asked ? { detector: name } : null);
   const keys = [...(preview.data?.windows ?? []), ...(preview.data?.runs.detectors ?? [])].find((item) => item.detector === name)?.settings;
@@ -44,7 +44,7 @@ function precisionOf(detector?: Detector) {
 function RunDetectors({ of }: { of: (name: string) => Detector | undefined }) {
   const preview = usePreview({});
   const settings = useSettings();
-  const may = useMay("admin", "Changing thresholds");
+  const may = useMayHere("admin", "Changing thresholds");
   return (
     <Show query={preview} what="the newest runs, judged again">{({ runs }) => (
       <>
@@ -76,7 +76,7 @@ function View({ detector }: { detector: Detector }) {
           ["Found", figure(detector.found)], ["Precision", precisionOf(detector)]]} />
         {ofRuns ? null : <><p>Runs: <Link to={`/jobs/${seg(detector.name)}`}>history of its job</Link>.</p><RunNow name={detector.name} /></>}
       </Card>
-      <Card title="Thresholds"><Thresholds name={detector.name} /></Card>
+      <Card title="Thresholds"><OfInstallation what="Thresholds"><Thresholds name={detector.name} /></OfInstallation></Card>
       <Card title="What it found">
         <Unseen blind={unseen} />
         {found.isError ? <Failure error={found.error} /> : found.isLoading ? <Loading /> : <Table label="Findings" more={found.hasNextPage} rows={items} rowKey={(item) => item.id} empty={unseen.length ? "Nothing where it could look." : "Nothing yet."} columns={[
@@ -107,7 +107,7 @@ export default function Detectors() {
             { header: "Found", cell: (item) => figure(item.found), sort: (item) => item.found },
             { header: "Precision", cell: precisionOf, sort: (item) => item.precision },
           ]} /></Card>
-          <Card title="Detectors of runs"><RunDetectors of={of} /></Card>
+          <Card title="Detectors of runs"><OfInstallation what="Thresholds, and runs judged again,"><RunDetectors of={of} /></OfInstallation></Card>
           <p className="hint">A query becomes a detector in the <Link to="/workbench">workbench</Link>.</p>
         </>
       );

@@ -10,11 +10,11 @@ import { Failure, Loading, Show } from "../components/states";
 import { More, Table } from "../components/table";
 import { Since, Time } from "../components/time";
 import { duration } from "../lib/format";
-import { useMay, Why } from "../lib/may";
+import { OfInstallation, useMayHere, Why } from "../lib/may";
 
 export function RunNow({ name, quiet = false }: { name: string; /** Where the reason is said once for all of them. */ quiet?: boolean }) {
   const client = useQueryClient();
-  const may = useMay("operate", "Running a job");
+  const may = useMayHere("operate", "Running a job");
   const run = useMutation({
     mutationFn: (dry: boolean) => post<JobAnswer>(`/api/v1/jobs/${seg(name)}/run`, { dry_run: dry }),
     onSettled: () => client.invalidateQueries({ queryKey: ["live"] }),
@@ -58,7 +58,9 @@ function Runs({ job }: { job: Job }) {
 export default function Jobs() {
   const { id } = useParams();
   const jobs = useJobs();
-  const may = useMay("operate", "Running a job");
+  const may = useMayHere("operate", "Running a job");
+  if (id && !jobs.data) return <><PageTitle side={<Link to="/jobs">All jobs</Link>}>{id}</PageTitle><OfInstallation what="Jobs"><Show query={jobs} what="jobs">{() => null}</Show></OfInstallation></>;
+  if (!jobs.data) return <><PageTitle>Jobs</PageTitle><OfInstallation what="Jobs"><Show query={jobs} what="jobs">{() => null}</Show></OfInstallation></>;
   return (
     <Show query={jobs} what="jobs">{(data) => {
       const job = data.items.find((item) => item.name === id);

@@ -12,11 +12,11 @@ import { Since, Time } from "../components/time";
 import { DRIFT, Unseen, useBlind } from "../components/unseen";
 import { count, percent, title } from "../lib/format";
 import { differences } from "../lib/diff";
-import { useMay, Why } from "../lib/may";
+import { useMayHere, Why } from "../lib/may";
 
 function Scan() {
   const client = useQueryClient();
-  const may = useMay("operate", "Scanning");
+  const may = useMayHere("operate", "Scanning");
   const scan = useMutation({ mutationFn: () => post("/api/v1/quality/scan"), onSettled: () => client.invalidateQueries({ queryKey: ["live"] }) });
   return <><button type="button" className="primary" disabled={!may.may || scan.isPending} onClick={() => scan.mutate()}>Scan now</button><Why may={may} />{scan.isSuccess ? <span role="status"> The drift patrol has started; <Link to="/jobs">Jobs</Link> says when it is done.</span> : null}{scan.isError ? <Failure error={scan.error} /> : null}</>;
 }

@@ -9,7 +9,7 @@ import { Badge, Card, Code, Fold, PageTitle, Pre } from "../components/bits";
 import { Empty, Failure, Loading, Show } from "../components/states";
 import { Table } from "../components/table";
 import { bytes, count, figure } from "../lib/format";
-import { useMay, Why } from "../lib/may";
+import { OfInstallation, useMayHere, Why } from "../lib/may";
 import { carried, draft, remember, workbench } from "../lib/workbench";
 import { candidates, chartOf } from "../workbench/chart-of";
 import { MakeDetector } from "../workbench/detector";
@@ -136,7 +136,7 @@ function ResultChart({ result }: { result: Result }) {
 
 export function Saved({ sql, onOpen }: { sql: string; onOpen: (query: SavedQuery) => void }) {
   const client = useQueryClient();
-  const { may, why } = useMay("operate", "Saving or removing a query");
+  const { may, why } = useMayHere("operate", "Saving or removing a query");
   const saved = useGet<{ items: SavedQuery[] }>("/api/v1/queries");
   const [name, setName] = useState("");
   const done = () => client.invalidateQueries({ queryKey: ["live", "/api/v1/queries"] });
@@ -277,7 +277,7 @@ export default function Workbench() {
       <div className="workbench">
         <div className="aside">
           <Card title="Catalog"><Catalog onPick={(table) => put(sql.trim() ? `${sql}${/\s$/.test(sql) ? "" : " "}${table}` : `SELECT *\nFROM ${table}\nLIMIT 100`)} /></Card>
-          <Card title="Saved queries"><Saved sql={sql} onOpen={(query) => put(query.sql)} /></Card>
+          <Card title="Saved queries"><OfInstallation what="Saved queries"><Saved sql={sql} onOpen={(query) => put(query.sql)} /></OfInstallation></Card>
         </div>
         <div className="bench">
           <Card title="Query">

@@ -7,7 +7,7 @@ import { Failure, Unknown } from "../components/states";
 import { Table } from "../components/table";
 import { Time } from "../components/time";
 import { count } from "../lib/format";
-import { useMay, Why } from "../lib/may";
+import { useMayHere, Why } from "../lib/may";
 import { placeholders, type ResultColumn } from "./run";
 
 export type DryRun = {
@@ -34,7 +34,7 @@ export const sourcesOf = (sql: string) => [...new Set([...sql.matchAll(/\b(?:fro
 
 export function MakeDetector({ sql, columns }: { sql: string; columns: ResultColumn[] }) {
   const client = useQueryClient();
-  const may = useMay("admin", "Saving a detector");
+  const may = useMayHere("admin", "Saving a detector");
   const id = useId();
   const [days, setDays] = useState(3);
   const [form, setForm] = useState<Form>({ name: "", title: "", schedule: "0 0 * * * *", window: "1h", severity: "medium", entity: "", fingerprint: "", description: "", sources: "" });
