@@ -5,6 +5,7 @@ type Schemas = components["schemas"];
 export type Session = Schemas["Session"];
 export type Incident = Schemas["Incident"];
 export type IncidentDetail = Schemas["IncidentDetail"];
+export type Feedback = Schemas["Feedback"];
 export type Suspect = Schemas["Suspect"];
 export type TimelineEntry = Schemas["TimelineEntry"];
 export type Anomaly = Schemas["Anomaly"];

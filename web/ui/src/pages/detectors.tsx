@@ -1,6 +1,7 @@
 // Detectors: what each looks for, how often it was right, what it found lately, and what another threshold would do.
 import { type ReactNode, useState } from "react";
-import { Link, useParams } from "react-router";
+import { Link } from "react-router";
+import { useParams } from "../lib/seen";
 import { useDetectors, useListing, useSettings } from "../api/hooks";
 import { seg } from "../api/client";
 import type { Anomaly, Detector } from "../api/types";
@@ -8,16 +9,17 @@ import { Badge, Card, Code, Cron, Facts, Fold, PageTitle } from "../components/b
 import { Failure, Loading, Show } from "../components/states";
 import { More, Table } from "../components/table";
 import { Since, Time } from "../components/time";
+import { Unseen, useBlind } from "../components/unseen";
 import { count, duration, figure, percent } from "../lib/format";
 import { PreviewLines, usePreview } from "../settings/preview";
 import { Field } from "../settings/values";
-import { useMay, Why } from "../lib/may";
+import { OfInstallation, useMayHere, Why } from "../lib/may";
 import { RunNow } from "./jobs";
 
 /** The thresholds that a detector is bound to, and what others would find. */
 function Thresholds({ name }: { name: string }) {
   const settings = useSettings();
-  const may = useMay("admin", "Changing thresholds");
+  const may = useMayHere("admin", "Changing thresholds");
   const [asked, setAsked] = useState(false);
   const preview = usePreview(asked ? { detector: name } : null);
   const keys = [...(preview.data?.windows ?? []), ...(preview.data?.runs.detectors ?? [])].find((item) => item.detector === name)?.settings;
@@ -42,7 +44,7 @@ function precisionOf(detector?: Detector) {
 function RunDetectors({ of }: { of: (name: string) => Detector | undefined }) {
   const preview = usePreview({});
   const settings = useSettings();
-  const may = useMay("admin", "Changing thresholds");
+  const may = useMayHere("admin", "Changing thresholds");
   return (
     <Show query={preview} what="the newest runs, judged again">{({ runs }) => (
       <>
@@ -62,6 +64,7 @@ function RunDetectors({ of }: { of: (name: string) => Detector | undefined }) {
 
 function View({ detector }: { detector: Detector }) {
   const ofRuns = detector.scope === "run";
+  const unseen = useBlind([detector.name]);
   const found = useListing<Anomaly>("/api/v1/anomalies", { detector: detector.name });
   const items = found.data?.pages.flatMap((page) => page.items) ?? [];
   return (
@@ -73,9 +76,10 @@ function View({ detector }: { detector: Detector }) {
           ["Found", figure(detector.found)], ["Precision", precisionOf(detector)]]} />
         {ofRuns ? null : <><p>Runs: <Link to={`/jobs/${seg(detector.name)}`}>history of its job</Link>.</p><RunNow name={detector.name} /></>}
       </Card>
-      <Card title="Thresholds"><Thresholds name={detector.name} /></Card>
+      <Card title="Thresholds"><OfInstallation what="Thresholds"><Thresholds name={detector.name} /></OfInstallation></Card>
       <Card title="What it found">
-        {found.isError ? <Failure error={found.error} /> : found.isLoading ? <Loading /> : <Table label="Findings" rows={items} rowKey={(item) => item.id} empty="Nothing yet." columns={[
+        <Unseen blind={unseen} />
+        {found.isError ? <Failure error={found.error} /> : found.isLoading ? <Loading /> : <Table label="Findings" more={found.hasNextPage} rows={items} rowKey={(item) => item.id} empty={unseen.length ? "Nothing where it could look." : "Nothing yet."} columns={[
           { header: "Severity", cell: (item) => <Badge word={item.severity} /> }, { header: "What", cell: (item) => item.incident_id ? <Link to={`/incidents/${seg(item.incident_id)}`}>{item.description}</Link> : item.description },
           { header: "Window", cell: (item) => <><Time at={item.window.start} /> to <Time at={item.window.end} /></> }, { header: "Found", cell: (item) => <Since at={item.detected_at} />, sort: (item) => item.detected_at },
         ]} />}
@@ -103,7 +107,7 @@ export default function Detectors() {
             { header: "Found", cell: (item) => figure(item.found), sort: (item) => item.found },
             { header: "Precision", cell: precisionOf, sort: (item) => item.precision },
           ]} /></Card>
-          <Card title="Detectors of runs"><RunDetectors of={of} /></Card>
+          <Card title="Detectors of runs"><OfInstallation what="Thresholds, and runs judged again,"><RunDetectors of={of} /></OfInstallation></Card>
           <p className="hint">A query becomes a detector in the <Link to="/workbench">workbench</Link>.</p>
         </>
       );
