@@ -138,6 +138,8 @@ macro_rules! for_each_promise {
                 a_signal_in_shadow_opens_nothing_and_is_told_to_nobody,
                 rates_are_of_all_judged_runs,
                 a_fix_is_judged_by_the_runs_after_it,
+                a_failure_found_on_trial_comes_back_on_trial,
+                the_newest_signal_of_each_incident_is_found,
                 what_runs_are_compared_with_comes_oldest_first,
                 another_project_sees_no_verdict,
             }
