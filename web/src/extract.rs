@@ -52,12 +52,12 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
     }
 }
 
-fn unsupported() -> ApiError {
+pub(crate) fn unsupported() -> ApiError {
     ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "the body must be JSON")
         .hint("send `Content-Type: application/json`")
 }
 
-fn json_error(error: &JsonRejection) -> ApiError {
+pub(crate) fn json_error(error: &JsonRejection) -> ApiError {
     match error {
         JsonRejection::JsonDataError(error) => {
             ApiError::unprocessable("the body does not have the form that is needed").detail(inner(error))
