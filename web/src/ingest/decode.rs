@@ -41,6 +41,7 @@ fn no_batch(field: &'static str, reason: impl Into<String>) -> NoBatch {
 /// # Errors
 /// When the envelope is not of the form that is needed. Events that are wrong are in the batch.
 pub(crate) fn batch(body: &[u8], most: usize) -> Result<Batch, NoBatch> {
+    let body = without_bom(body);
     let mut reader = serde_json::Deserializer::from_slice(body);
     let envelope = Envelope { most }.deserialize(&mut reader).and_then(|envelope| reader.end().map(|()| envelope));
     let read = match envelope {
@@ -49,6 +50,11 @@ pub(crate) fn batch(body: &[u8], most: usize) -> Result<Batch, NoBatch> {
         Err(error) => piecewise(body, most).ok_or_else(|| no_batch("", format!("the body is no JSON: {error}")))?,
     };
     read.check(most)
+}
+
+/// A text without the mark that some editors put before it.
+pub(crate) fn without_bom(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
 /// What was found in the envelope.

@@ -192,7 +192,7 @@ pub(crate) async fn batch(
         return Err(unsupported());
     }
     let content = body::read(state.door(), &parts.headers, body, MAX_BATCH_BODY).await?;
-    let body = BatchBody::read(&content.bytes)?;
+    let body = BatchBody::read(decode::without_bom(&content.bytes))?;
     if body.events.is_empty() {
         return Err(ApiError::unprocessable("events: a batch has at least one event"));
     }

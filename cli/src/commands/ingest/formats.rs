@@ -46,7 +46,8 @@ impl Found {
 
 /// Reads one JSON text.
 pub(super) fn read(text: &str) -> Found {
-    match serde_json::from_str::<Value>(text) {
+    // Some editors put a mark before a file.
+    match serde_json::from_str::<Value>(text.strip_prefix('\u{feff}').unwrap_or(text)) {
         Ok(value) => read_value(value, 0),
         Err(error) => Found::refused(&format!("it is no JSON at its line {}, column {}", error.line(), error.column())),
     }
@@ -247,6 +248,11 @@ mod tests {
             assert_eq!(all.len(), value.as_array().map_or(1, Vec::len));
             assert!(all.iter().all(|reason| reason.contains(why)), "{all:?}");
         }
+    }
+
+    #[test]
+    fn the_mark_that_some_editors_put_before_a_file_is_passed_over() {
+        assert!(read(&format!("\u{feff}{}", event())).events[0].1.is_ok());
     }
 
     #[test]
