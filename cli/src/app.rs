@@ -12,11 +12,12 @@ use tripline_agent::queries::QueryLibrary;
 use tripline_agent::settings::{Settings, SettingsHandle, SettingsLoader};
 use tripline_connectors::{ConnectorOptions, Connectors, Source, SourceStatus};
 use tripline_engine::{
-    Engine, EngineError, EngineOptions, Environment, LocalTable, OffsetClock, Params, SharedClock, SourceEntry,
-    SystemClock,
+    Engine, EngineError, EngineOptions, Environment, LocalTable, OffsetClock, Params, RemoteTable, SharedClock,
+    SourceEntry, SystemClock,
 };
 use tripline_store::{OpenMode, Scope, Shelf, SqliteStore, StoreError, sql_tables};
 
+use crate::closed::{self, Closed};
 use crate::copies::Copies;
 use crate::failure::Failure;
 use crate::terminal;
@@ -108,19 +109,36 @@ pub(crate) fn status_text(source: &Source) -> String {
     }
 }
 
+/// What of the installation's sources an engine reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Sources {
+    /// All of them: the installation itself asks.
+    Open,
+    /// None: a project's key asks. They are read with credentials that see more than is the project's.
+    Closed,
+}
+
 /// Sources as the engine's catalog shows them.
-fn source_entries(connectors: &Connectors, copies: &Copies) -> Vec<SourceEntry> {
-    connectors
-        .sources()
-        .iter()
-        .map(|source| SourceEntry {
-            name: source.name().to_owned(),
-            description: source.description().to_owned(),
-            status: status_text(source),
-            base_url: source.base_url(),
-            tables: copies.in_front_of(source),
-        })
-        .collect()
+fn source_entries(connectors: &Connectors, copies: &Copies, sources: Sources) -> Vec<SourceEntry> {
+    let entry = |source: &Source| SourceEntry {
+        name: source.name().to_owned(),
+        description: source.description().to_owned(),
+        status: status_text(source),
+        base_url: source.base_url(),
+        tables: copies.in_front_of(source),
+    };
+    let closed = |table: Arc<dyn RemoteTable>| -> Arc<dyn RemoteTable> { Arc::new(Closed(table)) };
+    let of_project = |entry: SourceEntry| SourceEntry {
+        status: closed::STATUS.to_owned(),
+        base_url: String::new(),
+        tables: entry.tables.into_iter().map(closed).collect(),
+        ..entry
+    };
+    let entries = connectors.sources().iter().map(entry);
+    match sources {
+        Sources::Open => entries.collect(),
+        Sources::Closed => entries.map(of_project).collect(),
+    }
 }
 
 /// An engine over the sources and, as one project sees them, the store's tables.
@@ -129,6 +147,7 @@ pub(crate) fn engine(
     copies: &Copies,
     store: &SqliteStore,
     scope: &Scope,
+    sources: Sources,
     clock: &SharedClock,
 ) -> Result<Engine, EngineError> {
     let mut local: Vec<LocalTable> = sql_tables(store, scope)
@@ -139,8 +158,10 @@ pub(crate) fn engine(
             provider: table.provider,
         })
         .collect();
-    local.push(copies.table()?);
-    Engine::new(Arc::clone(clock), EngineOptions::default(), &source_entries(connectors, copies), local)
+    if sources == Sources::Open {
+        local.push(copies.table()?);
+    }
+    Engine::new(Arc::clone(clock), EngineOptions::default(), &source_entries(connectors, copies, sources), local)
 }
 
 /// What commands that only read work with.
@@ -174,7 +195,7 @@ impl Reader {
         let scope = Scope::default_project();
         let settings = home.settings()?;
         let copies = Copies::open(home, &connectors, &settings)?;
-        let engine = Arc::new(engine(&connectors, &copies, &store, &scope, &clock)?);
+        let engine = Arc::new(engine(&connectors, &copies, &store, &scope, Sources::Open, &clock)?);
         let context =
             AgentContext { engine, store: store.store(), scope, clock, settings: SettingsHandle::new(settings) };
         Ok(Self { context, home: home.clone(), _empty: empty })

@@ -2,6 +2,7 @@
 
 mod app;
 mod args;
+mod closed;
 mod commands;
 mod copies;
 mod destination;

@@ -36,7 +36,7 @@ use tripline_web::ports::{
 };
 use tripline_web::{AuthMode, QueryThreads, WebOptions, WebParts, WebState};
 
-use crate::app::{Home, engine, status_text};
+use crate::app::{Home, Sources, engine, status_text};
 use crate::copies::Copies;
 use crate::events;
 use crate::failure::Failure;
@@ -82,6 +82,7 @@ impl Server {
         let settings = loader.load()?;
         let copies = Arc::new(Copies::open(home, &connectors, &settings)?);
         let engines = Engines {
+            own: scope.clone(),
             connectors: Arc::clone(&connectors),
             copies: Arc::clone(&copies),
             store: sqlite.clone(),
@@ -89,7 +90,7 @@ impl Server {
             made: Mutex::default(),
         };
         let context = AgentContext {
-            engine: engines.of(&scope)?,
+            engine: engines.of(&scope, Sources::Open)?,
             store: sqlite.store(),
             scope,
             clock: Arc::clone(&clock),
@@ -134,7 +135,7 @@ impl Server {
         let engine_of = Arc::clone(&engines);
         let alerts =
             Alerts::new(governance.notices.clone(), Arc::clone(&governance.destinations), context.scope.clone());
-        let judges = Judges::new(judge, Arc::new(move |scope| engine_of.of(scope)), alerts);
+        let judges = Judges::new(judge, Arc::new(move |scope| engine_of.of(scope, Sources::Open)), alerts);
         let stop = CancellationToken::new();
         let web = WebState::new(WebParts {
             context: context.clone(),
@@ -285,21 +286,24 @@ fn holder() -> String {
 }
 
 struct Engines {
+    /// The installation's own project.
+    own: Scope,
     connectors: Arc<Connectors>,
     copies: Arc<Copies>,
     store: SqliteStore,
     clock: SharedClock,
-    made: Mutex<HashMap<ProjectId, Arc<Engine>>>,
+    made: Mutex<HashMap<(ProjectId, Sources), Arc<Engine>>>,
 }
 
 impl Engines {
-    fn of(&self, scope: &Scope) -> Result<Arc<Engine>, EngineError> {
+    fn of(&self, scope: &Scope, sources: Sources) -> Result<Arc<Engine>, EngineError> {
+        let key = (scope.project_id().clone(), sources);
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(engine) = made.get(scope.project_id()) {
+        if let Some(engine) = made.get(&key) {
             return Ok(Arc::clone(engine));
         }
-        let engine = Arc::new(engine(&self.connectors, &self.copies, &self.store, scope, &self.clock)?);
-        made.insert(scope.project_id().clone(), Arc::clone(&engine));
+        let engine = Arc::new(engine(&self.connectors, &self.copies, &self.store, scope, sources, &self.clock)?);
+        made.insert(key, Arc::clone(&engine));
         Ok(engine)
     }
 }
@@ -307,7 +311,8 @@ impl Engines {
 #[async_trait]
 impl EngineProvider for Engines {
     async fn engine(&self, scope: &Scope) -> Result<Arc<Engine>, EngineError> {
-        self.of(scope)
+        // What a caller asks: a project's key reads none of the installation's sources.
+        self.of(scope, if *scope == self.own { Sources::Open } else { Sources::Closed })
     }
 }
 

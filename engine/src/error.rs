@@ -17,6 +17,8 @@ pub enum ScanErrorKind {
     Unauthorized,
     /// A credential or setting this source needs is not configured.
     NotConfigured,
+    /// The source is not for whoever asks: nothing was sent.
+    Forbidden,
     /// The vendor does not know the resource (404).
     NotFound,
     /// The vendor rejected the request as malformed (400, 422).
@@ -50,6 +52,7 @@ impl ScanErrorKind {
         match self {
             Self::Unauthorized => "the source refused the credentials",
             Self::NotConfigured => "the source is not configured",
+            Self::Forbidden => "the source belongs to the installation, not to a project",
             Self::NotFound => "the source does not know this resource",
             Self::BadRequest => "the source rejected the request",
             Self::RateLimited => "the source is rate limiting and did not relent",

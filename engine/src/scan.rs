@@ -543,7 +543,10 @@ impl Rows {
                 // The caller takes what there is, and is told what there is not.
                 Err(error)
                     if self.run.query.partial
-                        && !matches!(error.kind, ScanErrorKind::Cancelled | ScanErrorKind::Memory) =>
+                        && !matches!(
+                            error.kind,
+                            ScanErrorKind::Cancelled | ScanErrorKind::Memory | ScanErrorKind::Forbidden
+                        ) =>
                 {
                     self.run.stats.set_gap(error.to_string());
                     return Ok(None);

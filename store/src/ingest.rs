@@ -16,7 +16,6 @@
 mod append;
 mod check;
 mod codec;
-pub mod content;
 mod filter;
 mod injection;
 mod keys;

@@ -3,7 +3,7 @@
 //! **Owns** the data model (one file per aggregate under [`model`], each with its trait), the embedded
 //! implementation on SQLite ([`SqliteStore`]), the hash-chained audit log, the read-only SQL tables
 //! `agent.*` and `ingest.*` ([`sql_tables`]), the event log with its sealed files ([`ingest`]), sessions ([`sessions`]), what a
-//! secret looks like ([`redact`]), and the local copies of remote tables ([`ParquetCopies`]).
+//! secret looks like ([`redact`]), what of an event is content and does not rest ([`content`]), and the local copies of remote tables ([`ParquetCopies`]).
 //!
 //! **Does not own** any decision (what is an anomaly, who may approve, when to retry: the agent's), any
 //! vendor, any clock (every function that needs the time takes `now`) and any environment variable (the
@@ -20,7 +20,7 @@
 pub mod canonical;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
-mod content_keys;
+pub mod content;
 pub mod copies;
 pub mod error;
 pub mod ingest;

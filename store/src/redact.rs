@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use regex::{Regex, RegexSet};
-use serde_json::Value;
 
 /// Credentials by the forms their issuers give them, private keys, tokens after words that announce one.
 const SECRETS: [(&str, &str); 13] = [
@@ -60,9 +59,17 @@ impl Rules {
     }
 
     fn apply(&self, text: &str) -> String {
-        self.any.matches(text).into_iter().fold(text.to_owned(), |text, index| {
-            let (pattern, with) = &self.each[index];
-            pattern.replace_all(&text, *with).into_owned()
+        self.changed(text).unwrap_or_else(|| text.to_owned())
+    }
+
+    /// The text with its matches replaced; `None` where nothing matches.
+    fn changed(&self, text: &str) -> Option<String> {
+        let found = self.any.matches(text);
+        found.matched_any().then(|| {
+            found.into_iter().fold(text.to_owned(), |text, index| {
+                let (pattern, with) = &self.each[index];
+                pattern.replace_all(&text, *with).into_owned()
+            })
         })
     }
 }
@@ -124,29 +131,22 @@ pub fn without_secrets(text: &str) -> String {
     SECRET_RULES.apply(text)
 }
 
-/// Takes the secrets out of a JSON value: out of every text in it, and of what stands under a key that announces one.
-pub fn take_secrets(value: &mut Value) {
-    match value {
-        Value::String(text) => *text = without_secrets(text),
-        Value::Array(items) => items.iter_mut().for_each(take_secrets),
-        Value::Object(fields) => {
-            for (key, field) in fields.iter_mut() {
-                let announced = SECRET_KEYS.as_ref().is_some_and(|keys| keys.is_match(key));
-                if announced && (field.is_string() || field.is_number()) {
-                    *field = Value::from("[secret]");
-                } else {
-                    take_secrets(field);
-                }
-            }
-        }
-        _ => {}
-    }
+/// A text without secrets, where it has any.
+pub(crate) fn secrets_out(text: &str) -> Option<String> {
+    SECRET_RULES.changed(text)
+}
+
+/// What takes the place of a secret.
+pub(crate) const SECRET: &str = "[secret]";
+
+/// Whether a key announces a secret (`OPENAI_API_KEY`, `password`), whatever its value looks like.
+pub(crate) fn announces_secret(key: &str) -> bool {
+    SECRET_KEYS.as_ref().is_some_and(|keys| keys.is_match(key))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn every_pattern_is_one() {
@@ -221,19 +221,5 @@ mod tests {
         assert_eq!(redacted(text), text);
         let package = "react-dom@18.2.0/index.js:3";
         assert_eq!(without_secrets(package), package);
-    }
-
-    #[test]
-    fn secrets_are_found_at_any_depth_and_under_keys_that_announce_them() {
-        let mut value = json!({
-            "OPENAI_API_KEY": "plain", "max_tokens": 8192, "token": 12345,
-            "nested": [{"password": "x"}, "bearer abcdefghij", {"password": {"hint": "none"}}],
-        });
-        take_secrets(&mut value);
-        let expected = json!({
-            "OPENAI_API_KEY": "[secret]", "max_tokens": 8192, "token": "[secret]",
-            "nested": [{"password": "[secret]"}, "bearer [secret]", {"password": {"hint": "none"}}],
-        });
-        assert_eq!(value, expected);
     }
 }

@@ -12,7 +12,6 @@
 //! - a secret is cut out before anything is hashed or stored; of raw content only `raw_message` is kept;
 //! - derived rows follow from the events alone: deriving them again gives the same bytes.
 
-pub mod content;
 pub mod dedupe;
 pub mod derived;
 pub mod hash;

@@ -123,6 +123,9 @@ async fn admit(state: &WebState, access: Access, parts: &Parts) -> Result<Option
         Some((user, secret)) => known(state, &secret, Some(&user)).await?,
         None => caller(state, parts).await?,
     };
+    if matches!(access, Access::ReadOrLocal) {
+        caller.of_installation(state)?;
+    }
     if !caller.may(any_of) {
         let needed: Vec<&str> = any_of.iter().map(|scope| scope.as_str()).collect();
         return Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", "this key may not do that")

@@ -111,14 +111,19 @@ impl From<StoreError> for ApiError {
             StoreError::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
             StoreError::Conflict { .. } | StoreError::WrongState { .. } => (StatusCode::CONFLICT, "conflict"),
             StoreError::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
-            StoreError::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            StoreError::Busy { .. } | StoreError::Full { .. } => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             _ => {
                 tracing::error!(error = %error.report(), "the store failed");
                 return Self::internal();
             }
         };
         let answer = Self::new(status, code, error.to_string());
-        if code == "busy" { answer.retry_after(1) } else { answer }
+        match error {
+            StoreError::Busy { .. } => answer.retry_after(1),
+            // Somebody has to make room first.
+            StoreError::Full { .. } => answer.retry_after(10),
+            _ => answer,
+        }
     }
 }
 
@@ -158,6 +163,7 @@ impl From<EngineError> for ApiError {
                 let status = match scan.kind {
                     ScanErrorKind::Deadline => StatusCode::GATEWAY_TIMEOUT,
                     ScanErrorKind::MissingKey => StatusCode::BAD_REQUEST,
+                    ScanErrorKind::Forbidden => StatusCode::FORBIDDEN,
                     ScanErrorKind::Budget => StatusCode::UNPROCESSABLE_ENTITY,
                     _ => StatusCode::BAD_GATEWAY,
                 };

@@ -52,12 +52,12 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
     }
 }
 
-fn unsupported() -> ApiError {
+pub(crate) fn unsupported() -> ApiError {
     ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "the body must be JSON")
         .hint("send `Content-Type: application/json`")
 }
 
-fn json_error(error: &JsonRejection) -> ApiError {
+pub(crate) fn json_error(error: &JsonRejection) -> ApiError {
     match error {
         JsonRejection::JsonDataError(error) => {
             ApiError::unprocessable("the body does not have the form that is needed").detail(inner(error))
@@ -96,7 +96,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let query = Query::<T>::from_request_parts(parts, state).await;
         query.map(|Query(value)| Self(value)).map_err(|error: QueryRejection| {
-            ApiError::new(StatusCode::BAD_REQUEST, "bad_parameter", "a parameter cannot be read").detail(inner(&error))
+            let why = inner(&error);
+            // The Dunetrace API says 422 of a value that does not fit (facts/dunetrace.md §6).
+            let of_runs = ["/v1/agents", "/v1/runs/"].iter().any(|path| parts.uri.path().starts_with(path));
+            let status = match of_runs && !why.contains("unknown field") {
+                true => StatusCode::UNPROCESSABLE_ENTITY,
+                false => StatusCode::BAD_REQUEST,
+            };
+            ApiError::new(status, "bad_parameter", "a parameter cannot be read").detail(why)
         })
     }
 }

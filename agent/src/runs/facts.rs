@@ -8,9 +8,6 @@ use chrono::{DateTime, Utc};
 use tripline_store::ingest::runs::{RunTable, RunTables};
 use tripline_store::{RunEnd, RunFacts, StoreError};
 
-/// Gaps that a run contributes to the latency of its agent at most.
-const GAPS: usize = 200;
-
 fn column<'a>(batch: &'a RecordBatch, name: &'static str) -> Result<&'a dyn Array, StoreError> {
     let column = batch.column_by_name(name).map(AsRef::as_ref);
     column.ok_or_else(|| StoreError::Corrupt { what: "derived table", reason: format!("it has no column {name}") })
@@ -70,19 +67,6 @@ impl Prompts {
 /// # Errors
 /// When a table is not what the run builder makes.
 pub fn facts(tables: &RunTables) -> Result<Vec<RunFacts>, StoreError> {
-    let mut gaps: HashMap<&str, (Vec<i64>, Vec<i64>)> = HashMap::new();
-    for batch in tables.batches(RunTable::Steps) {
-        let (ids, kinds) = (texts(batch, "run_id")?, texts(batch, "event_type")?);
-        let durations = wholes(batch, "duration_ms")?;
-        for row in (0..batch.num_rows()).filter(|row| durations.is_valid(*row) && kinds.is_valid(*row)) {
-            let of = match kinds.value(row) {
-                "tool.called" => |gaps: &mut (Vec<i64>, Vec<i64>), gap| push(&mut gaps.0, gap),
-                "llm.called" => |gaps: &mut (Vec<i64>, Vec<i64>), gap| push(&mut gaps.1, gap),
-                _ => continue,
-            };
-            of(gaps.entry(ids.value(row)).or_default(), durations.value(row));
-        }
-    }
     let mut prompts: HashMap<&str, Prompts> = HashMap::new();
     for batch in tables.batches(RunTable::LlmCalls) {
         let (ids, tokens) = (texts(batch, "run_id")?, wholes(batch, "prompt_tokens")?);
@@ -102,7 +86,7 @@ pub fn facts(tables: &RunTables) -> Result<Vec<RunFacts>, StoreError> {
         let first_tools = wholes(batch, "first_tool_step")?;
         for row in 0..batch.num_rows() {
             let run_id = ids.value(row);
-            let (tool_gaps_ms, llm_gaps_ms) = gaps.remove(run_id).unwrap_or_default();
+            let gaps = tables.gaps(run_id).cloned().unwrap_or_default();
             facts.push(RunFacts {
                 run_id: run_id.to_owned(),
                 agent_id: agents.value(row).to_owned(),
@@ -121,16 +105,10 @@ pub fn facts(tables: &RunTables) -> Result<Vec<RunFacts>, StoreError> {
                 first_tool_step: whole(first_tools, row),
                 input_hash: text(inputs, row),
                 token_growth: prompts.get(run_id).and_then(Prompts::growth),
-                tool_gaps_ms,
-                llm_gaps_ms,
+                tool_gaps_ms: gaps.tools,
+                llm_gaps_ms: gaps.llms,
             });
         }
     }
     Ok(facts)
-}
-
-fn push(gaps: &mut Vec<i64>, gap: i64) {
-    if gaps.len() < GAPS {
-        gaps.push(gap);
-    }
 }

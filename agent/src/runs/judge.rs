@@ -1,7 +1,8 @@
 //! The judge: one cycle finds the runs that are due, judges them and keeps the verdicts.
 //!
 //! A run is due when its terminal event arrived `run_settle_seconds` ago (earlier events may come in a later request),
-//! or when it began, has no end, and nothing of it arrived for `run_stalled_after_seconds`. Which events were looked at is
+//! or when it began, has no end, and nothing of it arrived for `run_stalled_after_seconds`. What arrives of it within a day of its
+//! verdict is judged with it, once settled: signals that were found stay, new ones are added. Which events were looked at is
 //! kept in the store, so nothing is missed or judged twice across restarts.
 
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -42,7 +42,6 @@ pub async fn a_run_waits_until_its_end_settled_or_it_fell_silent(store: Store) {
     assert_eq!(ids(&due(&store, 3, 2).await), ["b", "a"]);
     record(&store, vec![judged("b", RunEnd::Completed, &[])], 4).await;
     assert_eq!(ids(&due(&store, 9, 9).await), ["a"]);
-    runs.observe_runs(&scope(), vec![seen("b", 13, false, 9, true)], 13).await.unwrap();
     runs.forget_runs(&scope(), vec!["a".to_owned()]).await.unwrap();
     assert_eq!(ids(&due(&store, 20, 20).await), Vec::<&str>::new());
 }
@@ -68,6 +67,24 @@ pub async fn a_stalled_run_that_ends_gets_only_what_is_new(store: Store) {
     let run = store.reports.judged_run(&scope(), "r").await.unwrap().unwrap();
     assert_eq!((run.reason.as_str(), run.signals), ("completed", 2));
     assert_eq!(record(&store, vec![judged("r", RunEnd::Errored, &[])], 7).await.judged, 0);
+}
+
+pub async fn what_comes_of_a_run_after_its_verdict_is_judged_too_once_it_settled(store: Store) {
+    record(&store, vec![judged("r", RunEnd::Completed, &["TOOL_LOOP"])], 1).await;
+    // The end does not come again: another process told it.
+    store.runs.observe_runs(&scope(), vec![seen("r", 50, false, 3, false)], 50).await.unwrap();
+    assert_eq!(due(&store, 2, 9).await, []);
+    assert_eq!(due(&store, 3, 0).await, [DueRun { run_id: "r".to_owned(), ended: true, first_seq: 0 }]);
+    let again = record(&store, vec![judged("r", RunEnd::Completed, &["TOOL_LOOP", "RETRY_STORM"])], 4).await;
+    assert_eq!((again.judged, again.signals, again.opened.len()), (1, 1, 1));
+    assert_eq!(due(&store, 99, 99).await, []);
+    let run = store.reports.judged_run(&scope(), "r").await.unwrap().unwrap();
+    assert_eq!((run.reason.as_str(), run.signals), ("completed", 2));
+    let rate = store.runs.failure_rate(&scope(), "agent", "RETRY_STORM", minute(0)).await.unwrap();
+    assert_eq!(rate, FailureRate { total_runs: 1, affected_runs: 1 });
+    // After a day the rest of it may be gone: half a run is not judged.
+    store.runs.observe_runs(&scope(), vec![seen("r", 90, false, 24 * 60 + 5, false)], 90).await.unwrap();
+    assert_eq!(due(&store, 9_999, 9_999).await, []);
 }
 
 pub async fn five_clean_runs_of_the_same_agent_end_an_incident_and_it_comes_back(store: Store) {

@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use regex::RegexSet;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Labels that a signal lists at most.
 const MOST_LISTED: usize = 5;
@@ -46,7 +46,7 @@ static SET: LazyLock<RegexSet> = LazyLock::new(|| {
 
 /// The signal of an input that matches: how many patterns, the labels of the first five, and the length of the input in
 /// characters. `None` when nothing matches.
-pub(super) fn signal(input: &str) -> Option<Value> {
+fn signal(input: &str) -> Option<Value> {
     let length = input.chars().count();
     let matched = SET.matches(&ends(input, length));
     let labels: Vec<&str> = matched.iter().filter_map(|index| PATTERNS.get(index).map(|(label, _)| *label)).collect();
@@ -57,6 +57,16 @@ pub(super) fn signal(input: &str) -> Option<Value> {
             "input_length": length,
         })
     })
+}
+
+/// Notes prompt injection in the input of a run, before it is hashed. What the sender found itself stands.
+pub(super) fn note(event_type: &str, payload: &mut Map<String, Value>) {
+    if event_type == "run.started"
+        && !payload.contains_key("injection_signal")
+        && let Some(signal) = payload.get("input_text").and_then(Value::as_str).and_then(signal)
+    {
+        payload.insert("injection_signal".to_owned(), signal);
+    }
 }
 
 /// The labels of the patterns of prompt injection that a text matches, in the order of the patterns.

@@ -23,7 +23,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-pub use build::RunTables;
+pub use build::{CallGaps, RunTables};
 pub use schema::{RunTable, STALLED_AFTER};
 pub use source::{LogEvents, MemoryEvents, RunEvents, RunFilter};
 pub use tables::run_tables;

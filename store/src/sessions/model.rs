@@ -254,7 +254,7 @@ pub fn status_of(event_type: SessionEventType, payload: &Map<String, Value>) -> 
 }
 
 /// Whether an event is an error: an `error`, or a test run or build whose `payload.status` is `failed` or `error`.
-fn is_error(event_type: SessionEventType, payload: &Map<String, Value>) -> bool {
+pub(super) fn is_error(event_type: SessionEventType, payload: &Map<String, Value>) -> bool {
     let failed = |status: &str| ["failed", "error"].contains(&status);
     event_type == SessionEventType::Error || status_of(event_type, payload).is_some_and(failed)
 }

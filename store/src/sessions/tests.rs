@@ -4,6 +4,7 @@ use super::dedupe::DedupeWindow;
 use super::hash::{Hashed, event_hash};
 use super::validate::{self, StartBody};
 use super::*;
+use crate::content;
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use serde_json::value::RawValue;
@@ -136,11 +137,39 @@ fn no_secret_and_no_content_is_kept() {
     assert_eq!(event.raw_message.as_deref(), Some("401 for Bearer [secret] at react@18.2.0"));
     assert_eq!((&event.payload["output_length"], &event.payload["mine_length"]), (&json!(16), &json!(320)));
     assert_eq!(event.payload["output_hash"].as_str().unwrap().len(), 16);
-    assert_eq!((&event.payload["input"], &event.payload["stdout"]), (&json!(7), &Value::Null));
-    assert_eq!(event.payload["note"], "token=[secret]");
+    assert_eq!((&event.payload["input_length"], &event.payload["stdout"]), (&json!(1), &Value::Null));
+    assert_eq!(event.payload["note_length"], 15);
     let mut again = event.payload.clone();
-    content::strip(&mut again);
+    content::strip(&mut again, content::Content::Goes);
     assert_eq!(again, event.payload, "doing it twice changes nothing");
+}
+
+#[test]
+fn the_words_of_what_is_no_error_are_content() {
+    let event = parse(&with(json!({"event_type": "log", "payload": {}, "raw_message": "what Alice wrote"}))).unwrap();
+    assert_eq!(event.raw_message, None);
+    assert_eq!(event.payload["raw_message_hash"], content::hash_content("what Alice wrote"));
+    let other = parse(&with(json!({"event_type": "log", "payload": {}, "raw_message": "what Bob wrote"}))).unwrap();
+    assert_ne!(event.event_hash, other.event_hash, "two messages are two events");
+    let kept = parse(&with(json!({
+        "event_type": "agent_action", "raw_message": "Alice",
+        "payload": {"value": "Alice Miller", "error_type": "Alice Miller", "raw_output": "Alice"},
+        "metadata": {"exception_type": "Alice Miller", "prompt_text": "Alice", "output_length": "Alice"},
+    })));
+    let kept = format!("{:?}", kept.unwrap());
+    assert!(!kept.contains("Alice"), "{kept}");
+}
+
+#[test]
+fn the_status_of_a_test_is_read_in_capitals_too_and_an_unknown_one_is_refused() {
+    let failed =
+        parse(&with(json!({"event_type": "test_run", "payload": {"status": "FAILED"}, "raw_message": "m"}))).unwrap();
+    assert_eq!((&failed.payload["status"], failed.raw_message.as_deref()), (&json!("failed"), Some("m")));
+    for status in [json!("weird"), json!("fail"), json!(1)] {
+        let refusal = parse(&with(json!({"event_type": "build", "payload": {"status": status}}))).unwrap_err();
+        assert_eq!(refusal.field, "payload.status");
+    }
+    assert!(parse(&with(json!({"event_type": "log", "payload": {"status": "weird"}}))).is_ok());
 }
 
 #[test]
@@ -172,8 +201,15 @@ fn sessions_are_checked_and_their_configuration_is_without_secrets() {
     assert!(refused(json!({"session_id": "x"})).starts_with("session_id"));
     assert!(refused(json!({"start_time": "soon"})).starts_with("start_time"));
     assert!(refused(json!({"tags": ["x".repeat(257)]})).starts_with("tags"));
-    let new = validate::start(body(json!({"config_snapshot": {"model": "m", "api_key": "planted"}})), now()).unwrap();
-    assert_eq!(Value::from(new.config_snapshot), json!({"model": "m", "api_key": "[secret]"}));
+    let config = json!({"config_snapshot": {"model": "m", "api_key": "planted", "system_prompt": "You are Alice's helper",
+        "nested": {"content": "Alice", "temperature": 0.2}}});
+    let new = validate::start(body(config), now()).unwrap();
+    let kept = Value::from(new.config_snapshot);
+    assert!(!kept.to_string().contains("Alice"), "{kept}");
+    assert_eq!(
+        (&kept["model"], &kept["api_key"], &kept["nested"]["temperature"]),
+        (&json!("m"), &json!("[secret]"), &json!(0.2))
+    );
     assert_eq!(new.start_time, now());
     assert_eq!(validate::end(None, now() + TimeDelta::minutes(1), now()).unwrap(), now() + TimeDelta::minutes(1));
 }

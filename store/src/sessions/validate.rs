@@ -4,8 +4,9 @@
 //! whatever was sent; a refusal says which field and what is allowed, and repeats nothing of a value but a known word.
 
 use super::hash::{Hashed, event_hash};
-use super::model::said_in_payload;
-use super::{NewSession, NewSessionEvent, SessionEventId, SessionEventType, SessionId, SourceType, content};
+use super::model::{is_error, said_in_payload};
+use super::{NewSession, NewSessionEvent, SessionEventId, SessionEventType, SessionId, SourceType};
+use crate::content::{self, Content};
 use crate::{Result, StoreError};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -153,7 +154,7 @@ pub fn start(body: StartBody, now: DateTime<Utc>) -> Result<NewSession> {
     }
     let mut config_snapshot = body.config_snapshot.unwrap_or_default();
     check_object(&config_snapshot).map_err(|reason| StoreError::invalid("config_snapshot", reason))?;
-    content::take_secrets_of(&mut config_snapshot);
+    content::strip(&mut config_snapshot, Content::Goes);
     Ok(NewSession {
         id,
         external_session_key: key,
@@ -237,6 +238,7 @@ pub fn event(raw: &RawValue, session: Option<&SessionId>, now: DateTime<Utc>) ->
         None => None,
     };
     let mut payload = object("payload", body.payload)?;
+    check_status(event_type, &mut payload)?;
     let mut metadata = object("metadata", body.metadata)?;
     let raw_message = match body.raw_message {
         Some(Value::String(text)) if text.len() > MAX_MESSAGE => {
@@ -246,11 +248,18 @@ pub fn event(raw: &RawValue, session: Option<&SessionId>, now: DateTime<Utc>) ->
         Some(Value::Null) | None => None,
         Some(_) => return Err(Refusal::new("raw_message", "is no text")),
     };
-    // An error's words are kept in one place, wherever the sender put them.
+    // An error's words are kept in one place, wherever the sender put them. What is no error has its words hashed like any other.
     let raw_message = raw_message.or_else(|| said_in_payload(event_type, &payload).map(str::to_owned));
-    let raw_message = raw_message.map(|text| crate::redact::without_secrets(&text));
-    content::strip(&mut payload);
-    content::strip(&mut metadata);
+    let raw_message = match raw_message {
+        Some(text) if is_error(event_type, &payload) => Some(crate::redact::without_secrets(&text)),
+        Some(text) if !text.trim().is_empty() => {
+            payload.insert("raw_message".to_owned(), Value::from(text));
+            None
+        }
+        _ => None,
+    };
+    content::strip(&mut payload, Content::Goes);
+    content::strip(&mut metadata, Content::Goes);
     let attribution_confidence = confidence(body.attribution_confidence)?;
     let file_path = text("file_path", body.file_path, MAX_PATH)?;
     let event_hash = event_hash(&Hashed {
@@ -319,6 +328,24 @@ fn word(field: &'static str, value: Option<Value>) -> Result<String, Refusal> {
         Some(Value::Null) | None => Err(Refusal::new(field, "is missing")),
         Some(_) => Err(Refusal::new(field, "is none of the known words")),
     }
+}
+
+/// How a test run or a build ended is one of three words, in capitals or not; any other would be no error in silence.
+fn check_status(event_type: SessionEventType, payload: &mut Map<String, Value>) -> Result<(), Refusal> {
+    if !matches!(event_type, SessionEventType::TestRun | SessionEventType::Build) {
+        return Ok(());
+    }
+    let status = match payload.get_mut("status") {
+        Some(Value::String(status)) => status,
+        Some(Value::Null) | None => return Ok(()),
+        Some(_) => return Err(Refusal::new("payload.status", "is no text; it is `passed`, `failed` or `error`")),
+    };
+    let word = status.trim().to_ascii_lowercase();
+    if !["passed", "failed", "error"].contains(&word.as_str()) {
+        return Err(Refusal::new("payload.status", "is none of `passed`, `failed` and `error`"));
+    }
+    *status = word;
+    Ok(())
 }
 
 fn source_type(word: &str) -> Result<SourceType, Refusal> {

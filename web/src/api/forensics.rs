@@ -69,6 +69,7 @@ pub(crate) fn failed(error: ForensicsError) -> ApiError {
 }
 
 pub(crate) async fn trace(State(state): State<WebState>, caller: Caller, Id(id): Id) -> Result<Json<Graph>, ApiError> {
+    caller.of_installation(&state)?;
     Ok(Json(forensics(&state, &caller).await?.trace(&id).await.map_err(failed)?))
 }
 
@@ -97,6 +98,7 @@ pub(crate) async fn worst(
     caller: Caller,
     Params(query): Params<Limit>,
 ) -> Result<Json<Worst>, ApiError> {
+    caller.of_installation(&state)?;
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(ApiError::unprocessable(format!("limit must be between 1 and {MAX_LIMIT}")));

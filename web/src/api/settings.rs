@@ -46,6 +46,7 @@ pub(crate) async fn change(
     JsonBody(patch): JsonBody<Map<String, Value>>,
 ) -> Result<Json<ChangedView>, ApiError> {
     caller.of_installation(&state)?;
+    names_run_detectors(&state, &patch)?;
     let changed = changed(&state, &caller, patch).await?;
     let ctx = state.context();
     Ok(Json(ChangedView {
@@ -54,6 +55,23 @@ pub(crate) async fn change(
         changes: changed.changes,
         overridden_by_environment: changed.overridden_by_environment,
     }))
+}
+
+/// What is to go live or into shadow must be there: a misspelt name would change nothing, in silence.
+fn names_run_detectors(state: &WebState, patch: &Map<String, Value>) -> Result<(), ApiError> {
+    let queries = state.parts().queries.current();
+    let Some(runs) = patch.get("runs") else { return Ok(()) };
+    for key in ["live", "shadow"] {
+        let names = runs.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        for name in names.filter(|name| !queries.runs.contains_key(*name)) {
+            let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+            let known: Vec<&str> = queries.runs.keys().map(String::as_str).collect();
+            return Err(ApiError::unprocessable(format!("runs.{key}: there is no run detector '{shown}'"))
+                .detail(format!("there are {}", known.join(", ")))
+                .hint("nothing was changed; a detector of your own is a file below queries/runs, see docs/detectors"));
+        }
+    }
+    Ok(())
 }
 
 /// Changes settings and puts that on the record.

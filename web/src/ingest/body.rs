@@ -1,8 +1,9 @@
 //! Reading a body: its size, its encoding, and no bomb.
 
 use std::io::Read;
+use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::BytesMut;
 use flate2::read::MultiGzDecoder;
@@ -17,6 +18,9 @@ const UNPACKED: usize = 4;
 /// Compressed bytes from which on unpacking is done on a thread for it.
 const LONG: usize = 64 * 1024;
 const COME_AGAIN: u32 = 1;
+/// Times what is allowed that is read of a larger body before it is refused, and for how long.
+const READ_ON: usize = 4;
+const READ_ON_FOR: Duration = Duration::from_secs(5);
 
 /// A body, unpacked, and the room it takes.
 pub(crate) struct Content {
@@ -38,6 +42,7 @@ pub(crate) async fn read(door: &Door, headers: &HeaderMap, body: Body, most: usi
         }
     };
     if said.is_some_and(|length| length > most) {
+        read_on(body.into_data_stream(), most).await;
         return Err(too_large(most));
     }
     let limit = if is_gzip { most.saturating_mul(UNPACKED) } else { most };
@@ -52,6 +57,8 @@ pub(crate) async fn read(door: &Door, headers: &HeaderMap, body: Body, most: usi
     while let Some(part) = stream.next().await {
         let part = part.map_err(|_| broken("it cannot be read to its end"))?;
         if bytes.len() + part.len() > most {
+            drop((bytes, room));
+            read_on(stream, most).await;
             return Err(too_large(most));
         }
         bytes.extend_from_slice(&part);
@@ -65,6 +72,22 @@ pub(crate) async fn read(door: &Door, headers: &HeaderMap, body: Body, most: usi
         }
     };
     Ok(Content { bytes, _room: room })
+}
+
+/// Reads what is left of a body that is too large, and keeps none of it: a client that is still sending when the connection
+/// ends does not see the answer, and sends the same again. Not for ever, and not any amount.
+async fn read_on(mut rest: BodyDataStream, most: usize) {
+    let mut left = most.saturating_mul(READ_ON);
+    let all = async {
+        while let Some(Ok(part)) = rest.next().await {
+            left = left.saturating_sub(part.len());
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // Whoever takes longer gets the answer now.
+    let _ = tokio::time::timeout(READ_ON_FOR, all).await;
 }
 
 fn encoding(headers: &HeaderMap) -> Result<bool, ApiError> {

@@ -41,6 +41,7 @@ fn no_batch(field: &'static str, reason: impl Into<String>) -> NoBatch {
 /// # Errors
 /// When the envelope is not of the form that is needed. Events that are wrong are in the batch.
 pub(crate) fn batch(body: &[u8], most: usize) -> Result<Batch, NoBatch> {
+    let body = without_bom(body);
     let mut reader = serde_json::Deserializer::from_slice(body);
     let envelope = Envelope { most }.deserialize(&mut reader).and_then(|envelope| reader.end().map(|()| envelope));
     let read = match envelope {
@@ -49,6 +50,11 @@ pub(crate) fn batch(body: &[u8], most: usize) -> Result<Batch, NoBatch> {
         Err(error) => piecewise(body, most).ok_or_else(|| no_batch("", format!("the body is no JSON: {error}")))?,
     };
     read.check(most)
+}
+
+/// A text without the mark that some editors put before it.
+pub(crate) fn without_bom(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
 /// What was found in the envelope.
@@ -403,8 +409,27 @@ fn required<T>(field: &'static str, wanted: &str, value: Lenient<T>) -> Result<T
 /// event is read on its own. `None` when even the brackets do not fit.
 fn piecewise(body: &[u8], most: usize) -> Option<Read> {
     let mut read = Read::default();
-    let mut at = space(body, 0);
-    at = expect(body, at, b'{')?;
+    for (key, text) in fields(body)? {
+        match key.as_deref() {
+            Some("api_key") => read.api_key = serde_json::from_slice(text).ok()?,
+            Some("agent_id") => read.agent_id = serde_json::from_slice(text).ok()?,
+            Some("events") => {
+                read.events = match items(text, most)? {
+                    Items::NoList => Events::NoList,
+                    Items::TooMany => Events::TooMany,
+                    Items::List(items) => Events::List(items.into_iter().map(item).collect()),
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(read)
+}
+
+/// The fields of an object, told apart by brackets and quotes alone: their names, if they are text, and their values as they are.
+pub(crate) fn fields(body: &[u8]) -> Option<Vec<(Option<String>, &[u8])>> {
+    let mut fields = Vec::new();
+    let mut at = expect(body, space(body, 0), b'{')?;
     loop {
         at = space(body, at);
         if body.get(at) == Some(&b'}') {
@@ -414,13 +439,7 @@ fn piecewise(body: &[u8], most: usize) -> Option<Read> {
         let key: Option<String> = serde_json::from_slice(body.get(at..end)?).ok();
         at = space(body, expect(body, space(body, end), b':')?);
         let end = value(body, at)?;
-        let text = body.get(at..end)?;
-        match key.as_deref() {
-            Some("api_key") => read.api_key = serde_json::from_slice(text).ok()?,
-            Some("agent_id") => read.agent_id = serde_json::from_slice(text).ok()?,
-            Some("events") => read.events = events(text, most)?,
-            _ => {}
-        }
+        fields.push((key, body.get(at..end)?));
         at = space(body, end);
         match body.get(at)? {
             b',' => at += 1,
@@ -428,21 +447,29 @@ fn piecewise(body: &[u8], most: usize) -> Option<Read> {
             _ => return None,
         }
     }
-    (space(body, at + 1) == body.len()).then_some(read)
+    (space(body, at + 1) == body.len()).then_some(fields)
 }
 
-fn events(text: &[u8], most: usize) -> Option<Events> {
+/// What a list holds.
+pub(crate) enum Items<'a> {
+    NoList,
+    TooMany,
+    List(Vec<&'a [u8]>),
+}
+
+/// The items of a list, told apart by brackets and quotes alone. `None` when they do not fit.
+pub(crate) fn items(text: &[u8], most: usize) -> Option<Items<'_>> {
     if text.first() != Some(&b'[') {
-        return Some(Events::NoList);
+        return Some(Items::NoList);
     }
     let mut items = Vec::new();
     let mut at = space(text, 1);
     while text.get(at)? != &b']' {
         let end = value(text, at)?;
         if items.len() == most {
-            return Some(Events::TooMany);
+            return Some(Items::TooMany);
         }
-        items.push(item(text.get(at..end)?));
+        items.push(text.get(at..end)?);
         at = space(text, end);
         match text.get(at)? {
             b',' => at = space(text, at + 1),
@@ -450,23 +477,25 @@ fn events(text: &[u8], most: usize) -> Option<Events> {
             _ => return None,
         }
     }
-    Some(Events::List(items))
+    Some(Items::List(items))
 }
 
 fn item(text: &[u8]) -> Item {
     match serde_json::from_slice::<Fields>(text) {
         Ok(Fields(item)) => item,
-        Err(error) => {
-            let has = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
-            let why = if std::str::from_utf8(text).is_err() {
-                "it is not UTF-8".to_owned()
-            } else if has(b"NaN") || has(b"Infinity") {
-                "it is no JSON: NaN and Infinity are no numbers".to_owned()
-            } else {
-                format!("it is no JSON: {error}")
-            };
-            Err(("", why))
-        }
+        Err(error) => Err(("", why_no_json(text, &error))),
+    }
+}
+
+/// Why a text is no JSON, in words that help.
+pub(crate) fn why_no_json(text: &[u8], error: &serde_json::Error) -> String {
+    let has = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
+    if std::str::from_utf8(text).is_err() {
+        "it is not UTF-8".to_owned()
+    } else if has(b"NaN") || has(b"Infinity") {
+        "it is no JSON: NaN and Infinity are no numbers".to_owned()
+    } else {
+        format!("it is no JSON: {error}")
     }
 }
 

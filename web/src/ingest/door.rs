@@ -19,6 +19,10 @@ use crate::state::WebState;
 /// What a key needs to send.
 pub(crate) const SEND: &[KeyScope] = &[KeyScope::Ingest];
 
+/// What only the SDKs send (facts/dunetrace.md §1.5), and how many events they hold back at most (§7).
+const SDK_HEADER: &str = "x-dunetrace-agent";
+const SDK_RING: usize = 10_000;
+
 /// What a sender is told.
 #[derive(Debug, Serialize)]
 struct Accepted {
@@ -124,7 +128,10 @@ pub(crate) async fn ingest(State(state): State<WebState>, request: Request) -> R
     let limits = &settings.ingest;
     let sender = senders::by_headers(&state, &parts, SEND).await?;
     let content = body::read(state.door(), &parts.headers, body, limits.max_body_bytes).await?;
-    let batch = decode::batch(&content.bytes, limits.max_batch_events).map_err(|no| Refusal::Unfit {
+    // The SDKs send what is left in their ring in one batch when they stop, and drop a batch that is refused.
+    let of_sdk = parts.headers.contains_key(SDK_HEADER);
+    let most = if of_sdk { limits.max_batch_events.max(SDK_RING) } else { limits.max_batch_events };
+    let batch = decode::batch(&content.bytes, most).map_err(|no| Refusal::Unfit {
         field: no.field.to_owned(),
         reason: no.reason,
         rejected: Vec::new(),

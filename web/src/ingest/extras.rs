@@ -7,11 +7,13 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tripline_store::{ExactJson, KeyScope, NewAuditEntry};
+use tripline_store::content::{Content, strip};
+use tripline_store::{ExactJson, KeyScope, NewAuditEntry, StoreError};
 
 use super::door::{Refusal, SEND};
 use super::{body, senders};
 use crate::auth::Caller;
+use crate::error::ApiError;
 use crate::state::WebState;
 
 /// Bytes that a deploy may have.
@@ -37,6 +39,16 @@ fn unfit(field: &str, reason: impl Into<String>) -> Refusal {
     Refusal::Unfit { field: field.to_owned(), reason: reason.into(), rejected: Vec::new() }
 }
 
+/// Whatever it is that the store cannot write (a full disk, say), the sender is told to come again.
+fn not_recorded(error: StoreError) -> Refusal {
+    if matches!(error, StoreError::Invalid { .. } | StoreError::NotFound { .. }) {
+        return Refusal::Api(error.into());
+    }
+    tracing::error!(error = %error.report(), "a deploy could not be recorded");
+    let message = "the store cannot write now; the deploy was not recorded";
+    Refusal::Api(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message).retry_after(5))
+}
+
 /// An agent was deployed: it goes on the record, where `agent.audit_log` shows it.
 pub(crate) async fn deploy(State(state): State<WebState>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
@@ -52,7 +64,10 @@ pub(crate) async fn deploy(State(state): State<WebState>, request: Request) -> R
             return Err(unfit(field, format!("it must have 1 to {LONGEST} bytes and no control characters")));
         }
     }
-    let meta = ExactJson::new(&Value::Object(deploy.meta.unwrap_or_default()));
+    // The record is for ever: what somebody wrote does not go into it, whatever the project keeps of its events.
+    let mut meta = deploy.meta.unwrap_or_default();
+    strip(&mut meta, Content::Goes);
+    let meta = ExactJson::new(&Value::Object(meta));
     if meta.text().len() > MOST_META {
         return Err(unfit("meta", format!("it has {} bytes; {MOST_META} are allowed", meta.text().len())));
     }
@@ -64,7 +79,7 @@ pub(crate) async fn deploy(State(state): State<WebState>, request: Request) -> R
         detail: json!({"version": deploy.version, "meta": meta}).into(),
     };
     let now = state.context().clock.now();
-    state.context().store.audit.append(&caller.scope, entry, now).await.map_err(|error| Refusal::Api(error.into()))?;
+    state.context().store.audit.append(&caller.scope, entry, now).await.map_err(not_recorded)?;
     let answer = json!({"agent_id": deploy.agent_id, "version": deploy.version, "marked_at": now.timestamp_micros() as f64 / 1e6});
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
@@ -115,4 +130,19 @@ pub(crate) async fn detector_config(
         "baselines": null,
     });
     Ok(Json(answer).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deploy_that_the_disk_has_no_room_for_is_to_be_sent_again() {
+        let full = StoreError::Database { doing: "x", message: "database or disk is full".to_owned() };
+        for error in [full, StoreError::Full { doing: "x" }, StoreError::Busy { doing: "x" }] {
+            let answer = not_recorded(error).into_response();
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert!(answer.headers().contains_key("retry-after"));
+        }
+    }
 }

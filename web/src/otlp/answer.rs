@@ -53,9 +53,10 @@ struct Status {
     message: String,
 }
 
-/// 200: everything was taken, or all but `rejected` of `total` items, for these reasons.
+/// 200: everything was taken, or all but `rejected` of `total` items, for these reasons. Flaws without a rejected item are
+/// warnings, as the specification has them: the message without a number.
 pub(super) fn taken(encoding: Encoding, signal: Signal, total: usize, rejected: usize, flaws: &[Flaw]) -> Response {
-    let partial = (rejected > 0).then(|| PartialSuccess {
+    let partial = (rejected > 0 || !flaws.is_empty()).then(|| PartialSuccess {
         rejected: i64::try_from(rejected).unwrap_or(i64::MAX),
         error_message: message(signal, total, rejected, flaws),
     });

@@ -104,6 +104,7 @@ fn prepare(signal: Signal, encoding: Encoding, bytes: &[u8]) -> Result<Work, Dec
 
 async fn keep(state: &WebState, caller: &Caller, signal: Signal, encoding: Encoding, work: Work) -> Response {
     let Work { mapped, total, mut flawed, mut flaws } = work;
+    let mut in_part = Vec::new();
     if !mapped.events.is_empty() {
         let now = state.context().clock.now();
         let rejected = match state.context().store.events.accept(&caller.scope, now, mapped.events).await {
@@ -111,17 +112,31 @@ async fn keep(state: &WebState, caller: &Caller, signal: Signal, encoding: Encod
             Err(IngestError::Nothing { rejected }) => rejected,
             Err(error) => return not_kept(encoding, error),
         };
-        // A span that lost one of its events was not kept whole.
-        let mut spans = std::collections::BTreeSet::new();
+        let refused: BTreeSet<usize> = rejected.iter().map(|rejection| rejection.index).collect();
+        let kept: BTreeSet<usize> = mapped
+            .sources
+            .iter()
+            .enumerate()
+            .filter_map(|(event, item)| (!refused.contains(&event)).then_some(*item))
+            .collect();
+        let mut told = BTreeSet::new();
         for rejection in rejected {
             let Some(index) = mapped.sources.get(rejection.index).copied() else { continue };
-            if spans.insert(index) {
+            if !told.insert(index) {
+                continue;
+            }
+            // An item of which something is kept was not refused: what is missing of it is told all the same.
+            if kept.contains(&index) {
+                let reason = format!("{} (only this part of it was not kept)", rejection.reason);
+                in_part.push(Flaw { index, field: rejection.field, reason });
+            } else {
+                flawed += 1;
                 flaws.push(Flaw { index, field: rejection.field, reason: rejection.reason });
             }
         }
-        flawed += spans.len();
     }
     flaws.sort_by_key(|flaw| flaw.index);
+    flaws.extend(in_part);
     taken(encoding, signal, total, flawed, &flaws)
 }
 

@@ -1,7 +1,8 @@
 //! Beginning and ending sessions, and their events.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::de::{Error as _, SeqAccess, Visitor};
@@ -10,12 +11,14 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tripline_agent::sessions::SessionRules;
 use tripline_store::StoreError;
-use tripline_store::sessions::validate::{self, StartBody};
+use tripline_store::sessions::validate::{self, Refusal, StartBody};
 use tripline_store::sessions::{EventOutcome, Rejection, Session, SessionId, SessionRef};
 
 use crate::auth::Caller;
 use crate::error::ApiError;
-use crate::extract::JsonBody;
+use crate::extract::{JsonBody, json_error, unsupported};
+use crate::ingest::{body, decode};
+use crate::local;
 use crate::state::WebState;
 
 /// Events of one batch at most.
@@ -47,19 +50,64 @@ pub(crate) struct EndBody {
 
 /// Events. Without a session of the batch each event names its own.
 #[derive(Debug, Deserialize)]
-pub(crate) struct BatchBody {
+struct BatchBody {
     session_id: Option<String>,
     external_session_key: Option<String>,
     #[serde(deserialize_with = "some_events")]
-    events: Vec<Box<RawValue>>,
+    events: Vec<Item>,
+}
+
+/// One event as it was sent, or why it is no JSON.
+type Item = Result<Box<RawValue>, String>;
+
+impl BatchBody {
+    /// Reads a batch. When something in it is no JSON, it is perhaps one event only: the others are kept.
+    fn read(bytes: &[u8]) -> Result<Self, ApiError> {
+        let whole = Json::<Self>::from_bytes(bytes);
+        let error = match whole {
+            Ok(Json(body)) => return Ok(body),
+            Err(error) => error,
+        };
+        let apart = match &error {
+            JsonRejection::JsonSyntaxError(_) => Self::piecewise(bytes),
+            _ => None,
+        };
+        apart.unwrap_or_else(|| Err(json_error(&error)))
+    }
+
+    /// `None` when the envelope itself cannot be read.
+    fn piecewise(bytes: &[u8]) -> Option<Result<Self, ApiError>> {
+        let mut body = Self { session_id: None, external_session_key: None, events: Vec::new() };
+        for (key, text) in decode::fields(bytes)? {
+            match key.as_deref() {
+                Some("session_id") => body.session_id = serde_json::from_slice(text).ok()?,
+                Some("external_session_key") => body.external_session_key = serde_json::from_slice(text).ok()?,
+                Some("events") => match decode::items(text, MAX_EVENTS)? {
+                    decode::Items::List(items) => body.events = items.into_iter().map(item).collect(),
+                    decode::Items::TooMany => return Some(Err(ApiError::unprocessable(too_many()))),
+                    decode::Items::NoList => return None,
+                },
+                _ => {}
+            }
+        }
+        Some(Ok(body))
+    }
+}
+
+fn item(text: &[u8]) -> Item {
+    serde_json::from_slice(text).map_err(|error| decode::why_no_json(text, &error))
+}
+
+fn too_many() -> String {
+    format!("events: more than {MAX_EVENTS}; send them in several batches")
 }
 
 /// Reads the items without looking into them, so that a bad one spoils no other, and no more of them than a batch may have.
-fn some_events<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Box<RawValue>>, D::Error> {
+fn some_events<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Item>, D::Error> {
     struct Events;
 
     impl<'de> Visitor<'de> for Events {
-        type Value = Vec<Box<RawValue>>;
+        type Value = Vec<Item>;
 
         fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             write!(f, "a list of 1 to {MAX_EVENTS} events")
@@ -69,11 +117,9 @@ fn some_events<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Box<Raw
             let mut events = Vec::new();
             while let Some(event) = items.next_element()? {
                 if events.len() == MAX_EVENTS {
-                    return Err(A::Error::custom(format!(
-                        "events: more than {MAX_EVENTS}; send them in several batches"
-                    )));
+                    return Err(A::Error::custom(too_many()));
                 }
-                events.push(event);
+                events.push(Ok(event));
             }
             Ok(events)
         }
@@ -139,8 +185,14 @@ pub(crate) async fn end(
 pub(crate) async fn batch(
     State(state): State<WebState>,
     caller: Caller,
-    JsonBody(body): JsonBody<BatchBody>,
+    request: Request,
 ) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    if !local::is_json(&parts.headers) {
+        return Err(unsupported());
+    }
+    let content = body::read(state.door(), &parts.headers, body, MAX_BATCH_BODY).await?;
+    let body = BatchBody::read(decode::without_bom(&content.bytes))?;
     if body.events.is_empty() {
         return Err(ApiError::unprocessable("events: a batch has at least one event"));
     }
@@ -155,7 +207,10 @@ pub(crate) async fn batch(
     let received = body.events.len();
     // Reading, redacting and hashing some megabytes is no work for a thread that serves others.
     let checked = tokio::task::spawn_blocking(move || {
-        let check = |raw: Box<RawValue>| validate::event(&raw, session.as_ref(), now);
+        let check = |item: Item| match item {
+            Ok(raw) => validate::event(&raw, session.as_ref(), now),
+            Err(reason) => Err(Refusal { field: "event".to_owned(), reason }),
+        };
         body.events.into_iter().map(check).collect::<Vec<_>>()
     });
     let mut receipt = Receipt { received, ..Receipt::default() };

@@ -179,3 +179,16 @@ async fn a_detector_whose_source_is_not_there_has_unknown_windows_and_none_that_
     // The engine of this site has no vendor at all, so the query cannot even be planned.
     assert!(status == 422 || seen["windows"][0]["unknown"] == json!(3), "{status} {seen}");
 }
+
+#[tokio::test]
+async fn a_detector_that_is_not_there_goes_neither_live_nor_into_shadow() {
+    let site = Site::new().await;
+    let patch = async |body: Value| send(&site, "admin", Method::PATCH, "/api/v1/settings", Some(body)).await;
+    for key in ["live", "shadow"] {
+        let (status, answer) = patch(json!({"runs": {key: ["tool_loop", "ghost"]}})).await;
+        assert_eq!(status, 422, "{answer}");
+        assert!(answer["error"]["message"].as_str().unwrap().contains("'ghost'"), "{answer}");
+    }
+    let (status, answer) = patch(json!({"runs": {"shadow": ["tool_loop"]}})).await;
+    assert_eq!(status, 200, "{answer}");
+}

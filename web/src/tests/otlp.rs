@@ -176,6 +176,22 @@ async fn the_good_spans_of_a_request_are_kept_and_the_bad_are_named() {
 }
 
 #[tokio::test]
+async fn a_span_of_which_a_part_is_refused_is_no_span_that_was_refused() {
+    let site = Site::new().await;
+    let mut half = chat(&site, 1);
+    half["events"] = json!([{"name": "sig", "timeUnixNano": "1",
+                             "attributes": attributes(json!({"dunetrace.signal_name": "sig"}))}]);
+    let body = request(&[half]).to_string().into_bytes();
+    let (status, answer) =
+        status_and_json(post(&site, "/v1/traces", "application/json", body).send().await.unwrap()).await;
+    assert_eq!((status, &answer["partialSuccess"]["rejectedSpans"]), (200, &json!("0")), "{answer}");
+    let message = answer["partialSuccess"]["errorMessage"].as_str().unwrap();
+    assert!(message.contains("number 0 (from 0), timestamp: ") && message.contains("only this part"), "{message}");
+    let kept = rows(&site, "SELECT event_type FROM ingest.events WHERE event_type = 'llm.called'").await;
+    assert_eq!(kept.len(), 1);
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_is_refused_cheaply() {
     let site = Site::new().await;
     let bomb = gzip(&vec![b' '; 64 << 20]);

@@ -61,6 +61,11 @@ async fn what_is_asked_wrongly_is_refused_with_a_reason() {
     for (path, status) in [
         ("/v1/agents?limit=0", 422),
         ("/v1/agents?limit=501", 422),
+        ("/v1/agents?limit=x", 422),
+        ("/v1/agents/agent/signals?limit=x", 422),
+        ("/v1/runs/r0/events?limit=0", 422),
+        ("/v1/runs/r0/events?limit=10001", 422),
+        ("/v1/runs/r0/events?page=2", 400),
         ("/v1/agents?offset=-1", 422),
         ("/v1/agents/agent/signals?severity=awful", 422),
         ("/v1/agents/agent/signals?failure_type=NOTHING", 422),
@@ -73,6 +78,22 @@ async fn what_is_asked_wrongly_is_refused_with_a_reason() {
         let (found, body) = get(&site, "read", path).await;
         assert_eq!(found, status, "{path}: {body}");
         assert!(body["error"]["message"].is_string(), "{path}: {body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_of_a_long_run_can_be_read_part_by_part() {
+    let site = site().await;
+    let events: Vec<Value> = (0..5)
+        .map(|n| json!({"event_type": "llm.called", "run_id": "r0", "agent_id": "agent", "agent_version": "v", "step_index": n}))
+        .collect();
+    assert_eq!(post(&site, "ingest", "/v1/ingest", json!({"agent_id": "agent", "events": events})).await.0, 202);
+    for (query, steps, more) in
+        [("", vec![0, 1, 2, 3, 4], false), ("?limit=2", vec![0, 1], true), ("?limit=2&offset=3", vec![3, 4], false), ("?offset=9", vec![], false)]
+    {
+        let (status, part) = get(&site, "read", &format!("/v1/runs/r0/events{query}")).await;
+        let shown: Vec<i64> = part["events"].as_array().unwrap().iter().filter_map(|e| e["step_index"].as_i64()).collect();
+        assert_eq!((status, shown, &part["events_truncated"]), (200, steps, &json!(more)), "{query}: {part}");
     }
 }
 

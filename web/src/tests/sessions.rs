@@ -184,11 +184,37 @@ async fn hostile_batches_are_refused_item_by_item_or_as_a_whole_and_the_server_l
         assert_eq!((status, answer["rejected"].as_array().unwrap().len()), (202, 1), "{shown}: {answer}");
     }
     let many = vec!["0"; 1_000_000].join(",");
-    for (items, expected) in [(many.as_str(), 422), ("", 422), ("{", 400), (r#"{"payload":NaN}"#, 400)] {
+    for (items, expected) in [(many.as_str(), 422), ("", 422), ("{", 400), (r#"{"payload":NaN}"#, 422)] {
         let (status, answer) = send(items.to_owned()).await;
         assert_eq!(status, expected, "{answer}");
     }
-    let latin = site.request("ingest", Method::POST, "/v1/events/batch").header("content-type", "application/json");
+    let door = || site.request("ingest", Method::POST, "/v1/events/batch").header("content-type", "application/json");
+    let bad = [r#"{"event_type":"log","payload":{"n":NaN}}"#.as_bytes(), b"{\"event_type\":\"\xff\"}"];
+    for (bad, why) in bad.into_iter().zip(["NaN", "UTF-8"]) {
+        // Another one each: else the second is a repetition of the first.
+        let good = event(&site, 1, json!({"payload": {"n": why}})).to_string();
+        let body =
+            [format!(r#"{{"session_id":"{id}","events":["#).as_bytes(), bad, b",", good.as_bytes(), b"]}"].concat();
+        let packed = {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            std::io::Write::write_all(&mut encoder, &body).unwrap();
+            encoder.finish().unwrap()
+        };
+        for (request, kept) in
+            [(door().body(body), "ingested"), (door().header("content-encoding", "gzip").body(packed), "deduped")]
+        {
+            let answer = request.send().await.unwrap();
+            let status = answer.status().as_u16();
+            let answer: Value = answer.json().await.unwrap();
+            assert_eq!(
+                (status, &answer[kept], &answer["rejected"][0]["index"]),
+                (202, &json!(1), &json!(0)),
+                "{answer}"
+            );
+            assert!(answer["rejected"][0]["reason"].as_str().unwrap().contains(why), "{answer}");
+        }
+    }
+    let latin = door();
     assert_eq!(latin.body(b"{\"events\":[\"\xff\"]}".to_vec()).send().await.unwrap().status().as_u16() / 100, 4);
     for (path, expected) in [
         (format!("/v1/sessions/{id}/events?limit=0"), 422),

@@ -76,7 +76,7 @@ pub(super) fn step_inflation(e: &Evidence<'_>) -> Option<Words> {
     Some(Words {
         title: format!("{steps} steps, where {usual} are usual"),
         what: format!(
-            "The run took {steps} steps. Three in four of the last 50 completed runs of this version took {usual} or fewer: this is \
+            "The run took {steps} steps. Three in four of the latest completed runs of this version took {usual} or fewer: this is \
              ×{ratio}, and ×{factor} is the limit."
         ),
         why: "More steps are more model calls, more waiting and more places to go astray. When nothing else changed, something \

@@ -123,6 +123,23 @@ async fn events_that_come_after_the_end_are_judged_with_it() {
 }
 
 #[tokio::test]
+async fn events_that_come_after_the_verdict_change_it() {
+    let court = Court::new();
+    let mut events = looping("a").end("completed");
+    let end = events.pop().unwrap();
+    let (early, late) = events.split_at(4);
+    court.log.add(early);
+    court.log.add(&[end]);
+    let judged = court.judge(20).await;
+    assert_eq!((judged.runs, judged.signals), (1, 0));
+    court.log.add(late);
+    let judged = court.judge(30).await;
+    assert_eq!((judged.runs, judged.signals, judged.opened.len()), (1, 1, 1));
+    assert_eq!(court.signals(false).await[0].failure_type, "TOOL_LOOP");
+    assert_eq!(court.judge(40).await, Judged::default());
+}
+
+#[tokio::test]
 async fn a_run_that_fell_silent_is_judged_after_ninety_seconds_and_again_when_it_ends() {
     let court = Court::new();
     let silent = Script::new("a", start()).tool("search", true).think(10).think(10);

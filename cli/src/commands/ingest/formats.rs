@@ -167,7 +167,15 @@ fn read_object(fields: Map<String, Value>, depth: usize) -> Found {
     if has("event_type") && has("source_type") {
         return Found { session_events: vec![(None, Value::Object(fields))], ..Found::default() };
     }
+    if has("context") && has("start_time") && has("attributes") {
+        return Found::refused(
+            "it is a span as OpenTelemetry's console exporter for Python prints it; send spans by OTLP, or write them as OTLP JSON",
+        );
+    }
     if let Some(Value::Array(events)) = fields.get("events") {
+        if events.is_empty() && !has("session_id") {
+            return Found::refused("events: there must be one at least");
+        }
         return if is_session(&fields, events) {
             Found { sessions: vec![(None, fields)], ..Found::default() }
         } else {
@@ -332,6 +340,18 @@ mod tests {
         let record = json!({"body": {"stringValue": event().to_string()}});
         let logs = json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]});
         assert_eq!(types(&logs), ["llm.called"]);
+    }
+
+    #[test]
+    fn a_batch_without_events_and_a_span_of_a_console_are_refused_and_not_passed_over() {
+        let span = json!({"name": "llm_call", "context": {"trace_id": "0x01", "span_id": "0x02", "trace_state": "[]"},
+                          "kind": "SpanKind.INTERNAL", "parent_id": null, "start_time": "2026-11-20T00:00:00.000000Z",
+                          "end_time": "2026-11-20T00:00:01.000000Z", "attributes": {}, "events": [], "links": []});
+        for (value, why) in [(json!([span, span]), "OTLP"), (json!({"events": []}), "one at least")] {
+            let all = types(&value);
+            assert_eq!(all.len(), value.as_array().map_or(1, Vec::len));
+            assert!(all.iter().all(|reason| reason.contains(why)), "{all:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The run builder: the events of each run, in order, become its rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
@@ -15,10 +15,37 @@ use crate::{Result, StoreError};
 /// What a name that nobody gave is.
 const UNKNOWN: &str = "unknown";
 
+/// Gaps of a kind that are kept of one run at most.
+const GAPS: usize = 200;
+
 /// The derived rows of some runs, as batches of each table.
 #[derive(Debug, Clone, Default)]
 pub struct RunTables {
     batches: BTreeMap<RunTable, Vec<RecordBatch>>,
+    gaps: HashMap<String, CallGaps>,
+}
+
+/// How long the calls of a run took: milliseconds from each to the next event of the run, whatever it is
+/// (`facts/dunetrace.md` §3.1), the first 200 of each kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallGaps {
+    /// After each `tool.called`.
+    pub tools: Vec<i64>,
+    /// After each `llm.called`.
+    pub llms: Vec<i64>,
+}
+
+impl CallGaps {
+    fn add(&mut self, kind: &str, gap: i64) {
+        let gaps = match kind {
+            "tool.called" => &mut self.tools,
+            "llm.called" => &mut self.llms,
+            _ => return,
+        };
+        if gaps.len() < GAPS {
+            gaps.push(gap);
+        }
+    }
 }
 
 impl RunTables {
@@ -43,6 +70,12 @@ impl RunTables {
     pub fn batches(&self, table: RunTable) -> &[RecordBatch] {
         self.batches.get(&table).map_or(&[], Vec::as_slice)
     }
+
+    /// How long the calls of a run took; `None` where nothing followed any.
+    #[must_use]
+    pub fn gaps(&self, run_id: &str) -> Option<&CallGaps> {
+        self.gaps.get(run_id)
+    }
 }
 
 struct Tables {
@@ -51,6 +84,7 @@ struct Tables {
     tool_calls: Rows,
     retrievals: Rows,
     steps: Rows,
+    gaps: HashMap<String, CallGaps>,
 }
 
 impl Tables {
@@ -61,6 +95,7 @@ impl Tables {
             tool_calls: Rows::new(RunTable::ToolCalls),
             retrievals: Rows::new(RunTable::Retrievals),
             steps: Rows::new(RunTable::Steps),
+            gaps: HashMap::new(),
         }
     }
 
@@ -72,7 +107,7 @@ impl Tables {
             (RunTable::Retrievals, self.retrievals.finish()?),
             (RunTable::Steps, self.steps.finish()?),
         ]);
-        Ok(RunTables { batches })
+        Ok(RunTables { batches, gaps: self.gaps })
     }
 }
 
@@ -129,6 +164,7 @@ struct Run<'a> {
     retrievals: Vec<Call<'a>>,
     searching: BTreeMap<i64, Call<'a>>,
     steps: BTreeMap<i64, Step<'a>>,
+    gaps: CallGaps,
 }
 
 /// Seconds since 1970 as the client's clock gave them: the float nearest to the microseconds.
@@ -149,10 +185,12 @@ impl<'a> Run<'a> {
         for event in events {
             if let Some(before) = previous.replace(event)
                 && let Some(gap) = gap_ms(before.occurred_at, event.occurred_at)
-                && let Some(step) = run.steps.get_mut(&before.step)
             {
-                // The first gap at a step is its duration; the later ones lie after its response.
-                step.duration_ms.get_or_insert(gap);
+                if let Some(step) = run.steps.get_mut(&before.step) {
+                    // The first gap at a step is its duration; the later ones lie after its response.
+                    step.duration_ms.get_or_insert(gap);
+                }
+                run.gaps.add(before.kind(), gap);
             }
             run.take(&event);
         }
@@ -237,6 +275,9 @@ impl<'a> Run<'a> {
         let run_id = text(&first.columns.run_id, first.row).unwrap_or_default();
         let agent_id = of_first(|columns| &columns.agent_id).unwrap_or(UNKNOWN);
         self.write_calls(run_id, agent_id, tables)?;
+        if self.gaps != CallGaps::default() {
+            tables.gaps.insert(run_id.to_owned(), self.gaps.clone());
+        }
         let span = all.clone().fold((i64::MAX, i64::MIN, i64::MIN), |(start, end, received), event| {
             (start.min(event.occurred_at), end.max(event.occurred_at), received.max(event.received_at()))
         });

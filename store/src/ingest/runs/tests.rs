@@ -127,6 +127,24 @@ fn a_run_has_its_calls_in_order_and_its_counts() {
 }
 
 #[test]
+fn how_long_calls_took_is_told_of_every_call_whatever_step_it_shares() {
+    let tables = built(&[
+        ("r", 1, 0, "retrieval.called", "{}"),
+        ("r", 1, 100, "tool.called", r#"{"tool_name": "a"}"#),
+        ("r", 1, 300, "tool.called", r#"{"tool_name": "b"}"#),
+        ("r", 1, 700, "external.signal", r#"{"signal_name": "s"}"#),
+        ("r", 1, 900, "tool.responded", r#"{"tool_name": "a"}"#),
+        ("r", 2, 1_000, "llm.called", "{}"),
+        ("r", 2, 2_500, "llm.responded", "{}"),
+        ("r", 3, 2_600, "tool.called", r#"{"tool_name": "last"}"#),
+        ("other", 1, 0, "run.started", "{}"),
+    ]);
+    let gaps = tables.gaps("r").unwrap();
+    assert_eq!((gaps.tools.as_slice(), gaps.llms.as_slice()), (&[200, 400][..], &[1_500][..]));
+    assert_eq!(tables.gaps("other"), None);
+}
+
+#[test]
 fn a_response_belongs_to_the_latest_open_call_of_its_step_and_tool_then_of_its_tool() {
     let tables = built(&[
         ("r", 1, 0, "tool.called", r#"{"tool_name": "a"}"#),

@@ -15,7 +15,8 @@ use super::super::writer::Tx;
 use super::rollup::Rollup;
 use super::watch;
 use crate::model::{
-    AnomalyId, IncidentId, IncidentStatus, JudgedRun, NewSignal, RecordedRuns, RunFacts, Scope, Severity, Window,
+    AnomalyId, IncidentId, IncidentStatus, JudgedRun, NewSignal, RecordedRuns, RunEnd, RunFacts, Scope, Severity,
+    Window,
 };
 
 /// Who the audit log names for what follows from a verdict.
@@ -150,9 +151,9 @@ impl Totals {
 enum Known {
     /// Nothing.
     Nothing,
-    /// It was judged as stalled; the failure types found then.
-    Stalled(HashSet<String>),
-    /// It was judged.
+    /// It was judged, and more of it arrived since; the failure types found then.
+    Before(HashSet<String>),
+    /// It was judged, and nothing arrived since.
     Judged,
 }
 
@@ -176,11 +177,11 @@ pub(super) fn record(
             continue;
         }
         let found_before = match &known {
-            Known::Stalled(types) => types.clone(),
+            Known::Before(types) => types.clone(),
             _ => HashSet::new(),
         };
         let mut live_types = match &known {
-            Known::Stalled(_) => rollup.remove(tx.connection, scope, &judged.facts.run_id)?,
+            Known::Before(_) => rollup.remove(tx.connection, scope, &judged.facts.run_id)?,
             _ => Vec::new(),
         };
         let window = window(&judged.facts);
@@ -254,15 +255,16 @@ fn next(connection: &Connection, sql: &str) -> DbResult<i64> {
 }
 
 fn known(connection: &Connection, scope: &Scope, facts: &RunFacts) -> DbResult<Known> {
-    let sql = "SELECT reason FROM judged_runs WHERE project_id = ?1 AND run_id = ?2";
-    let reason: Option<crate::model::RunEnd> =
-        one(connection, sql, params![scope.project_id(), facts.run_id], |row| row.get(0))?;
-    Ok(match reason {
+    let sql = "SELECT reason, EXISTS (SELECT 1 FROM run_watch WHERE project_id = ?1 AND run_id = ?2)
+               FROM judged_runs WHERE project_id = ?1 AND run_id = ?2";
+    let before: Option<(RunEnd, bool)> =
+        one(connection, sql, params![scope.project_id(), facts.run_id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(match before {
         None => Known::Nothing,
-        Some(crate::model::RunEnd::Stalled) if facts.reason != crate::model::RunEnd::Stalled => {
+        Some((before, more)) if facts.reason != RunEnd::Stalled && (more || before == RunEnd::Stalled) => {
             let sql = "SELECT type FROM anomalies WHERE project_id = ?1 AND run_id = ?2";
             let types = all(connection, sql, params![scope.project_id(), facts.run_id], |row| row.get(0))?;
-            Known::Stalled(types.into_iter().collect())
+            Known::Before(types.into_iter().collect())
         }
         Some(_) => Known::Judged,
     })

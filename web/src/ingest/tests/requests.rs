@@ -173,13 +173,12 @@ async fn gzip_is_taken_and_a_bomb_is_not() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_is_refused_before_it_is_read() {
+async fn whoever_sends_too_large_a_body_learns_of_it() {
     let site = Site::new().await;
-    let request = site.request("ingest", Method::POST, "/v1/ingest").body("x".repeat(9 << 20));
-    // The server may answer and hang up before it was sent everything.
-    match request.send().await {
-        Ok(response) => assert_eq!(response.status(), 413),
-        Err(error) => assert!(error.is_request() || error.is_body(), "{error}"),
+    for size in [9 << 20, 20 << 20] {
+        // Read to its end, so that a client that only then looks for an answer finds one.
+        let sent = site.request("ingest", Method::POST, "/v1/ingest").body("x".repeat(size)).send().await;
+        assert_eq!(sent.unwrap().status(), 413);
     }
     assert_eq!(site.post("ingest", "/v1/ingest", &batch(&[event("r", 1)])).await.0, 202);
 }
@@ -212,6 +211,35 @@ async fn a_deploy_goes_on_the_record() {
     for bad in [json!({"agent_id": "", "version": "1"}), json!({"agent_id": "a"}), json!([])] {
         assert_eq!(site.post("ingest", "/v1/deploy", &bad).await.0, 422, "{bad}");
     }
+}
+
+#[tokio::test]
+async fn what_somebody_wrote_about_a_deploy_does_not_go_on_the_record() {
+    let site = Site::new().await;
+    let deploy = json!({"agent_id": "a", "version": "1", "meta": {"commit": "abc1234", "prompt": "Alice", "url": "https://h/x?sig=Alice",
+        "message": "Alice wrote this", "deep": [{"system_prompt": "Alice", "why": "Alice wants it"}]}});
+    assert_eq!(site.post("ingest", "/v1/deploy", &deploy).await.0, 202);
+    let audit = site.get("/api/v1/audit?event=agent.deployed").await;
+    let meta = &audit["items"][0]["detail"]["meta"];
+    assert!(!audit.to_string().contains("Alice"), "{audit}");
+    assert_eq!(
+        (&meta["commit"], &meta["prompt_length"], &meta["url"]),
+        (&json!("abc1234"), &json!(5), &json!("https://h/x"))
+    );
+}
+
+#[tokio::test]
+async fn the_last_batch_of_an_sdk_that_stops_is_taken_whatever_was_left_in_its_ring() {
+    let site = Site::new().await;
+    let events: Vec<Value> = (0..718)
+        .map(|n| json!({"event_type": "llm.called", "run_id": "r", "agent_id": "a", "agent_version": "v", "step_index": n}))
+        .collect();
+    let batch = json!({"agent_id": "a", "events": events});
+    let send = || site.request("ingest", Method::POST, "/v1/ingest").json(&batch);
+    assert_eq!(send().send().await.unwrap().status(), 422, "of anybody else 500 are taken");
+    let taken = send().header("X-Dunetrace-Agent", "a").send().await.unwrap();
+    assert_eq!(taken.status(), 202);
+    assert_eq!(taken.json::<Value>().await.unwrap()["accepted"], 718);
 }
 
 #[tokio::test]
