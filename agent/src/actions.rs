@@ -16,6 +16,7 @@ mod github_api;
 mod http;
 mod issue_state;
 mod kinds;
+mod lanes;
 mod langfuse;
 mod notices;
 mod outbox;

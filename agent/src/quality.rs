@@ -4,7 +4,7 @@
 //! patrol), and the outputs of one feature ([`Inspector::feature`]). Does not own: when drift is an incident (the detector
 //! `prompt_drift`), nor capturing schemas (detect).
 //!
-//! Must hold: outputs are judged as they stream by, and neither kept nor told; what a source did not answer is an error or a
+//! Must hold: outputs are judged by their shapes, and their texts neither asked for nor told; what a source did not answer is an error or a
 //! gap, never "all passed"; a feature without a schema is not judged and said to be so.
 
 pub mod shape;
@@ -17,11 +17,13 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tripline_connectors::ContentShape;
 use tripline_engine::{EngineError, Param, Params, QueryOptions, ScanErrorKind, json_rows};
 use tripline_store::{Gap, StoreError, Window};
 
 use crate::AgentContext;
 use crate::detect::gaps_of;
+use crate::detect::run::FRESHNESS;
 use crate::investigate::NOT_CONFIGURED;
 use shape::Shape;
 
@@ -34,31 +36,31 @@ const NEWEST: usize = 1_000;
 /// How far back.
 const DAY: TimeDelta = TimeDelta::hours(24);
 
-/// Every output of a window. What a call said is judged as `queries/detectors/prompt_drift.sql` does: a JSON string is what is in
-/// it, a chat message is its content, and a call that failed aloud is no drift.
+/// Every output of a window. What a call said is judged as `queries/detectors/prompt_drift.sql` does; a call that failed aloud is
+/// no drift.
 const OUTPUTS: &str = "
 SELECT
     id,
     trace_id,
     CASE WHEN trim(coalesce(name, '')) = '' THEN '(unnamed)' ELSE name END AS feature,
     start_time,
-    output
+    output_shape
 FROM langfuse.observations
 WHERE type = 'GENERATION'
   AND start_time >= $from
   AND start_time < $to
-  AND (output IS NOT NULL OR end_time IS NOT NULL)
+  AND (output_shape IS NOT NULL OR end_time IS NOT NULL)
   AND coalesce(level, 'DEFAULT') <> 'ERROR'";
 
 /// The same of one feature, newest first.
 const OUTPUTS_OF: &str = "
-SELECT id, trace_id, name AS feature, start_time, output
+SELECT id, trace_id, name AS feature, start_time, output_shape
 FROM langfuse.observations
 WHERE type = 'GENERATION'
   AND name = $feature
   AND start_time >= $from
   AND start_time < $to
-  AND (output IS NOT NULL OR end_time IS NOT NULL)
+  AND (output_shape IS NOT NULL OR end_time IS NOT NULL)
   AND coalesce(level, 'DEFAULT') <> 'ERROR'
 ORDER BY start_time DESC";
 
@@ -160,11 +162,11 @@ struct Tally {
 }
 
 impl Tally {
-    fn take(&mut self, row: &Map<String, Value>, kept: Option<&Kept>) {
+    fn take(&mut self, row: &Map<String, Value>, kept: Option<&Kept>) -> Result<(), QualityError> {
         self.total += 1;
-        let Some(kept) = kept else { return };
+        let Some(kept) = kept else { return Ok(()) };
         let text = |column: &str| row.get(column).and_then(Value::as_str);
-        let Err(mismatch) = kept.shape.judge(&shape::said(text("output").unwrap_or_default())) else { return };
+        let Err(mismatch) = kept.shape.judge(&shape_of(row)?) else { return Ok(()) };
         self.failed += 1;
         let start_time = row.get("start_time").and_then(crate::detect::finding::time);
         self.first_failed_at = self.first_failed_at.into_iter().chain(start_time).min();
@@ -177,6 +179,7 @@ impl Tally {
         if self.failures.len() > 4 * NAMED_FAILURES {
             self.shorten();
         }
+        Ok(())
     }
 
     fn shorten(&mut self) {
@@ -230,7 +233,7 @@ impl Inspector {
             json_rows(&result.schema, &result.batches).map_err(|error| QualityError::Query(error.to_string()))?;
         let mut tally = Tally::default();
         for row in &rows {
-            tally.take(row, kept.as_ref());
+            tally.take(row, kept.as_ref())?;
         }
         let truncated = result.report.truncated;
         Ok((tally.total > 0).then(|| tally.validation(feature.to_owned(), kept.as_ref(), window, truncated)))
@@ -270,6 +273,7 @@ impl Inspector {
         let options = QueryOptions {
             params: bounds(window),
             now: Some(window.end),
+            freshness: FRESHNESS,
             timeout: std::time::Duration::from_secs(600),
             ..QueryOptions::default()
         };
@@ -280,7 +284,7 @@ impl Inspector {
             for row in rows {
                 let feature = row.get("feature").and_then(Value::as_str).unwrap_or("(unnamed)").to_owned();
                 let schema = kept.get(&feature);
-                tallies.entry(feature).or_default().take(&row, schema);
+                tallies.entry(feature).or_default().take(&row, schema)?;
             }
         }
         let report = stream.report();
@@ -310,6 +314,15 @@ impl Inspector {
         }
         Ok(kept)
     }
+}
+
+/// The shape of a row's output; of one without, that of an empty one.
+pub(crate) fn shape_of(row: &Map<String, Value>) -> Result<ContentShape, QualityError> {
+    let Some(text) = row.get("output_shape").and_then(Value::as_str) else { return Ok(ContentShape::blank()) };
+    ContentShape::parse(text).map_err(|error| {
+        let id = row.get("id").or_else(|| row.get("trace_id")).and_then(Value::as_str).unwrap_or_default();
+        QualityError::Query(format!("output_shape of {id} in langfuse.observations is not understood: {error}"))
+    })
 }
 
 fn bounds(window: Window) -> Params {

@@ -84,8 +84,8 @@ pub struct Sample {
     pub kept: Vec<SampledTrace>,
     /// How many were kept for each reason; a trace may have several.
     pub keep_reasons: BTreeMap<String, i64>,
-    /// Sets of tools that were not known before.
-    pub new_patterns: Vec<SeenPattern>,
+    /// Sets of tools that its traces used, each with the trace it was first seen in.
+    pub patterns: Vec<SeenPattern>,
 }
 
 impl Sample {
@@ -143,18 +143,21 @@ pub fn judge(
     let averages = Averages::of(traces);
     let mut in_order: Vec<&TraceFacts> = traces.iter().collect();
     in_order.sort_by(|a, b| a.started_at.cmp(&b.started_at).then_with(|| a.trace_id.cmp(&b.trace_id)));
-    let mut seen = seen.clone();
+    let mut used: BTreeMap<String, SeenPattern> = BTreeMap::new();
     let mut sample = Sample { total: traces.len(), ..Sample::default() };
     for trace in in_order {
         let mut is_novel = false;
         if !trace.tools.is_empty() {
             let pattern = pattern(trace);
-            let first = seen.entry(pattern.clone()).or_insert_with(|| {
-                let (trace_id, seen_at) = (trace.trace_id.clone(), trace.started_at);
-                sample.new_patterns.push(SeenPattern { pattern, trace_id: trace_id.clone(), seen_at });
-                trace_id
+            let first = used.entry(pattern.clone()).or_insert_with(|| SeenPattern {
+                trace_id: seen.get(&pattern).unwrap_or(&trace.trace_id).clone(),
+                pattern,
+                seen_at: trace.started_at,
+                feature: trace.feature().unwrap_or_default().to_owned(),
+                last_seen_at: trace.last_at,
             });
-            is_novel = *first == trace.trace_id;
+            first.last_seen_at = first.last_seen_at.max(trace.last_at);
+            is_novel = first.trace_id == trace.trace_id;
         }
         let rules = [
             ("has_error", trace.has_error, policy.has_error_score),
@@ -183,6 +186,7 @@ pub fn judge(
             feature: trace.feature().map(str::to_owned),
         });
     }
+    sample.patterns = used.into_values().collect();
     sample.kept.sort_by(|a, b| b.score.cmp(&a.score).then_with(|| a.trace_id.cmp(&b.trace_id)));
     sample
 }
@@ -227,10 +231,10 @@ mod tests {
             TraceFacts { tools: named(&["a", "b", "a"]), ..trace("2") },
         ];
         let sample = judge(&traces, &SamplingPolicy::default(), &BTreeMap::new(), &[]);
-        assert_eq!((sample.kept.len(), sample.new_patterns.len()), (1, 1));
-        let seen = sample.new_patterns.iter().map(|seen| (seen.pattern.clone(), seen.trace_id.clone())).collect();
+        assert_eq!((sample.kept.len(), sample.patterns.len()), (1, 1));
+        let seen = sample.patterns.iter().map(|seen| (seen.pattern.clone(), seen.trace_id.clone())).collect();
         let again = judge(&traces, &SamplingPolicy::default(), &seen, &[]);
-        assert_eq!((&again.kept, again.new_patterns.len()), (&sample.kept, 0));
+        assert_eq!((&again.kept, &again.patterns), (&sample.kept, &sample.patterns));
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! ```
 
 mod catalog;
+mod content;
 mod decode;
 mod describe;
 mod draft;
@@ -25,6 +26,7 @@ pub mod spec;
 mod table;
 
 pub use catalog::{ConnectorOptions, Connectors, Source, SourceStatus, bundled, lint};
+pub use content::ContentShape;
 pub use draft::{Draft, draft};
 pub use http::Health;
 pub use spec::json_schema;

@@ -68,7 +68,9 @@ impl ScalarUDFImpl for JsonKind {
     }
 }
 
-fn kind_of(text: &str) -> &'static str {
+/// What a text is as JSON, in the words of the function `json_kind`.
+#[must_use]
+pub fn kind_of(text: &str) -> &'static str {
     let trimmed = text.trim_start();
     let kind = match trimmed.as_bytes().first() {
         None => return "blank",

@@ -9,6 +9,7 @@
 pub mod bind;
 mod catalog;
 pub mod clock;
+mod columns;
 pub mod constraint;
 pub mod context;
 pub mod contract;
@@ -42,7 +43,8 @@ pub use contract::{
 };
 pub use env::Environment;
 pub use error::{EngineError, ScanError, ScanErrorKind};
-pub use output::{OutputFormat, RowWriter, json_rows};
+pub use functions::kind_of as json_kind;
+pub use output::{OutputFormat, RowWriter, exact_json_rows, json_rows};
 pub use params::{Param, Params, parse_duration};
 pub use query::{Progress, QueryOptions, QueryResult, QueryStream, check_syntax};
 pub use report::{CompletenessReport, ReportBuilder, ScanReport, ScanStats};

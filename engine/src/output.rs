@@ -1,14 +1,20 @@
 //! Result surfaces: rows as JSON, NDJSON, CSV, Parquet or an aligned table.
 //!
-//! JSON keeps every column of every row (NULL is `null`, never absent), timestamps are RFC 3339 in UTC, and large
-//! results are written batch by batch.
+//! JSON keeps every column of every row (NULL is `null`, never absent; what is no number for JSON is text), CSV has the JSON of
+//! what it has no form for, timestamps are RFC 3339 in UTC, and large results are written batch by batch.
+
+mod nested;
+mod numbers;
 
 use std::io::Write;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
+use arrow::json::EncoderOptions;
+use arrow::json::writer::{JsonArray, LineDelimited, WriterBuilder};
 use arrow::util::display::FormatOptions;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -17,6 +23,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Map, Value};
 
+use self::numbers::Numbers;
 use crate::report::CompletenessReport;
 
 /// How rows are written.
@@ -28,7 +35,7 @@ pub enum OutputFormat {
     Json,
     /// One JSON object per line.
     Ndjson,
-    /// RFC 4180 with a header line.
+    /// RFC 4180 with a header line. Lists, structs and maps are JSON text.
     Csv,
     /// One Parquet file, compressed with Zstandard. Its footer says under `tripline.complete` whether the rows are all.
     Parquet,
@@ -55,6 +62,27 @@ const ROW_GROUP_BYTES: usize = 16 << 20;
 const ROW_GROUP_ROWS: usize = 128 << 10;
 const TIMESTAMP: &str = "%Y-%m-%dT%H:%M:%S%.fZ";
 
+/// How values are written in JSON.
+fn json_options(numbers: Numbers) -> EncoderOptions {
+    EncoderOptions::default()
+        .with_explicit_nulls(true)
+        .with_timestamp_format(TIMESTAMP.to_owned())
+        .with_timestamp_tz_format(TIMESTAMP.to_owned())
+        .with_encoder_factory(Arc::new(numbers))
+}
+
+/// A writer of rows as JSON; without `numbers`, what is no number for JSON is `null`.
+fn json(numbers: Option<Numbers>) -> WriterBuilder {
+    let builder = WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .with_timestamp_format(TIMESTAMP.to_owned())
+        .with_timestamp_tz_format(TIMESTAMP.to_owned());
+    match numbers {
+        Some(numbers) => builder.with_encoder_factory(Arc::new(numbers)),
+        None => builder,
+    }
+}
+
 /// Writes batches in one format to one place.
 pub struct RowWriter<W: Write + Send> {
     schema: SchemaRef,
@@ -66,8 +94,8 @@ enum Inner<W: Write + Send> {
         out: W,
         batches: Vec<RecordBatch>,
     },
-    Json(arrow::json::Writer<W, arrow::json::writer::JsonArray>, bool),
-    Ndjson(arrow::json::Writer<W, arrow::json::writer::LineDelimited>),
+    Json(arrow::json::Writer<W, JsonArray>, bool),
+    Ndjson(arrow::json::Writer<W, LineDelimited>),
     Csv {
         writer: Box<arrow::csv::Writer<W>>,
         wrote: bool,
@@ -82,16 +110,10 @@ enum Inner<W: Write + Send> {
 impl<W: Write + Send> RowWriter<W> {
     /// A writer of rows with `schema`.
     pub fn new(out: W, format: OutputFormat, schema: SchemaRef) -> Self {
-        let json = || {
-            arrow::json::WriterBuilder::new()
-                .with_explicit_nulls(true)
-                .with_timestamp_format(TIMESTAMP.to_owned())
-                .with_timestamp_tz_format(TIMESTAMP.to_owned())
-        };
         let inner = match format {
             OutputFormat::Table => Inner::Table { out, batches: Vec::new() },
-            OutputFormat::Json => Inner::Json(json().build(out), false),
-            OutputFormat::Ndjson => Inner::Ndjson(json().build(out)),
+            OutputFormat::Json => Inner::Json(json(Some(Numbers::as_they_are())).build(out), false),
+            OutputFormat::Ndjson => Inner::Ndjson(json(Some(Numbers::as_they_are())).build(out)),
             OutputFormat::Csv => Inner::Csv {
                 writer: Box::new(
                     arrow::csv::WriterBuilder::new()
@@ -121,7 +143,7 @@ impl<W: Write + Send> RowWriter<W> {
             Inner::Ndjson(writer) => writer.write(batch)?,
             Inner::Csv { writer, wrote } => {
                 *wrote = true;
-                writer.write(batch)?;
+                writer.write(&nested::flat(batch)?)?;
             }
             Inner::Parquet { out, writer } => {
                 let writer = opened(out, writer, &self.schema)?;
@@ -176,7 +198,7 @@ impl<W: Write + Send> RowWriter<W> {
             Inner::Ndjson(mut writer) => writer.finish()?,
             Inner::Csv { mut writer, wrote } => {
                 if !wrote {
-                    writer.write(&RecordBatch::new_empty(self.schema))?;
+                    writer.write(&nested::flat(&RecordBatch::new_empty(self.schema))?)?;
                 }
             }
             Inner::Parquet { mut out, mut writer } => {
@@ -232,16 +254,35 @@ fn of_parquet(error: ParquetError) -> ArrowError {
     ArrowError::from(error)
 }
 
-/// Rows as JSON objects.
+/// Rows as JSON objects, for reckoning with: what is no number for JSON is `null`, and decimals are doubles.
 ///
 /// # Errors
 /// When a value has no JSON form.
 pub fn json_rows(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<Map<String, Value>>, ArrowError> {
-    let mut bytes = Vec::new();
-    let mut writer = RowWriter::new(&mut bytes, OutputFormat::Json, SchemaRef::clone(schema));
+    rows(schema, batches, json(None))
+}
+
+/// Rows as JSON objects, for readers that keep numbers as doubles: whole numbers beyond 2^53, decimals, NaN and infinity are
+/// text, which the column's type tells from other text.
+///
+/// # Errors
+/// When a value has no JSON form.
+pub fn exact_json_rows(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<Map<String, Value>>, ArrowError> {
+    rows(schema, batches, json(Some(Numbers::exact())))
+}
+
+fn rows(
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+    builder: WriterBuilder,
+) -> Result<Vec<Map<String, Value>>, ArrowError> {
+    let mut writer = builder.build::<_, JsonArray>(Vec::new());
     for batch in batches {
         writer.write(batch)?;
     }
+    if batches.is_empty() {
+        writer.write(&RecordBatch::new_empty(SchemaRef::clone(schema)))?;
+    }
     writer.finish()?;
-    serde_json::from_slice(&bytes).map_err(|e| ArrowError::JsonError(e.to_string()))
+    serde_json::from_slice(&writer.into_inner()).map_err(|e| ArrowError::JsonError(e.to_string()))
 }

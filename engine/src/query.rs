@@ -21,6 +21,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::columns;
 use crate::context::QueryContext;
 use crate::dialect;
 use crate::error::EngineError;
@@ -79,6 +80,8 @@ impl QueryOptions {
 pub struct QueryStream {
     stream: SendableRecordBatchStream,
     schema: SchemaRef,
+    /// Whether batches come under other names than `schema` has, and what of that a reader should know.
+    renamed: Option<Vec<String>>,
     query: Arc<QueryContext>,
     started: Instant,
     rows: u64,
@@ -105,7 +108,7 @@ pub struct QueryResult {
 }
 
 impl QueryStream {
-    /// Columns of the result.
+    /// Columns of the result, each with a name of its own: what follows the first of a name is called `name_1`, `name_2`.
     #[must_use]
     pub fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
@@ -155,6 +158,10 @@ impl QueryStream {
                 continue;
             }
             self.rows += batch.num_rows() as u64;
+            if self.renamed.is_some() {
+                let named = columns::renamed(&batch, &self.schema);
+                batch = named.map_err(|error| EngineError::Execution(error.to_string()))?;
+            }
             return Ok(Some(batch));
         }
     }
@@ -168,7 +175,9 @@ impl QueryStream {
     /// What the query did so far.
     #[must_use]
     pub fn report(&self) -> CompletenessReport {
-        self.query.report.finish(self.rows, self.truncated, self.started.elapsed())
+        let mut report = self.query.report.finish(self.rows, self.truncated, self.started.elapsed());
+        report.notes.extend(self.renamed.iter().flatten().cloned());
+        report
     }
 
     /// Runs to the end.
@@ -301,11 +310,15 @@ impl Engine {
         }
         let state = self.sized_for(state, &logical);
         let physical = self.physical(&state, &logical).await?;
-        let schema = physical.schema();
+        let (schema, renamed) = match columns::distinct(&physical.schema()) {
+            Some(renamed) => (renamed.schema, Some(renamed.notes)),
+            None => (physical.schema(), None),
+        };
         let stream = execute_stream(physical, state.task_ctx()).map_err(EngineError::from)?;
         Ok(QueryStream {
             stream,
             schema,
+            renamed,
             query,
             started,
             rows: 0,

@@ -176,6 +176,8 @@ pub struct CompletenessReport {
     pub scans: Vec<ScanReport>,
     /// Everything that makes the answer less than whole, one sentence each. Empty when `complete`.
     pub warnings: Vec<String>,
+    /// What a reader should know of an answer that may well be whole, such as a column that was renamed.
+    pub notes: Vec<String>,
 }
 
 /// What is missing from a scan; an error of the scan names its table already.
@@ -221,6 +223,7 @@ impl ReportBuilder {
             requests: scans.iter().map(|s| s.requests).sum(),
             scans,
             warnings,
+            notes: Vec::new(),
         }
     }
 }

@@ -41,7 +41,7 @@ use tracing::Instrument as _;
 
 use crate::constraint::{Bound, Constraints, Predicate};
 use crate::context::QueryContext;
-use crate::contract::{MissingKey, PageStream, RemoteTable, ScanRequest, ScanRun, ScanShape, SortKey};
+use crate::contract::{MissingKey, PageStream, RemoteTable, RequestPlan, ScanRequest, ScanRun, ScanShape, SortKey};
 use crate::error::{ScanError, ScanErrorKind};
 use crate::extract;
 use crate::report::ScanStats;
@@ -302,6 +302,42 @@ impl RemoteScanExec {
         Ok((!scan.parts.request.constraints.is_contradiction()).then_some(scan))
     }
 
+    /// What it would send. A scan that must be given keys by a join is described with one: names stand for their values, and
+    /// how many there are is known only when the query runs.
+    fn described(&self) -> RequestPlan {
+        let ScanParts { table, request, decode_schema, bound, .. } = &self.parts;
+        let plan = table.describe(request);
+        if bound.is_empty() || table.shape(&request.constraints).missing.is_empty() {
+            return plan;
+        }
+        let mut one = request.clone();
+        let mut named = true;
+        for column in bound.iter().filter(|column| request.constraints.values(column).is_none()) {
+            let data_type = decode_schema.field_with_name(column).map_or(&DataType::Null, |field| field.data_type());
+            let name = match data_type {
+                DataType::Utf8 => ScalarValue::Utf8(Some(column.to_ascii_uppercase())),
+                DataType::LargeUtf8 => ScalarValue::LargeUtf8(Some(column.to_ascii_uppercase())),
+                DataType::Utf8View => ScalarValue::Utf8View(Some(column.to_ascii_uppercase())),
+                other => {
+                    named = false;
+                    ScalarValue::new_one(other).unwrap_or(ScalarValue::Null)
+                }
+            };
+            one.constraints.add(column, Predicate::In(vec![name]));
+        }
+        let plan = table.describe(&one);
+        let per = table.capabilities().values_per_request.iter().filter(|(column, _)| bound.contains(column));
+        let keys = match per.map(|(_, values)| *values).max() {
+            Some(values) if values > 1 => format!("each {values} keys"),
+            _ => "each key".to_owned(),
+        };
+        RequestPlan {
+            requests: format!("{} for {keys} of the join", plan.requests),
+            request: if named { plan.request } else { String::new() },
+            ..plan
+        }
+    }
+
     /// Whether keys or ranges of it are already supplied by a join.
     pub(crate) fn is_fed(&self) -> bool {
         !self.parts.bound.is_empty() || self.parts.window.is_some()
@@ -338,7 +374,7 @@ impl DisplayAs for RemoteScanExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ScanParts { table, request, decode_schema, output, bound, window, .. } = &self.parts;
         let columns: Vec<&str> = output.iter().map(|i| decode_schema.field(*i).name().as_str()).collect();
-        let plan = table.describe(request);
+        let plan = self.described();
         if matches!(t, DisplayFormatType::TreeRender) {
             return write!(f, "{}.{}\n{}", table.source(), table.name(), plan.request);
         }

@@ -14,6 +14,8 @@
 -- such days, and for a feature that is not regular, usual is the largest of the mean hour, the median of that hour of the
 -- day and, of a feature that seldom runs, the median of hours with calls; high is the 95th percentile of all hours, and that hour a week ago.
 --   usual_usd, usual_generations, high_usd, high_generations   as above, per hour;
+--   peak_usd, peak_generations               of a regular feature: what a quarter of that hour or its neighbours had at most,
+--                                            nine times in ten, and that hour's a week ago;
 --   dispersion_usd, dispersion_generations   variance of an hour divided by its mean: what one unit of chance is worth;
 --   call_usd, call_dispersion_usd            the median cost per call of an hour, and the variance of a call's cost divided by it;
 --   covered_hours, active_hours              hours since the first call, and those with calls;
@@ -21,9 +23,22 @@
 --                                            earlier spike does not hide a lasting one), the median of that hour of the day.
 
 WITH costs AS MATERIALIZED (
-    SELECT feature, hour_start, cost_usd, CAST(generations AS DOUBLE) AS generations FROM input.cost_hours
+    SELECT
+        feature,
+        hour_start,
+        cost_usd,
+        CAST(generations AS DOUBLE) AS generations,
+        coalesce(peak_usd, cost_usd) AS peak_usd,
+        CAST(coalesce(peak_generations, generations) AS DOUBLE) AS peak_generations
+    FROM input.cost_hours
     UNION ALL
-    SELECT '' AS feature, hour_start, sum(cost_usd) AS cost_usd, CAST(sum(generations) AS DOUBLE) AS generations
+    SELECT
+        '' AS feature,
+        hour_start,
+        sum(cost_usd) AS cost_usd,
+        CAST(sum(generations) AS DOUBLE) AS generations,
+        sum(coalesce(peak_usd, cost_usd)) AS peak_usd,
+        CAST(sum(coalesce(peak_generations, generations)) AS DOUBLE) AS peak_generations
     FROM input.cost_hours
     GROUP BY hour_start
 ),
@@ -34,7 +49,9 @@ hours AS MATERIALIZED (
         CAST(date_part('hour', covered.hour_start) AS BIGINT) AS hour_of_day,
         date_part('dow', covered.hour_start) IN (0, 6) AS weekend,
         coalesce(costs.cost_usd, 0.0) AS cost_usd,
-        coalesce(costs.generations, 0.0) AS generations
+        coalesce(costs.generations, 0.0) AS generations,
+        coalesce(costs.peak_usd, 0.0) AS peak_usd,
+        coalesce(costs.peak_generations, 0.0) AS peak_generations
     FROM (SELECT feature, min(hour_start) AS first_hour FROM costs GROUP BY feature) AS known
     JOIN input.covered_hours AS covered ON covered.hour_start >= known.first_hour
     LEFT JOIN costs ON costs.feature = known.feature AND costs.hour_start = covered.hour_start
@@ -59,7 +76,10 @@ times AS MATERIALIZED (
         hour_of_day,
         median(cost_usd) AS hour_usd,
         median(generations) AS hour_generations,
-        max(CASE WHEN hour_start < $start::timestamptz + INTERVAL '24 hours' THEN cost_usd ELSE 0.0 END) AS last_week_usd
+        max(CASE WHEN hour_start < $start::timestamptz + INTERVAL '24 hours' THEN cost_usd ELSE 0.0 END) AS last_week_usd,
+        max(CASE WHEN hour_start < $start::timestamptz + INTERVAL '24 hours' THEN peak_usd ELSE 0.0 END) AS last_week_peak_usd,
+        max(CASE WHEN hour_start < $start::timestamptz + INTERVAL '24 hours' THEN peak_generations ELSE 0.0 END)
+            AS last_week_peak_generations
     FROM hours
     GROUP BY feature, hour_of_day
 ),
@@ -74,7 +94,9 @@ near AS MATERIALIZED (
         coalesce(median(CASE WHEN shifts.shift = 24 THEN hours.cost_usd END), 0.0) AS own_usd,
         coalesce(median(CASE WHEN shifts.shift = 24 THEN hours.generations END), 0.0) AS own_generations,
         percentile_cont(0.8) WITHIN GROUP (ORDER BY hours.cost_usd) AS high_usd,
-        percentile_cont(0.8) WITHIN GROUP (ORDER BY hours.generations) AS high_generations
+        percentile_cont(0.8) WITHIN GROUP (ORDER BY hours.generations) AS high_generations,
+        percentile_cont(0.9) WITHIN GROUP (ORDER BY hours.peak_usd) AS peak_usd,
+        percentile_cont(0.9) WITHIN GROUP (ORDER BY hours.peak_generations) AS peak_generations
     FROM hours
     CROSS JOIN (VALUES (23), (24), (25)) AS shifts (shift)
     GROUP BY hours.feature, hours.weekend, (hours.hour_of_day + shifts.shift) % 24
@@ -106,6 +128,8 @@ compared AS (
         times.hour_usd,
         times.hour_generations,
         times.last_week_usd,
+        greatest(near.peak_usd, times.last_week_peak_usd) AS peak_usd,
+        greatest(near.peak_generations, times.last_week_peak_generations) AS peak_generations,
         features.active_hours >= 0.5 * features.covered_hours AND coalesce(near.days, 0) >= 2 AS regular,
         features.active_hours < 0.25 * features.covered_hours AS seldom,
         near.near_usd,
@@ -147,6 +171,8 @@ SELECT
          ELSE greatest(mean_generations, hour_generations) END AS usual_generations,
     greatest(CASE WHEN regular THEN high_usd ELSE p95_usd END, last_week_usd) AS high_usd,
     CASE WHEN regular THEN high_generations ELSE p95_generations END AS high_generations,
+    CASE WHEN regular THEN peak_usd END AS peak_usd,
+    CASE WHEN regular THEN peak_generations END AS peak_generations,
     -- Cutting off the highest hours takes a quarter of the variance; one call more or less is chance in any hour.
     CASE WHEN mean_usd > 0.0 THEN greatest(1.3 * variance_usd, call_usd * call_usd) / mean_usd ELSE call_usd END AS dispersion_usd,
     CASE WHEN mean_generations > 0.0 THEN greatest(1.3 * variance_generations, 1.0) / mean_generations ELSE 1.0 END

@@ -16,22 +16,19 @@ WITH outputs AS MATERIALIZED (
         id,
         start_time,
         CASE WHEN trim(coalesce(name, '')) = '' THEN '(unnamed)' ELSE name END AS feature,
-        CASE json_kind(output)
-            WHEN 'string' THEN json_as_text(concat('[', output, ']'), 0)
-            WHEN 'object' THEN CASE WHEN json_contains(output, 'role')
-                THEN coalesce(json_get_str(output, 'content'), output) ELSE output END
-            ELSE coalesce(output, '') END AS text
+        coalesce(json_get_str(output_shape, 'said'), 'blank') AS said,
+        json_get_json(output_shape, 'keys') AS said_keys
     FROM langfuse.observations
     WHERE type = 'GENERATION'
       AND start_time >= $start
       AND start_time < $end
-      AND (output IS NOT NULL OR end_time IS NOT NULL)
+      AND (output_shape IS NOT NULL OR end_time IS NOT NULL)
       AND coalesce(level, 'DEFAULT') <> 'ERROR'
 ),
 kinds AS MATERIALIZED (
     SELECT
         outputs.*,
-        CASE json_kind(text) WHEN 'object' THEN 'object' WHEN 'array' THEN 'array' WHEN 'blank' THEN 'blank' ELSE 'text' END AS kind
+        CASE WHEN said IN ('object', 'array', 'blank') THEN said ELSE 'text' END AS kind
     FROM outputs
     QUALIFY row_number() OVER (PARTITION BY feature ORDER BY start_time DESC, id DESC) > $skip_newest
 ),
@@ -46,8 +43,8 @@ features AS MATERIALIZED (
     GROUP BY feature
 ),
 keys AS (
-    SELECT feature, id, key, json_kind(json_get_json(text, key)) AS value_kind
-    FROM (SELECT feature, id, text, unnest(json_object_keys(text)) AS key FROM kinds WHERE kind = 'object')
+    SELECT feature, id, key, json_get_str(said_keys, key) AS value_kind
+    FROM (SELECT feature, id, said_keys, unnest(json_object_keys(said_keys)) AS key FROM kinds WHERE said_keys IS NOT NULL)
 ),
 schema_keys AS MATERIALIZED (
     SELECT

@@ -12,23 +12,22 @@ WITH calls AS (
     SELECT
         CASE WHEN trim(coalesce(name, '')) = '' THEN '(unnamed)' ELSE name END AS tool,
         start_time,
-        CASE json_kind(output)
-            WHEN 'string' THEN json_as_text(concat('[', output, ']'), 0)
-            ELSE coalesce(output, '') END AS text
+        coalesce(json_get_str(output_shape, 'kind'), 'blank') AS kind,
+        CAST(coalesce(json_get_int(output_shape, 'length'), 0) AS DOUBLE) AS length
     FROM langfuse.observations
     WHERE type IN ('SPAN', 'TOOL')
       AND start_time >= $start
       AND start_time < $end
-      AND (output IS NOT NULL OR end_time IS NOT NULL)
+      AND (output_shape IS NOT NULL OR end_time IS NOT NULL)
       AND coalesce(level, 'DEFAULT') NOT IN ('WARNING', 'ERROR')
 ),
 measured AS (
     SELECT
         tool,
         start_time,
-        CAST(character_length(text) AS DOUBLE) AS length,
-        avg(CAST(character_length(text) AS DOUBLE)) OVER (PARTITION BY tool) AS average_length,
-        CASE WHEN json_kind(text) IN ('object', 'array') THEN 1.0 ELSE 0.0 END AS is_json
+        length,
+        avg(length) OVER (PARTITION BY tool) AS average_length,
+        CASE WHEN kind IN ('object', 'array') THEN 1.0 ELSE 0.0 END AS is_json
     FROM calls
 )
 SELECT

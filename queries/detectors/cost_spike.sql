@@ -24,8 +24,8 @@
 --   high        and more than this, with a margin,
 --   dispersion  and more than chance makes of it: the signed root of the deviance, which is as right for two calls as
 --               for two thousand; or calls themselves are dearer than chance makes them.
--- Part of an hour is a spike only where it alone costs more than the whole hour does: what comes in bursts, on the hour
--- or at its end, is no spike. When all features together spike and none does alone (a feature too new to have a
+-- Part of an hour is a spike only where it alone costs more than as many of the dearest quarters of such hours do, or than
+-- the whole hour does: what comes in bursts, on the hour or at its end, is no spike. When all features together spike and none does alone (a feature too new to have a
 -- baseline), the finding is about the feature that rose most.
 
 WITH expected AS MATERIALIZED (
@@ -36,6 +36,7 @@ WITH expected AS MATERIALIZED (
         max(usual_usd) AS usual_usd,
         max(usual_generations) AS usual_generations,
         max(high_usd) AS high_usd,
+        max(peak_usd) AS peak_usd,
         max(dispersion_usd) AS dispersion_usd,
         max(call_usd) AS call_usd,
         max(call_dispersion_usd) AS call_dispersion_usd,
@@ -107,6 +108,7 @@ measured AS (
         own.usual_usd,
         own.usual_generations,
         own.high_usd,
+        own.peak_usd,
         own.call_usd,
         own.mean_usd,
         own.same_hour_usd,
@@ -134,7 +136,10 @@ compared AS (
             AND measured.current_cost_usd > $multiplier * measured.baseline_usd
             AND measured.current_cost_usd > $p95_ratio * measured.part * measured.high_usd
             AND measured.current_cost_usd - measured.baseline_usd >= $floor_usd
-            AND (measured.minutes = 60 OR (measured.regular AND measured.current_cost_usd > $p95_ratio * measured.usual_usd))
+            AND (measured.minutes = 60
+                 OR (measured.regular
+                     AND measured.current_cost_usd
+                         > $p95_ratio * least(measured.usual_usd, measured.minutes / 15.0 * measured.peak_usd)))
             AND (measured.surprise > $sigmas
                  OR (measured.price_surprise > $sigmas AND measured.generations >= 3
                      AND measured.current_cost_usd > 2.0 * measured.generations * measured.call_usd)), FALSE) AS spikes,

@@ -28,7 +28,7 @@
 -- Errors that rise together with the generations of a feature, which retries them (seed 003, error cascades): errors of
 -- the window × US dollars of the generations that overlap them. Of a feature whose ordinary hour costs less than a dollar,
 -- that hour stands for the dollar: what a cascade is does not depend on how dear a model is.
--- The hour and its newest 15 and 30 minutes are judged together, both sides counted before they are joined: an issue is
+-- The hour and its newest 15 and 30 minutes (projected to an hour) are judged together, both sides counted before they are joined: an issue is
 -- counted once and a generation is counted once, however many issues it overlaps. Sentry's lifetime count is used only
 -- for an issue that was first seen in the window; an older issue is elevated against its own past rate, and against
 -- the traffic, since errors that rise only as there are more traces are no cascade.
@@ -128,6 +128,7 @@ ordinary AS MATERIALIZED (
         feature,
         max(usual_generations) AS generations,
         max(high_generations) AS high_generations,
+        max(peak_generations) AS peak_generations,
         max(dispersion_generations) AS dispersion,
         max(usual_usd) AS usual_usd
     FROM input.hour_baseline
@@ -180,8 +181,10 @@ elevated AS MATERIALIZED (
     WHERE now_.generations > $generation_ratio * now_.part * coalesce(ordinary.generations, 0.0)
       AND now_.generations
           > now_.part * least(coalesce(ordinary.high_generations, 0.0), 2.0 * coalesce(ordinary.generations, 0.0))
-      -- In part of an hour more than in the whole of an ordinary one: what comes in bursts is no rise.
-      AND (now_.minutes = 60 OR now_.generations > coalesce(ordinary.generations, 0.0))
+      -- In part of an hour more than in as many of its fullest quarters, or in all of it: what comes in bursts is no rise.
+      AND (now_.minutes = 60
+           OR now_.generations > least(ordinary.generations, now_.minutes / 15.0 * ordinary.peak_generations)
+           OR ordinary.generations IS NULL)
       -- More than chance makes of it: the deviance of so many against so many, as right for few as for many.
       AND sqrt(greatest(2.0 / coalesce(ordinary.dispersion, 1.0)
           * (now_.generations * ln(now_.generations / greatest(now_.part * coalesce(ordinary.generations, 0.0), 0.5))
@@ -268,6 +271,7 @@ cascades AS (
 scaled AS (
     SELECT
         *,
+        minutes / 60.0 AS part,
         -- What stands for a dollar; a feature without a past has no hour of its own.
         CASE WHEN usual_usd > 0.0 THEN least(usual_usd, 1.0) ELSE 1.0 END AS dollar_usd
     FROM cascades
@@ -294,8 +298,9 @@ SELECT
     CASE WHEN errors * cost_usd / $threshold > $critical_ratio THEN 'critical' ELSE 'high' END AS severity
 FROM scaled
 WHERE cost_usd >= $floor_usd
-  AND cost_usd > $min_cost * dollar_usd
-  AND errors * cost_usd > $threshold * dollar_usd
+  -- Projected to an hour, both the errors and the cost; the cost of a part has to be a rise itself.
+  AND cost_usd > $min_cost * least(1.0, $generation_ratio * part) * dollar_usd
+  AND errors * cost_usd > $threshold * part * part * dollar_usd
 -- The longest span tells most.
 QUALIFY row_number() OVER (PARTITION BY feature ORDER BY minutes DESC) = 1
 ORDER BY errors_times_cost DESC, feature

@@ -26,6 +26,7 @@
 -- that is not JSON of the feature's kind, that lacks a required key, or whose value has a type never seen at that key.
 -- A text feature fails only by being blank; a feature of mixed outputs, or without a schema yet, is not judged.
 -- Outputs are judged in blocks of 20: the newest, and every other one that has outputs since the run before.
+-- An output is judged by its shape, which local copies keep: its text is not asked for.
 -- Strategy B, score_regression: the average of a score in the window, and of its newest scores, against the 7 days before
 -- it, per name and data type, each score counted once per feature (seed 003, prompt drift).
 
@@ -36,24 +37,20 @@ WITH outputs AS MATERIALIZED (
         CASE WHEN trim(coalesce(name, '')) = '' THEN '(unnamed)' ELSE name END AS feature,
         start_time,
         coalesce(total_cost, 0.0) AS cost_usd,
-        CASE json_kind(output)
-            WHEN 'string' THEN json_as_text(concat('[', output, ']'), 0)
-            -- A chat message: what the model said is its content.
-            WHEN 'object' THEN CASE WHEN json_contains(output, 'role')
-                THEN coalesce(json_get_str(output, 'content'), output) ELSE output END
-            ELSE coalesce(output, '') END AS text
+        -- Of a chat message: what the model said is its content.
+        coalesce(json_get_str(output_shape, 'said'), 'blank') AS kind,
+        json_get_json(output_shape, 'keys') AS said_keys
     FROM langfuse.observations
     WHERE type = 'GENERATION'
       AND start_time >= $window_start
       AND start_time < $window_end
-      AND (output IS NOT NULL OR end_time IS NOT NULL)
+      AND (output_shape IS NOT NULL OR end_time IS NOT NULL)
       -- A call that failed aloud is an error, not drift.
       AND coalesce(level, 'DEFAULT') <> 'ERROR'
 ),
 kinds AS MATERIALIZED (
     SELECT
         outputs.*,
-        json_kind(text) AS kind,
         shape.kind AS expected_kind,
         greatest(shape.fail_share, 1.0 / (shape.outputs + 2)) AS chance,
         row_number() OVER (PARTITION BY outputs.feature ORDER BY start_time DESC, outputs.id DESC) AS newest
@@ -66,14 +63,16 @@ broken_keys AS MATERIALIZED (
         kinds.id,
         key.key,
         CASE
-            WHEN key.required AND coalesce(json_kind(json_get_json(kinds.text, key.key)), 'null') = 'null' THEN 'missing'
-            WHEN strpos(key.kinds, concat('|', coalesce(json_kind(json_get_json(kinds.text, key.key)), 'null'), '|')) = 0
-                 AND coalesce(json_kind(json_get_json(kinds.text, key.key)), 'null') <> 'null' THEN 'type'
+            WHEN key.required AND coalesce(json_get_str(kinds.said_keys, key.key), 'null') = 'null' THEN 'missing'
+            WHEN strpos(key.kinds, concat('|', coalesce(json_get_str(kinds.said_keys, key.key), 'null'), '|')) = 0
+                 AND coalesce(json_get_str(kinds.said_keys, key.key), 'null') <> 'null' THEN 'type'
         END AS problem
     FROM kinds
     JOIN input.output_shapes_keys AS key ON key.feature = kinds.feature
     WHERE kinds.kind = 'object'
       AND kinds.expected_kind = 'object'
+      -- Of an object with hundreds of keys they are not known.
+      AND kinds.said_keys IS NOT NULL
 ),
 broken AS (
     SELECT

@@ -39,14 +39,14 @@ WITH calls AS MATERIALIZED (
         CASE WHEN trim(coalesce(name, '')) = '' THEN '(unnamed)' ELSE name END AS tool,
         start_time,
         coalesce(total_cost, 0.0) AS cost_usd,
-        CASE json_kind(output)
-            WHEN 'string' THEN json_as_text(concat('[', output, ']'), 0)
-            ELSE coalesce(output, '') END AS text
+        -- Local copies keep the shape of an output: its text is not asked for.
+        coalesce(json_get_str(output_shape, 'kind'), 'blank') AS kind,
+        coalesce(json_get_int(output_shape, 'length'), 0) AS length
     FROM langfuse.observations
     WHERE type IN ('SPAN', 'TOOL')
       AND start_time >= $window_start
       AND start_time < $window_end
-      AND (output IS NOT NULL OR end_time IS NOT NULL)
+      AND (output_shape IS NOT NULL OR end_time IS NOT NULL)
       AND coalesce(level, 'DEFAULT') NOT IN ('WARNING', 'ERROR')
 ),
 judged AS (
@@ -58,9 +58,9 @@ judged AS (
         calls.cost_usd,
         row_number() OVER (PARTITION BY calls.tool ORDER BY calls.start_time DESC, calls.id DESC) AS newest,
         history.outputs >= $min_history AND history.json_share >= $json_share
-            AND json_kind(calls.text) NOT IN ('object', 'array') AS no_json,
+            AND calls.kind NOT IN ('object', 'array') AS no_json,
         history.outputs >= $min_history AND history.average_length > $min_length
-            AND character_length(calls.text) < $short_ratio * history.average_length AS short,
+            AND calls.length < $short_ratio * history.average_length AS short,
         greatest(history.short_share, 1.0 / (history.outputs + 2)) AS short_share,
         greatest(1.0 - history.json_share, 1.0 / (history.outputs + 2)) AS no_json_share,
         history.average_length

@@ -90,6 +90,8 @@ macro_rules! for_each_promise {
                 a_kill_is_found_with_and_without_dashes,
                 asking_twice_to_kill_keeps_the_first_record,
                 an_executor_takes_only_its_kinds,
+                an_executor_takes_only_its_types,
+                in_order_a_notification_waits_for_the_older_ones_to_its_target,
                 each_transition_is_on_the_record,
             }
             audit {
@@ -136,6 +138,8 @@ macro_rules! for_each_promise {
                 a_signal_in_shadow_opens_nothing_and_is_told_to_nobody,
                 rates_are_of_all_judged_runs,
                 a_fix_is_judged_by_the_runs_after_it,
+                a_failure_found_on_trial_comes_back_on_trial,
+                the_newest_signal_of_each_incident_is_found,
                 what_runs_are_compared_with_comes_oldest_first,
                 another_project_sees_no_verdict,
             }
@@ -174,6 +178,7 @@ macro_rules! for_each_promise {
                 a_pull_request_waits_once_and_one_asked_anew_meanwhile_stays,
                 a_pull_request_has_one_newest_score,
                 a_sample_is_kept_whole_and_a_pattern_with_its_first_trace,
+                patterns_are_remembered_while_they_are_used_and_so_many_of_a_feature,
                 reading_a_time_again_replaces_what_traces_did_in_it,
                 another_project_has_a_memory_of_its_own,
             }

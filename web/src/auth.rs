@@ -98,6 +98,15 @@ pub(crate) async fn guard(State((state, access)): State<(WebState, Access)>, req
     }
 }
 
+/// Whether who asked `parts` may still read as that caller: of a request that goes on, whose key may have ended since.
+pub(crate) async fn may_still_read(state: &WebState, parts: &Parts, as_caller: &Caller) -> Result<bool, ApiError> {
+    match caller(state, parts).await {
+        Ok(current) => Ok(current.scope == as_caller.scope && current.may(&[KeyScope::Read])),
+        Err(error) if error.status.is_client_error() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// The name of whoever asked, for the access log.
 #[derive(Debug, Clone)]
 pub(crate) struct CallerName(pub(crate) String);

@@ -5,7 +5,7 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
@@ -217,7 +217,16 @@ pub fn router(state: WebState) -> Router {
         .with_state(state)
 }
 
-async fn not_found() -> Response {
+/// Nothing is there. A browser that was sent to an address gets the page, which says so in its own words; programs get the error.
+async fn not_found(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let wants_page = headers.get_all(header::ACCEPT).iter().any(|value| {
+        let media = value.to_str().unwrap_or_default().split(',');
+        media.map(|one| one.split(';').next().unwrap_or_default().trim()).any(|one| one == "text/html")
+    });
+    let of_programs = ["/api/", "/v1/", "/assets/"].iter().any(|folder| uri.path().starts_with(folder));
+    if method == Method::GET && wants_page && !of_programs {
+        return (StatusCode::NOT_FOUND, page::document(headers).await).into_response();
+    }
     ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address")
         .hint("docs/api.md lists every endpoint")
         .into_response()

@@ -1,28 +1,34 @@
 //! The worker of the outbox: leases what is due, does it, and writes down what came of it.
 //!
-//! Owns the reading of outcomes into transitions, what is told of them, and the worker's life. Does not own an attempt
-//! ([`super::perform`]), the transitions themselves (store), or texts.
+//! Owns the reading of outcomes into transitions, what is told of them, and the worker's life. Does not own which actions are
+//! done side by side ([`super::lanes`]), an attempt ([`super::perform`]), the transitions themselves (store), or texts.
 //!
 //! Must hold
 //! - a lease outlives every attempt made under it, so nobody else takes an action that is being sent;
-//! - notifications are sent one after the other, in order, so that a message never goes back to an older state.
+//! - what is done about one message or comment is done one after the other, in order, so that it never goes back to an older
+//!   state.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::StreamExt;
+use futures::future::join_all;
+use futures::stream::FuturesUnordered;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use tripline_engine::SharedClock;
 use tripline_store::{
-    Action, ActionKind, AppliedVia, IncidentStatus, LeaseRequest, LeasedAction, NewFix, Retry, Scope, Store, StoreError,
+    Action, ActionKind, AppliedVia, IncidentStatus, LeaseRequest, LeaseTypes, LeasedAction, NewFix, Retry, Scope,
+    Store, StoreError,
 };
 
 use super::destinations::Destinations;
 use super::http::Http;
 use super::kinds::{ActionType, PublishPrompt, Remediation, read};
+use super::lanes::{LANES, Lane};
 use super::notices::Notices;
 use super::perform::Verdict;
 use super::{repair, schedule};
@@ -167,8 +173,8 @@ impl Outbox {
     /// Of the store.
     pub async fn drain(&self, now: DateTime<Utc>) -> Result<Drained, GovernError> {
         let mut drained = Drained::default();
-        while let Some(ended) = self.inner.next(&[], now).await? {
-            let counter = match ended {
+        while let Some(leased) = self.inner.lease(LeaseTypes::Any, now).await? {
+            let counter = match self.inner.carry_out(leased, now).await? {
                 Ended::Done => &mut drained.done,
                 Ended::Requested => &mut drained.requested,
                 Ended::Retried => &mut drained.retried,
@@ -198,40 +204,66 @@ impl Outbox {
         repair::run(&parts.store, &parts.notices, &parts.scope, now).await
     }
 
-    /// Works until told to stop: remediations and notifications side by side, each kind one after the other. What is
-    /// under way at the end is finished; the attempt's deadline bounds that.
+    /// Works until told to stop: every lane beside the others, so that a destination which hangs or is down holds up nobody
+    /// else. What is under way at the end is finished; the attempt's deadline bounds that.
     pub async fn run(self, stop: CancellationToken) {
         if let Err(error) = self.repair(self.inner.parts.clock.now()).await {
             tracing::warn!(%error, "what a crash left untold could not be caught up on");
         }
-        tokio::join!(self.inner.lane(ActionKind::Remediation, &stop), self.inner.lane(ActionKind::Notification, &stop),);
+        join_all(LANES.iter().map(|lane| self.inner.work(lane, &stop))).await;
     }
 }
 
 impl Inner {
-    async fn lane(&self, kind: ActionKind, stop: &CancellationToken) {
+    async fn work(&self, lane: &Lane, stop: &CancellationToken) {
         let mut woken = self.parts.notices.waker().subscribe();
-        while !stop.is_cancelled() {
-            match self.next(&[kind], self.parts.clock.now()).await {
-                Ok(Some(_)) => continue,
-                Ok(None) => {}
-                Err(error) => tracing::error!(%error, %kind, "the outbox could not be worked on"),
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            let is_stopping = stop.is_cancelled();
+            while !is_stopping && under_way.len() < lane.at_once {
+                let now = self.parts.clock.now();
+                match self.lease(lane.lease_types(), now).await {
+                    Ok(Some(leased)) => under_way.push(self.carry_out(leased, now)),
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::error!(%error, lane = lane.name, "the outbox could not be read");
+                        break;
+                    }
+                }
             }
+            if is_stopping && under_way.is_empty() {
+                return;
+            }
+            let takes_more = !is_stopping && under_way.len() < lane.at_once;
             tokio::select! {
-                () = stop.cancelled() => {}
-                _ = woken.changed() => {}
-                () = tokio::time::sleep(self.parts.options.poll) => {}
+                () = stop.cancelled(), if !is_stopping => {}
+                Some(ended) = under_way.next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, lane = lane.name, "an action of the outbox could not be worked on");
+                    }
+                }
+                _ = woken.changed(), if takes_more => {}
+                () = tokio::time::sleep(self.parts.options.poll), if takes_more => {}
             }
         }
     }
 
-    /// Does the next due action, if there is one.
-    async fn next(&self, kinds: &[ActionKind], now: DateTime<Utc>) -> Result<Option<Ended>, GovernError> {
+    /// Takes the next due action, if there is one.
+    async fn lease(&self, types: LeaseTypes, now: DateTime<Utc>) -> Result<Option<LeasedAction>, GovernError> {
         let options = &self.parts.options;
-        let request = LeaseRequest { holder: options.holder.clone(), lease_for: options.lease, kinds: kinds.to_vec() };
-        let Some(leased) = self.parts.store.actions.lease_next(&self.parts.scope, request, now).await? else {
-            return Ok(None);
+        let request = LeaseRequest {
+            holder: options.holder.clone(),
+            lease_for: options.lease,
+            kinds: Vec::new(),
+            types,
+            in_order: true,
         };
+        Ok(self.parts.store.actions.lease_next(&self.parts.scope, request, now).await?)
+    }
+
+    /// Does an action.
+    async fn carry_out(&self, leased: LeasedAction, now: DateTime<Utc>) -> Result<Ended, GovernError> {
+        let options = &self.parts.options;
         let action_type = leased.action.action_type.parse::<ActionType>().map_or("other", ActionType::as_str);
         let span = tracing::info_span!("action", id = %leased.action.id, action_type, attempt = leased.lease.attempt);
         let attempt = tokio::time::timeout(options.attempt_deadline, self.attempt(&leased, now));
@@ -247,7 +279,7 @@ impl Inner {
         );
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.entry((action_type, ended.word())).or_default() += 1;
-        Ok(Some(ended))
+        Ok(ended)
     }
 
     /// Turns a verdict into a transition, and tells of it.

@@ -33,6 +33,8 @@ async fn die_in_sending(house: &House) {
         holder: "killed".to_owned(),
         lease_for: std::time::Duration::from_secs(30),
         kinds: vec![tripline_store::ActionKind::Remediation],
+        types: tripline_store::LeaseTypes::Any,
+        in_order: false,
     };
     assert!(house.store.actions.lease_next(&house.scope, request, house.now()).await.unwrap().is_some());
 }

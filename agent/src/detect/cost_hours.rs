@@ -1,7 +1,7 @@
 //! The hours a cost is compared with: kept in the store, one row per hour and feature, fetched once.
 //!
 //! Owns: filling missing hours (7 days back on a first run) and the two tables detectors see: `input.<name>` (feature,
-//! hour_start, cost_usd, generations) and `input.covered_hours` (hour_start). Must hold: an hour that was fetched
+//! hour_start, cost_usd, generations, peak_usd, peak_generations) and `input.covered_hours` (hour_start). Must hold: an hour that was fetched
 //! completely is never fetched again; an hour nobody looked at is not taken for one without cost.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,7 +42,13 @@ pub(super) async fn load(
     }
     for row in kept.rows {
         if let Some(hour) = hours.get_mut(&row.hour_start) {
-            hour.push(FeatureCost { feature: row.feature, cost_usd: row.cost_usd, generations: row.generations });
+            hour.push(FeatureCost {
+                feature: row.feature,
+                cost_usd: row.cost_usd,
+                generations: row.generations,
+                peak_usd: row.peak_usd,
+                peak_generations: row.peak_generations,
+            });
         }
     }
 
@@ -96,6 +102,8 @@ fn read(row: &Map<String, Value>) -> Option<(DateTime<Utc>, FeatureCost)> {
         // A negative cost is a correction of the vendor's; as an hour's cost it means none.
         cost_usd: row.get("cost_usd")?.as_f64()?.max(0.0),
         generations: row.get("generations")?.as_i64()?,
+        peak_usd: row.get("peak_usd").and_then(Value::as_f64).map(|usd| usd.max(0.0)),
+        peak_generations: row.get("peak_generations").and_then(Value::as_i64),
     };
     Some((time(row.get("hour_start")?)?, cost))
 }
@@ -117,6 +125,8 @@ fn tables(
         Field::new("hour_start", timestamp(), false),
         Field::new("cost_usd", DataType::Float64, false),
         Field::new("generations", DataType::Int64, false),
+        Field::new("peak_usd", DataType::Float64, true),
+        Field::new("peak_generations", DataType::Int64, true),
     ]));
     let batch = RecordBatch::try_new(
         Arc::clone(&costs),
@@ -125,6 +135,8 @@ fn tables(
             Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(|(h, _)| *h)).with_timezone("UTC")),
             Arc::new(Float64Array::from_iter_values(rows.iter().map(|(_, f)| f.cost_usd))),
             Arc::new(Int64Array::from_iter_values(rows.iter().map(|(_, f)| f.generations))),
+            Arc::new(rows.iter().map(|(_, f)| f.peak_usd).collect::<Float64Array>()),
+            Arc::new(rows.iter().map(|(_, f)| f.peak_generations).collect::<Int64Array>()),
         ],
     )?;
     let covered = Arc::new(Schema::new(vec![Field::new("hour_start", timestamp(), false)]));

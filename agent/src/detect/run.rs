@@ -16,7 +16,7 @@ use crate::queries::steps::{Step, table_of};
 
 /// Detectors that are due together share what the first of them fetched: a local copy that is this much older than the end of the
 /// window is taken as it is. What it lacks is seen in the next window.
-const FRESHNESS: Duration = Duration::from_secs(60);
+pub(crate) const FRESHNESS: Duration = Duration::from_secs(60);
 
 /// What a query file gave.
 #[derive(Debug)]

@@ -30,7 +30,9 @@ use crate::actions::{
 };
 use crate::messages::text::{cut, one_line};
 use crate::runs::FixType;
+use crate::runs::RunSettings;
 use crate::runs::advice::amended;
+use crate::runs::explain::BUNDLED;
 use crate::settings::SettingsHandle;
 
 /// How often publishing is tried before it is given up: over some forty minutes.
@@ -183,12 +185,7 @@ impl Fixes {
         }
         check(&request)?;
         let Some(incident_id) = request.signal.incident_id.clone() else {
-            return Err(FixError::Conflict {
-                message: "this signal was found by a detector on trial: it belongs to no incident that could be approved about"
-                    .to_owned(),
-                hint: "take the detector off runs.shadow first, or copy the fix by hand and call record-copy",
-                approval_id: None,
-            });
+            return Err(on_trial(&request.signal.detector, &self.parts.settings.get().runs));
         };
         let now = self.parts.clock.now();
         let key = key(&request);
@@ -409,6 +406,30 @@ impl Fixes {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+}
+
+/// Why nothing can be approved about what a detector found on trial, and how its findings come to be approved about.
+fn on_trial(detector: &str, runs: &RunSettings) -> FixError {
+    let is_own = !BUNDLED.contains(&detector.to_uppercase().as_str());
+    let hint = if runs.shadow.contains(detector) {
+        "take its name out of runs.shadow (docs/settings.md): what it finds from then on can be fixed from here. Until then apply the \
+         fix by hand and say so with POST /v1/signals/{id}/record-copy"
+    } else if runs.is_shadow(detector, is_own) {
+        "add its name to runs.live (docs/settings.md) once POST /v1/signals/{id}/feedback shows that it is right often enough: what \
+         it finds from then on can be fixed from here. Until then apply the fix by hand and say so with POST \
+         /v1/signals/{id}/record-copy"
+    } else {
+        "its trial is over: what it has found since can be fixed from here; about this one, apply the fix by hand and say so with POST \
+         /v1/signals/{id}/record-copy"
+    };
+    FixError::Conflict {
+        message: format!(
+            "this signal was found while the detector '{detector}' was on trial (shadow): it belongs to no incident, and a fix \
+             is approved about an incident"
+        ),
+        hint,
+        approval_id: None,
     }
 }
 

@@ -229,6 +229,8 @@ pub(crate) enum Fault {
     DoneBut(u16),
     /// Carries it out and closes the connection without an answer.
     DropAnswer,
+    /// Takes the request and never answers.
+    Hang,
     /// Closes the connection; carries nothing out.
     Drop,
     /// 429 with `Retry-After: 7`.
@@ -442,6 +444,7 @@ async fn serve(State(vendors): State<Vendors>, request: Request) -> Response<Bod
             return answer(403, &json!({"message": "You have exceeded a secondary rate limit"}));
         }
         Some(Fault::SlackError(error)) => return answer(200, &json!({"ok": false, "error": error})),
+        Some(Fault::Hang) => std::future::pending().await,
         // Ends the connection's task without a message on stderr.
         Some(Fault::Drop) => std::panic::resume_unwind(Box::new("dropped on purpose")),
         _ if !authorised => return answer(401, &json!({"ok": false, "message": "no token"})),

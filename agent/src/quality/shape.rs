@@ -4,11 +4,10 @@
 //! JSON of the feature's kind, that lacks a required key, or whose value has a type never seen at that key. A text feature
 //! fails only by being blank, and a feature of mixed outputs never.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
-use serde_json::Value;
+use tripline_connectors::ContentShape;
 
 /// Names of keys that are listed of each sort at most.
 const LISTED: usize = 8;
@@ -33,41 +32,30 @@ pub struct Key {
     pub types: BTreeSet<String>,
 }
 
-/// What a call said: a JSON string is what is in it, a chat message is its content, anything else is itself.
-#[must_use]
-pub fn said(output: &str) -> Cow<'_, str> {
-    match serde_json::from_str::<Value>(output) {
-        Ok(Value::String(text)) => Cow::Owned(text),
-        Ok(Value::Object(message)) if message.contains_key("role") => match message.get("content") {
-            Some(Value::String(content)) => Cow::Owned(content.clone()),
-            _ => Cow::Borrowed(output),
-        },
-        _ => Cow::Borrowed(output),
-    }
-}
-
 impl Shape {
-    /// Judges what a call said.
+    /// Judges what a call said, by its shape.
     ///
     /// # Errors
     /// What is wrong with it: names of keys and types, never a value.
-    pub fn judge(&self, text: &str) -> Result<(), String> {
+    pub fn judge(&self, output: &ContentShape) -> Result<(), String> {
         if self.kind == "mixed" {
             return Ok(());
         }
-        if text.trim().is_empty() {
+        if output.said == "blank" {
             return Err("blank".to_owned());
         }
         if self.kind == "text" {
             return Ok(());
         }
-        let Ok(value) = serde_json::from_str::<Value>(text) else { return Err("not valid JSON".to_owned()) };
-        let found = kind(&value);
-        if found != self.kind {
-            return Err(format!("structure mismatch: {found} instead of {}", self.kind));
+        if output.said == "text" {
+            return Err("not valid JSON".to_owned());
         }
-        let Value::Object(fields) = &value else { return Ok(()) };
-        let is_there = |key: &str| fields.get(key).is_some_and(|value| !value.is_null());
+        if output.said != self.kind {
+            return Err(format!("structure mismatch: {} instead of {}", output.said, self.kind));
+        }
+        // Of an array, and of an object with hundreds of keys, they are not known.
+        let Some(fields) = &output.keys else { return Ok(()) };
+        let is_there = |key: &str| fields.get(key).is_some_and(|kind| kind != "null");
         let missing: Vec<String> = self
             .keys
             .iter()
@@ -76,11 +64,10 @@ impl Shape {
             .collect();
         let other_types: Vec<String> = fields
             .iter()
-            .filter(|(_, value)| !value.is_null())
-            .filter_map(|(name, value)| {
+            .filter(|(_, kind)| *kind != "null")
+            .filter_map(|(name, found)| {
                 let known = self.keys.get(name)?;
-                let found = kind(value);
-                (!known.types.contains(found)).then(|| format!("{} is {found}", named(name)))
+                (!known.types.contains(&**found)).then(|| format!("{} is {found}", named(name)))
             })
             .collect();
         if missing.is_empty() && other_types.is_empty() {
@@ -104,16 +91,4 @@ impl Shape {
 fn named(name: &str) -> String {
     let line: String = name.chars().filter(|c| !c.is_control()).take(60).collect();
     line
-}
-
-/// The JSON type, in the words of the engine's `json_kind`.
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
 }

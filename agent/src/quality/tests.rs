@@ -39,7 +39,7 @@ fn world() -> World {
 #[test]
 fn an_output_is_judged_by_kind_required_keys_and_types() {
     let shape: Shape = serde_json::from_value(schema()).unwrap();
-    let judge = |text: &str| shape.judge(&shape::said(text));
+    let judge = |text: &str| shape.judge(&ContentShape::of(text));
     for good in [
         r#"{"response": "a", "confidence": 1}"#,
         r#"{"response": "a", "confidence": 0.5, "more": true, "note": null}"#,
@@ -59,9 +59,9 @@ fn an_output_is_judged_by_kind_required_keys_and_types() {
         assert_eq!(judge(bad).unwrap_err(), why, "{bad}");
     }
     let text = Shape { kind: "text".to_owned(), keys: BTreeMap::new() };
-    assert!(text.judge("anything").is_ok() && text.judge(" ").is_err());
+    assert!(text.judge(&ContentShape::of("anything")).is_ok() && text.judge(&ContentShape::of(" ")).is_err());
     let mixed = Shape { kind: "mixed".to_owned(), keys: BTreeMap::new() };
-    assert!(mixed.judge("").is_ok());
+    assert!(mixed.judge(&ContentShape::blank()).is_ok());
 }
 
 #[tokio::test]

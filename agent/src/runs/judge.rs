@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tripline_engine::{Engine, EngineError};
 use tripline_store::ingest::runs::RunEvents;
 use tripline_store::{
-    AgentVersion, Incident, IncidentStatus, Investigation, JudgedRun, NarrativeParts, NewSignal, RecordedRuns,
-    RunActivity, RunFacts, Scope, SignalFilter, StoreError,
+    AgentVersion, Incident, IncidentId, IncidentStatus, Investigation, JudgedRun, NarrativeParts, NewSignal,
+    RecordedRuns, RunActivity, RunFacts, RunSignal, Scope, StoreError,
 };
 
 use super::baseline::Predecessors;
@@ -251,50 +251,48 @@ impl Judge {
                 store.runs.record_judged(scope, some, enough, now).await?;
             judged.runs += count;
             judged.signals += signals;
-            for incident in &opened {
-                self.narrate(incident, now).await?;
-                judged.opened.push(incident.id.to_string());
-            }
+            self.narrate(&opened, now).await?;
+            judged.opened.extend(opened.iter().map(|incident| incident.id.to_string()));
             judged.resolved.extend(resolved.iter().map(|incident| incident.id.to_string()));
         }
         Ok(())
     }
 
-    /// Gives an incident the explanation of its newest signal as its narrative.
-    async fn narrate(&self, incident: &Incident, now: DateTime<Utc>) -> Result<(), JudgeError> {
-        if incident.status != IncidentStatus::Open {
+    /// Gives each incident the explanation of its newest signal as its narrative.
+    async fn narrate(&self, opened: &[Incident], now: DateTime<Utc>) -> Result<(), JudgeError> {
+        let (scope, store) = (&self.ctx.scope, &self.ctx.store);
+        let open = opened.iter().filter(|incident| incident.status == IncidentStatus::Open);
+        let ids: Vec<IncidentId> = open.map(|incident| incident.id.clone()).collect();
+        if ids.is_empty() {
             return Ok(());
         }
-        let (scope, store) = (&self.ctx.scope, &self.ctx.store);
-        let filter = SignalFilter {
-            agent_id: incident.entity.strip_suffix(&format!(" / {}", incident.kind)).map(str::to_owned),
-            failure_type: Some(incident.kind.clone()),
-            ..SignalFilter::default()
-        };
-        let (newest, _) = store.runs.signals(scope, &filter, 1, 0).await?;
-        let Some(signal) = newest.into_iter().next() else { return Ok(()) };
-        let explanation = explain_signal(&signal, None);
-        let action = explanation.suggested_fixes.first().map(|fix| format!("{}.", fix.description)).unwrap_or_default();
-        let parts = NarrativeParts {
-            what_happened: explanation.what,
-            likely_cause: explanation.why_it_matters,
-            impact: explanation.evidence_summary,
-            recommended_action: action,
-        };
-        let narrative = [&parts.what_happened, &parts.likely_cause, &parts.impact, &parts.recommended_action];
-        let investigation = Investigation {
-            culprit_sha: None,
-            cost_usd: None,
-            narrative: narrative.map(String::as_str).join("\n\n"),
-            narrative_parts: parts,
-            narrator: "template".to_owned(),
-            suspects: Value::Array(Vec::new()),
-            timeline: Value::Array(Vec::new()),
-            gaps: Vec::new(),
-            evidence_sha256: tripline_store::evidence_digest(&[]),
-        };
-        store.incidents.set_investigation(scope, &incident.id, investigation, now).await?;
-        Ok(())
+        let newest = store.runs.newest_signals(scope, ids).await?;
+        let found = newest.into_iter().map(|(id, signal)| (id, told(&signal)));
+        Ok(store.incidents.set_investigations(scope, found.collect(), now).await?)
+    }
+}
+
+/// The explanation of a signal, as what an investigation found.
+fn told(signal: &RunSignal) -> Investigation {
+    let explanation = explain_signal(signal, None);
+    let action = explanation.suggested_fixes.first().map(|fix| format!("{}.", fix.description)).unwrap_or_default();
+    let parts = NarrativeParts {
+        what_happened: explanation.what,
+        likely_cause: explanation.why_it_matters,
+        impact: explanation.evidence_summary,
+        recommended_action: action,
+    };
+    let narrative = [&parts.what_happened, &parts.likely_cause, &parts.impact, &parts.recommended_action];
+    Investigation {
+        culprit_sha: None,
+        cost_usd: None,
+        narrative: narrative.map(String::as_str).join("\n\n"),
+        narrative_parts: parts,
+        narrator: "template".to_owned(),
+        suspects: Value::Array(Vec::new()),
+        timeline: Value::Array(Vec::new()),
+        gaps: Vec::new(),
+        evidence_sha256: tripline_store::evidence_digest(&[]),
     }
 }
 

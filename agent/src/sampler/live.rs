@@ -1,9 +1,9 @@
 //! The sampler on live traces: reading what is new, remembering it, deciding, and keeping what was decided.
 //!
-//! Owns: the one listing of a run (observations since the run before, and what may have come late again), the parts of
+//! Owns: the one reading of a run (observations since the run before, and what may have come late again), the parts of
 //! traces that make up what is known, which findings of detectors traces belong to. Must hold: reading a time again replaces
 //! what was known of it, so nothing counts twice; a source that did not answer is a gap, and then nothing is written; a dry
-//! run writes nothing; what was said is judged as it streams by and not kept.
+//! run writes nothing; outputs are judged by their shapes, so that a local copy that detectors brought up to date answers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,8 @@ use tripline_store::{AnomalyFilter, Gap, PageRequest, SamplingStats, TracePart, 
 use super::{Concern, Sample, TraceFacts, judge};
 use crate::AgentContext;
 use crate::detect::finding::time;
-use crate::quality::{Inspector, Kept, QualityError, failed, shape};
+use crate::detect::run::FRESHNESS;
+use crate::quality::{Inspector, Kept, QualityError, failed, shape_of};
 
 /// What a run looks at (seed 003: the on-call brain samples 24 hours).
 pub const WINDOW: TimeDelta = TimeDelta::hours(24);
@@ -32,7 +33,7 @@ const READ_UNTIL: &str = "sampler:parts";
 
 /// What one run needs of each observation.
 const OBSERVATIONS: &str = "
-SELECT trace_id, type, name, start_time, end_time, level, total_cost, output
+SELECT trace_id, type, name, start_time, end_time, level, total_cost, output_shape
 FROM langfuse.observations
 WHERE start_time >= $from
   AND start_time < $to
@@ -131,13 +132,13 @@ impl Sampler {
         sampled.stats.total_traces = count(sample.total);
         sampled.stats.sampled_traces = count(sample.kept.len());
         sampled.stats.dropped_traces = count(sample.total - sample.kept.len());
-        let Sample { kept, keep_reasons, new_patterns, .. } = sample;
+        let Sample { kept, keep_reasons, patterns, .. } = sample;
         sampled.stats.keep_reasons = keep_reasons;
         if persist {
             let to = quarter(until) + PART;
             store.sampling.keep_parts(scope, from, to, read, horizon - PART).await?;
             store.jobs.advance(scope, READ_UNTIL, until).await?;
-            store.sampling.keep_sample(scope, sampled.stats.clone(), kept, new_patterns).await?;
+            store.sampling.keep_sample(scope, sampled.stats.clone(), kept, patterns).await?;
         }
         Ok(sampled)
     }
@@ -166,6 +167,7 @@ impl Sampler {
                 ("to".to_owned(), Param::Timestamp(until)),
             ]),
             now: Some(until),
+            freshness: FRESHNESS,
             timeout: Duration::from_secs(240),
             ..QueryOptions::default()
         };
@@ -174,7 +176,7 @@ impl Sampler {
         while let Some(batch) = stream.next().await.map_err(failed)? {
             for row in json_rows(&schema, &[batch]).map_err(|error| QualityError::Query(error.to_string()))? {
                 read.observations += 1;
-                add(&mut read.parts, &row, schemas);
+                add(&mut read.parts, &row, schemas)?;
             }
         }
         let report = stream.report();
@@ -225,9 +227,11 @@ fn add(
     parts: &mut BTreeMap<(String, DateTime<Utc>), TracePart>,
     row: &Map<String, Value>,
     schemas: &BTreeMap<String, Kept>,
-) {
+) -> Result<(), QualityError> {
     let text = |column: &str| row.get(column).and_then(Value::as_str);
-    let (Some(trace_id), Some(start)) = (text("trace_id"), row.get("start_time").and_then(time)) else { return };
+    let (Some(trace_id), Some(start)) = (text("trace_id"), row.get("start_time").and_then(time)) else {
+        return Ok(());
+    };
     let part_start = quarter(start);
     let part = parts.entry((trace_id.to_owned(), part_start)).or_insert_with(|| TracePart {
         trace_id: trace_id.to_owned(),
@@ -249,10 +253,10 @@ fn add(
         Some("GENERATION") => {
             part.generation_count += 1;
             *part.features.entry(name.to_owned()).or_default() += 1;
-            let is_over = text("output").is_some() || row.get("end_time").is_some_and(|end| !end.is_null());
+            let is_over = text("output_shape").is_some() || row.get("end_time").is_some_and(|end| !end.is_null());
             // A call that failed aloud is no drift.
             if let Some(kept) = schemas.get(name).filter(|_| is_over && level != "ERROR") {
-                part.schema_failed |= kept.shape.judge(&shape::said(text("output").unwrap_or_default())).is_err();
+                part.schema_failed |= kept.shape.judge(&shape_of(row)?).is_err();
             }
         }
         Some("SPAN" | "TOOL") => {
@@ -260,6 +264,7 @@ fn add(
         }
         _ => {}
     }
+    Ok(())
 }
 
 /// What is known of each trace that did something at or after `since`, from its parts.

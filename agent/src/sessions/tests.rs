@@ -251,6 +251,57 @@ async fn the_jobs_analyse_every_project_and_an_idle_server_keeps_no_record_of_th
 }
 
 #[tokio::test]
+async fn a_job_of_sessions_that_changes_nothing_leaves_no_run_behind_however_often_it_is_called() {
+    let scene = scene();
+    let scope = &scene.ctx.scope;
+    let jobs = scene.jobs(None);
+    let kept = async |job: &str| {
+        let filter = JobRunFilter { job: Some(job.to_owned()), ..JobRunFilter::default() };
+        scene.ctx.store.jobs.list(scope, &filter, &PageRequest::first(1000)).await.unwrap().items.len()
+    };
+    let both = async || (kept("session_processing").await, kept("session_monitoring").await);
+    let session = begin(&scene, scope).await;
+    send(&scene, scope, &session, &acceptance()).await;
+    let mut now = seconds(3600);
+    let run = async |now| {
+        let mut runs = 0;
+        for job in ["session_processing", "session_monitoring"] {
+            runs += jobs.run_due_of(job, now).await.unwrap().len();
+        }
+        runs
+    };
+    assert_eq!((run(now).await, both().await), (2, (1, 1)));
+    // More of the same: figures stay as they are, and so does what was found.
+    let waits = async |what| !scene.ctx.store.sessions.waiting(scope, what, seconds(9000), 1).await.unwrap().is_empty();
+    let processing = Waiting::Processing { rest: std::time::Duration::ZERO };
+    for call in 0..30 {
+        let renewed =
+            json!({"event_type": "test_run", "source_type": "system", "payload": {"status": "passed", "n": call}});
+        send(&scene, scope, &session, &[(50 + call, renewed)]).await;
+        assert!(waits(processing).await, "there is something to look at");
+        now += TimeDelta::seconds(60);
+        scene.clock.set(now);
+        run(now).await;
+        assert!(!waits(processing).await && !waits(Waiting::Light).await, "it was looked at");
+    }
+    assert_eq!(both().await.1, 1, "no insight is new: no row of the monitoring");
+    let processed = both().await.0;
+    // And without anything to look at, every second of an hour.
+    for _ in 0..3_600 {
+        now += TimeDelta::seconds(1);
+        scene.clock.set(now);
+        assert_eq!(run(now).await, 0);
+    }
+    assert_eq!(both().await, (processed, 1));
+    // What changes something is on record.
+    send(&scene, scope, &session, &[(100, failed_test("src/cart.py", "KeyError: 'total'"))]).await;
+    now += TimeDelta::seconds(60);
+    scene.clock.set(now);
+    run(now).await;
+    assert_eq!(both().await.0, processed + 1);
+}
+
+#[tokio::test]
 async fn two_workers_at_once_give_the_same_rows() {
     let scene = Arc::new(scene());
     let scope = scene.ctx.scope.clone();

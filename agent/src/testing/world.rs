@@ -10,6 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use datafusion::catalog::MemTable;
 use futures::StreamExt;
 use serde_json::{Map, Value, json};
+use tripline_connectors::ContentShape;
 use tripline_engine::{
     Capabilities, Constraints, Engine, EngineOptions, LocalTable, ManualClock, PageStream, RemoteTable, RequestPlan,
     ScanError, ScanErrorKind, ScanRequest, ScanRun, ScanShape, SourceEntry,
@@ -42,7 +43,7 @@ const TABLES: &[(&str, &str, &str)] = &[
         "langfuse",
         "observations",
         "id:t trace_id:t parent_observation_id:t type:t name:t start_time:@ end_time:@ latency:f level:t \
-         status_message:t model:t input:t output:t input_tokens:i output_tokens:i total_cost:f user_id:t prompt_name:t \
+         status_message:t model:t input:t output:t output_shape:t input_tokens:i output_tokens:i total_cost:f user_id:t prompt_name:t \
          prompt_version:i metadata:t",
     ),
     (
@@ -261,7 +262,8 @@ impl World {
                 let arrow = schema_of(columns);
                 let key = format!("{schema}.{name}");
                 let rows = self.rows.get(key.as_str()).map_or(&[][..], Vec::as_slice);
-                let batches = batches(&arrow, rows);
+                let rows: Vec<Map<String, Value>> = rows.iter().map(|row| with_shape(&arrow, row)).collect();
+                let batches = batches(&arrow, &rows);
                 let provider = MemTable::try_new(arrow, vec![batches]).unwrap();
                 LocalTable { schema: (*schema).to_owned(), name: (*name).to_owned(), provider: Arc::new(provider) }
             })
@@ -346,6 +348,16 @@ fn text_of(value: &Value) -> Value {
         Value::String(text) => Value::from(text.clone()),
         other => Value::from(other.to_string()),
     }
+}
+
+/// A row as a source tells it: with the shape of its output, where the table has one.
+fn with_shape(schema: &Schema, row: &Map<String, Value>) -> Map<String, Value> {
+    let mut row = row.clone();
+    if let (Ok(_), Some(Value::String(output))) = (schema.index_of("output_shape"), row.get("output")) {
+        let shape = ContentShape::of(output).to_json();
+        row.insert("output_shape".to_owned(), Value::from(shape));
+    }
+    row
 }
 
 fn schema_of(columns: &str) -> Arc<Schema> {

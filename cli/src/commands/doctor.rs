@@ -89,6 +89,19 @@ pub(crate) async fn run(args: DoctorArgs, home: &Home) -> Result<(), Failure> {
         }
     }
 
+    let is_configured = |name| {
+        connectors.source(name).is_some_and(|source| matches!(source.status(), SourceStatus::Configured))
+    };
+    if let Ok(settings) = &settings
+        && is_configured("langfuse")
+        && !settings.sync.contains_key("langfuse.observations")
+    {
+        let hint = "without one each detector lists the calls of its window anew at every run; add \"sync\": \
+                    {\"langfuse.observations\": {\"window\": \"9d\"}, \"langfuse.scores\": {\"window\": \"9d\"}} to settings.json \
+                    (docs/copies.md)";
+        found.off("local copy of langfuse.observations", hint);
+    }
+
     let destinations = Destinations::from_environment(&home.environment);
     let mut checks: Vec<DestinationCheck> = destinations.checks();
     if let (false, Ok(settings)) = (args.offline, &settings) {

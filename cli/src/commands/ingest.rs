@@ -2,7 +2,8 @@
 //!
 //! Owns reading files, telling the formats apart line by line, and the report. Does not own what an event may be: the
 //! store says that, here or behind `--url`. Must hold: nothing is passed over in silence; every refusal names file and
-//! line; doing it again after a failure doubles nothing.
+//! line; a file that cannot be read costs itself only; memory is bounded, whatever a file holds; doing it again after a
+//! failure doubles nothing.
 
 mod formats;
 mod frames;
@@ -10,8 +11,11 @@ mod frames;
 mod hostile;
 mod sessions;
 mod sinks;
+#[cfg(test)]
+mod tests;
+mod unpack;
 
-use std::io::{BufReader, Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -49,8 +53,8 @@ pub(crate) async fn run(args: IngestArgs, home: &Home) -> Result<(), Failure> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Place {
     file: String,
-    /// From 1.
-    line: usize,
+    /// From 1; none when it is the file as a whole.
+    line: Option<usize>,
     /// Of a line that holds several: which, from 0.
     item: Option<usize>,
 }
@@ -71,6 +75,8 @@ struct Report {
     /// Spans and records that have nothing to do with agents.
     passed_over: usize,
     refusals: Vec<Refusal>,
+    /// Files with nothing in them.
+    empty: Vec<String>,
 }
 
 struct Intake {
@@ -86,30 +92,63 @@ struct Intake {
 impl Intake {
     async fn files(&mut self, files: &[PathBuf]) -> Result<(), Failure> {
         for path in files {
-            let (name, input): (String, Box<dyn Read + Send>) = if path == Path::new("-") {
-                ("standard input".to_owned(), Box::new(std::io::stdin()))
-            } else {
-                let file = std::fs::File::open(path).map_err(|error| Failure::file(path, &error))?;
-                (path.display().to_string(), Box::new(file))
-            };
-            let mut frames = frames::Frames::new(BufReader::new(input));
-            while let Some(frame) = frames.next().map_err(|error| Failure::file(Path::new(&name), &error))? {
-                self.take(&name, frame).await?;
+            let (name, input) = open(path);
+            match input {
+                Ok(input) => self.file(&name, input).await?,
+                Err(reason) => self.report.refuse(Place { file: name, line: None, item: None }, String::new(), reason),
             }
         }
         Ok(())
     }
 
-    async fn take(&mut self, file: &str, frame: Frame) -> Result<(), Failure> {
-        let place = |item| Place { file: file.to_owned(), line: frame.line, item };
-        let text = match &frame.text {
-            Ok(text) => text,
-            Err(reason) => {
-                self.report.refuse(place(None), String::new(), reason.clone());
-                return Ok(());
+    /// Takes a file as far as it can be read.
+    async fn file(&mut self, name: &str, input: Box<dyn BufRead + Send>) -> Result<(), Failure> {
+        let mut frames = frames::Frames::new(input);
+        let mut is_empty = true;
+        loop {
+            match frames.next() {
+                Ok(None) => break,
+                Ok(Some(frame)) => {
+                    is_empty = false;
+                    self.take(name, frame).await?;
+                }
+                Err(error) => {
+                    let place = Place { file: name.to_owned(), line: Some(frames.line() + 1), item: None };
+                    let reason = format!("the file cannot be read from here on: {error}");
+                    self.report.refuse(place, String::new(), reason);
+                    return Ok(());
+                }
             }
+        }
+        if is_empty {
+            self.report.empty.push(name.to_owned());
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, file: &str, frame: Frame) -> Result<(), Failure> {
+        let refused = match &frame.text {
+            Ok(text) => match formats::items(text) {
+                Ok(formats::Items::One(text)) => return self.take_item(file, frame.line, None, text).await,
+                Ok(formats::Items::Each(items)) => {
+                    for (index, item) in items.into_iter().enumerate() {
+                        self.take_item(file, frame.line, Some(index), item.get()).await?;
+                    }
+                    return Ok(());
+                }
+                Err(reason) => reason,
+            },
+            Err(reason) => reason.clone(),
         };
-        let found = formats::read(text);
+        let place = Place { file: file.to_owned(), line: Some(frame.line), item: None };
+        self.report.refuse(place, String::new(), refused);
+        Ok(())
+    }
+
+    /// Takes one item; `index`: its place in the array that the line is.
+    async fn take_item(&mut self, file: &str, line: usize, index: Option<usize>, text: &str) -> Result<(), Failure> {
+        let place = |item: Option<usize>| Place { file: file.to_owned(), line: Some(line), item: index.or(item) };
+        let found = formats::read(text, index.is_some());
         self.report.passed_over += found.passed_over;
         let events = found.events.len() + found.session_events.len();
         let each = text.len() / events.max(1);
@@ -174,6 +213,21 @@ impl Intake {
     }
 }
 
+/// Opens a file, or says why it cannot be read; with its name.
+fn open(path: &Path) -> (String, Result<Box<dyn BufRead + Send>, String>) {
+    let reader =
+        |input: Box<dyn Read + Send>| unpack::reader(input).map_err(|error| format!("it cannot be read: {error}"));
+    if path == Path::new("-") {
+        return ("standard input".to_owned(), reader(Box::new(std::io::stdin())));
+    }
+    let opened = match std::fs::File::open(path) {
+        Ok(_) if path.is_dir() => Err("it is a folder; name its files, as in FOLDER/*.ndjson".to_owned()),
+        Ok(file) => reader(Box::new(file)),
+        Err(error) => Err(format!("it cannot be opened: {error}")),
+    };
+    (path.display().to_string(), opened)
+}
+
 impl Report {
     /// Counts what became of a batch whose events stand at `places`.
     fn count(&mut self, receipt: Receipt, places: &[Place]) {
@@ -201,7 +255,7 @@ impl Report {
             });
             let refusals: Vec<_> = refusals.collect();
             let report = json!({"accepted": self.accepted, "duplicates": self.duplicates, "rejected": self.rejected,
-                                "passed_over": self.passed_over, "rejections": refusals});
+                                "passed_over": self.passed_over, "empty_files": self.empty, "rejections": refusals});
             writeln!(std::io::stdout().lock(), "{report}").map_err(Failure::display)?;
             return Ok(());
         }
@@ -210,6 +264,9 @@ impl Report {
         }
         if self.rejected > self.refusals.len() {
             terminal::error_line(&format!("… and {} more", self.rejected - self.refusals.len()));
+        }
+        for file in &self.empty {
+            terminal::error_line(&format!("{file}: it is empty"));
         }
         let mut line =
             format!("accepted {}, duplicates {}, rejected {}", self.accepted, self.duplicates, self.rejected);
@@ -223,9 +280,13 @@ impl Report {
     fn verdict(&self) -> Result<(), Failure> {
         match (self.rejected, self.accepted + self.duplicates) {
             (0, _) => Ok(()),
-            (rejected, 0) => Err(Failure::new(format!("nothing was kept: {rejected} events or lines were refused"))
-                .hint("docs/ingest-otlp.md lists the formats that are understood")),
-            (rejected, _) => Err(Failure::partly(format!("{rejected} events or lines were refused, the others kept"))),
+            (rejected, 0) => {
+                Err(Failure::new(format!("nothing was kept: {rejected} events, lines or files were refused"))
+                    .hint("docs/ingest-otlp.md lists the formats that are understood"))
+            }
+            (rejected, _) => {
+                Err(Failure::partly(format!("{rejected} events, lines or files were refused, the others kept")))
+            }
         }
     }
 }
@@ -233,7 +294,10 @@ impl Report {
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Place { file, line, item } = &self.place;
-        write!(f, "{file}:{line}")?;
+        write!(f, "{file}")?;
+        if let Some(line) = line {
+            write!(f, ":{line}")?;
+        }
         if let Some(item) = item {
             write!(f, ", item {item}")?;
         }

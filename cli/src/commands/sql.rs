@@ -125,6 +125,9 @@ fn text(report: &CompletenessReport, failed: bool) -> String {
     for warning in &report.warnings {
         lines.push_str(&format!("  warning: {warning}\n"));
     }
+    for note in &report.notes {
+        lines.push_str(&format!("  note: {note}\n"));
+    }
     lines
 }
 

@@ -7,12 +7,15 @@ use arrow::array::{
 };
 
 use super::value::{self, Json, NotA};
+use crate::ContentShape;
 use crate::spec::{ColumnKind, TimeFormat};
 
 /// A builder of a column's type.
 #[derive(Debug)]
 pub(crate) enum ColumnBuilder {
     Text(StringBuilder),
+    /// Shapes of texts, which are not kept themselves.
+    Shape(StringBuilder),
     Int(Int64Builder),
     Float(Float64Builder),
     Bool(BooleanBuilder),
@@ -20,8 +23,9 @@ pub(crate) enum ColumnBuilder {
 }
 
 impl ColumnBuilder {
-    pub(crate) fn new(kind: ColumnKind, time: TimeFormat) -> Self {
+    pub(crate) fn new(kind: ColumnKind, time: TimeFormat, shape: bool) -> Self {
         match kind {
+            ColumnKind::Json if shape => Self::Shape(StringBuilder::new()),
             ColumnKind::Text | ColumnKind::Json => Self::Text(StringBuilder::new()),
             ColumnKind::Int => Self::Int(Int64Builder::new()),
             ColumnKind::Float => Self::Float(Float64Builder::new()),
@@ -35,6 +39,12 @@ impl ColumnBuilder {
         match self {
             Self::Text(builder) => match value::text(json) {
                 Some(text) if !(empty_is_null && text.is_empty()) => builder.append_value(text),
+                _ => return Ok(false),
+            },
+            Self::Shape(builder) => match value::text(json) {
+                Some(text) if !(empty_is_null && text.is_empty()) => {
+                    builder.append_value(ContentShape::of(&text).to_json());
+                }
                 _ => return Ok(false),
             },
             Self::Int(builder) => match value::int(&json)? {
@@ -66,7 +76,7 @@ impl ColumnBuilder {
 
     pub(crate) fn append_null(&mut self) {
         match self {
-            Self::Text(builder) => builder.append_null(),
+            Self::Text(builder) | Self::Shape(builder) => builder.append_null(),
             Self::Int(builder) => builder.append_null(),
             Self::Float(builder) => builder.append_null(),
             Self::Bool(builder) => builder.append_null(),
@@ -79,7 +89,7 @@ impl ColumnBuilder {
             Arc::clone(&builder.finish())
         }
         match self {
-            Self::Text(builder) => done(builder),
+            Self::Text(builder) | Self::Shape(builder) => done(builder),
             Self::Int(builder) => done(builder),
             Self::Float(builder) => done(builder),
             Self::Bool(builder) => done(builder),

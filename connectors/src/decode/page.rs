@@ -94,6 +94,7 @@ pub(super) struct Wanted {
     pub(super) time: TimeFormat,
     pub(super) null_on_error: bool,
     pub(super) empty_is_null: bool,
+    pub(super) shape: bool,
     pub(super) source: Source,
 }
 
@@ -187,6 +188,7 @@ impl Decoder {
                 time: column.time,
                 null_on_error: column.null_on_error,
                 empty_is_null: empty_is_null || column.empty_is_null,
+                shape: column.shape,
                 source,
             });
         }
@@ -233,7 +235,7 @@ impl Decoder {
         };
         let mut sink = Sink {
             decoder: self,
-            builders: self.columns.iter().map(|c| ColumnBuilder::new(c.kind, c.time)).collect(),
+            builders: self.columns.iter().map(|c| ColumnBuilder::new(c.kind, c.time, c.shape)).collect(),
             captured: Captured::new(self.slots),
             objects,
             meta: &mut meta,

@@ -29,6 +29,8 @@ pub struct Column {
     pub empty_is_null: bool,
     /// Whether it is content, an input or output of a model, which is never kept at rest.
     pub content: bool,
+    /// Whether it is the shape of the value and not the value ([`crate::ContentShape`]).
+    pub shape: bool,
     /// What a GraphQL query asks for below the column's path.
     pub select: Option<String>,
 }
@@ -163,6 +165,7 @@ fn read_column(index: usize, name: &str, node: &Node, parent: Option<&Parent>, p
         null_on_error: false,
         empty_is_null: false,
         content: false,
+        shape: false,
         select: None,
     };
     let what = format!("the column `{name}`");
@@ -207,6 +210,12 @@ fn read_column(index: usize, name: &str, node: &Node, parent: Option<&Parent>, p
     }
     column.empty_is_null = fields.flag("empty_is_null", false, problems);
     column.content = fields.flag("content", false, problems);
+    column.shape = fields.flag("shape", false, problems);
+    if column.shape
+        && (column.kind != ColumnKind::Json || column.content || !matches!(column.origin, Origin::Answer(_)))
+    {
+        problems.add(node.at, "`shape` makes a json column of the answer, and none that is content");
+    }
     column.select = fields.take("select").and_then(|node| read_select(node, problems));
     if let Some(node) = fields.take("on_error") {
         // `null` unquoted is YAML's nothing.

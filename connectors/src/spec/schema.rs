@@ -116,6 +116,7 @@ const MAPPINGS: &[Mapping] = &[
             ("format", "auto|iso|epoch_s|epoch_ms|slack_ts", "How a time is written"),
             ("empty_is_null", "bool", "Whether \"\" is NULL"),
             ("content", "bool", "Whether people or models wrote it; local copies leave it out"),
+            ("shape", "bool", "Whether it is the JSON type, length, hash and keys of the value, and not the value"),
             ("select", "text", "GraphQL: what is asked for below its path"),
             ("on_error", "value", "null: a value that cannot be read is NULL"),
         ],

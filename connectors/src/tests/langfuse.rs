@@ -120,6 +120,36 @@ async fn only_the_field_groups_of_the_projected_columns_are_asked_for() {
     assert_eq!(fields(&["id", "trace_id"]).await, "core");
     assert_eq!(fields(&["name", "total_cost"]).await, "core,basic,usage");
     assert_eq!(fields(&["output"]).await, "core,io");
+    assert_eq!(fields(&["output_shape"]).await, "core,io");
+}
+
+#[tokio::test]
+async fn the_shape_of_an_output_is_told_without_the_output() {
+    let outputs = [json!("{\"a\": 1}"), json!({"a": "words"}), json!("words"), json!(""), Value::Null];
+    let rows: Vec<Value> = outputs
+        .iter()
+        .enumerate()
+        .map(|(n, output)| {
+            let mut row = observation(n);
+            row["output"] = output.clone();
+            row
+        })
+        .collect();
+    let world = World::bundled(Toy::new(move |_| Reply::Json(json!({"data": rows, "meta": {}}))));
+    let ask = world.select(OBSERVATIONS, &["id", "output_shape"]);
+    let (rows, _) = world.run(OBSERVATIONS, ask).await.unwrap();
+    let shapes = texts(&rows, "output_shape");
+    let told: Vec<Option<(String, u64)>> = shapes
+        .iter()
+        .map(|text| {
+            let shape = crate::ContentShape::parse(text.as_deref()?).unwrap();
+            Some((shape.said.into_owned(), shape.length))
+        })
+        .collect();
+    let shape = |said: &str, length: u64| Some((said.to_owned(), length));
+    // An empty output is none, as it is in the column of outputs.
+    assert_eq!(told, [shape("object", 8), shape("object", 13), shape("text", 5), None, None]);
+    assert!(shapes.iter().flatten().all(|shape| !shape.contains("words")), "{shapes:?}");
 }
 
 #[tokio::test]

@@ -61,8 +61,11 @@ pub(super) fn route(state: &CopyState, kept: Kept, wanted: Wanted) -> Route {
             let settled = covered.until - kept.overlap;
             let recent = state.refreshed_at.is_some_and(|at| {
                 let age = wanted.now - at;
-                let known = wanted.freshness > TimeDelta::zero() || wanted.refreshed == Some(at);
-                known && (TimeDelta::zero()..=wanted.freshness).contains(&age)
+                let own = wanted.refreshed == Some(at);
+                let known = wanted.freshness > TimeDelta::zero() || own;
+                // What this process fetched for a query of a little later is newer than this one accepts.
+                let newest = if own { -wanted.freshness } else { TimeDelta::zero() };
+                known && (newest..=wanted.freshness).contains(&age)
             });
             let fresh = recent || (until <= settled && !kept.changes);
             let older =
@@ -129,6 +132,13 @@ mod tests {
     fn an_accepted_age_costs_nothing() {
         let stale = Wanted { freshness: TimeDelta::hours(1), ..wanted(1, 25, 25) };
         assert_eq!(route(&covering(0, 24), KEPT, stale), Route::Copy(Missing { newer: None, older: None }));
+        // A query of a minute before is answered by what this process fetched for a later one.
+        let minute = TimeDelta::minutes(1);
+        let before = Wanted { freshness: minute, now: at(25) - minute, ..wanted(1, 25, 25) };
+        let fetched = covering(0, 25);
+        let own = Wanted { refreshed: fetched.refreshed_at, ..before };
+        assert_eq!(route(&fetched, KEPT, own), Route::Copy(Missing { newer: None, older: None }));
+        assert_ne!(route(&fetched, KEPT, before), Route::Copy(Missing { newer: None, older: None }));
         let impatient = Wanted { freshness: TimeDelta::minutes(59), ..wanted(1, 25, 25) };
         assert!(matches!(route(&covering(0, 24), KEPT, impatient), Route::Copy(Missing { newer: Some(_), .. })));
     }

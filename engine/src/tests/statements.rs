@@ -273,3 +273,59 @@ async fn json_kind_tells_json_from_text() {
     );
     assert!(rows[0]["d"].is_null());
 }
+
+async fn written(sql: &str, format: OutputFormat) -> (String, crate::CompletenessReport) {
+    let result = engine(&[]).collect(sql, QueryOptions::default()).await.unwrap();
+    let mut out = Vec::new();
+    let mut writer = RowWriter::new(&mut out, format, result.schema.clone());
+    for batch in &result.batches {
+        writer.write(batch).unwrap();
+    }
+    writer.finish().unwrap();
+    (String::from_utf8(out).unwrap(), result.report)
+}
+
+#[tokio::test]
+async fn no_column_is_lost_because_another_one_has_its_name() {
+    let sql = "SELECT * FROM (SELECT 1 AS x) a, (SELECT 2 AS x) b, (SELECT 3 AS x) c";
+    assert_eq!(written(sql, OutputFormat::Csv).await.0, "x,x_1,x_2\n1,2,3\n");
+    let (json, report) = written(sql, OutputFormat::Ndjson).await;
+    assert_eq!(json, "{\"x\":1,\"x_1\":2,\"x_2\":3}\n");
+    assert!(report.complete && report.warnings.is_empty(), "the answer is whole: {report:?}");
+    assert!(report.notes.len() == 2 && report.notes[0].contains("column 2 is called x_1"), "{report:?}");
+    let (json, _) =
+        written("SELECT * FROM (SELECT 1 AS id) a JOIN (SELECT 1 AS id) b USING (id)", OutputFormat::Json).await;
+    assert_eq!(json, "[{\"id\":1}]\n", "what is one column stays one");
+}
+
+#[tokio::test]
+async fn lists_and_structs_are_json_text_in_csv() {
+    let sql = "SELECT [1, 2] AS arr, named_struct('a', 'x\"y', 'b', NULL) AS s, CAST(NULL AS BIGINT[]) AS none, 7 AS n";
+    assert_eq!(
+        written(sql, OutputFormat::Csv).await.0,
+        "arr,s,none,n\n\"[1,2]\",\"{\"\"a\"\":\"\"x\\\"\"y\"\",\"\"b\"\":null}\",,7\n"
+    );
+    assert_eq!(written(&format!("{sql} WHERE false"), OutputFormat::Csv).await.0, "arr,s,none,n\n");
+}
+
+#[tokio::test]
+async fn what_is_no_number_for_json_is_text_and_not_null() {
+    let sql = "SELECT CAST('NaN' AS DOUBLE) AS a, CAST('Infinity' AS REAL) AS b, CAST('-Infinity' AS DOUBLE) AS c, \
+               CAST(NULL AS DOUBLE) AS d, 1.5 AS e";
+    let (json, _) = written(sql, OutputFormat::Ndjson).await;
+    assert_eq!(json, "{\"a\":\"NaN\",\"b\":\"Infinity\",\"c\":\"-Infinity\",\"d\":null,\"e\":1.5}\n");
+}
+
+#[tokio::test]
+async fn a_reader_with_doubles_gets_the_digits_that_it_would_lose_as_text() {
+    let sql = "SELECT * FROM (VALUES (9007199254740993, CAST(1.10 AS DECIMAL(10, 2)), 0.1), (7, NULL, CAST('NaN' AS DOUBLE))) t(n, d, f)";
+    let result = engine(&[]).collect(sql, QueryOptions::default()).await.unwrap();
+    let rows = crate::exact_json_rows(&result.schema, &result.batches).unwrap();
+    let expected = serde_json::json!([
+        {"n": "9007199254740993", "d": "1.10", "f": 0.1},
+        {"n": 7, "d": null, "f": "NaN"},
+    ]);
+    assert_eq!(serde_json::json!(rows), expected);
+    let (file, _) = written("SELECT 9007199254740993 AS n", OutputFormat::Ndjson).await;
+    assert_eq!(file, "{\"n\":9007199254740993}\n", "a file has the digits as they are");
+}

@@ -199,13 +199,58 @@ pub async fn asking_twice_to_kill_keeps_the_first_record(store: Store) {
 
 pub async fn an_executor_takes_only_its_kinds(store: Store) {
     enqueue(&store, new_action("note")).await;
-    let request = |kinds| LeaseRequest { holder: "x".to_owned(), lease_for: Duration::from_secs(60), kinds };
+    let request = |kinds| LeaseRequest { kinds, ..request_of(LeaseTypes::Any, false) };
     let remediation = store.actions.lease_next(&scope(), request(vec![ActionKind::Remediation]), minute(1)).await;
     assert!(remediation.unwrap().is_none());
     let both = vec![ActionKind::Remediation, ActionKind::Notification];
     assert!(store.actions.lease_next(&scope(), request(both), minute(1)).await.unwrap().is_some());
     let other = other_scope(&store).await;
     assert!(store.actions.lease_next(&other, request(vec![]), minute(999)).await.unwrap().is_none());
+}
+
+pub async fn an_executor_takes_only_its_types(store: Store) {
+    for kind in ["signal_webhook", "slack_post_message", "of a later version"] {
+        enqueue(&store, NewAction { action_type: kind.to_owned(), ..new_action(kind) }).await;
+    }
+    let types = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let taken = async |types: LeaseTypes| {
+        let leased = store.actions.lease_next(&scope(), request_of(types, false), minute(1)).await.unwrap();
+        leased.map(|leased| leased.action.action_type)
+    };
+    assert_eq!(taken(LeaseTypes::Only(types(&["github_check_run"]))).await, None);
+    let slack = || LeaseTypes::Only(types(&["slack_post_message", "slack_thread_reply"]));
+    assert_eq!(taken(slack()).await.as_deref(), Some("slack_post_message"));
+    assert_eq!(taken(slack()).await, None);
+    let others = || LeaseTypes::Except(types(&["signal_webhook", "slack_post_message"]));
+    assert_eq!(taken(others()).await.as_deref(), Some("of a later version"));
+    assert_eq!(taken(others()).await, None);
+    assert_eq!(taken(LeaseTypes::Any).await.as_deref(), Some("signal_webhook"));
+}
+
+pub async fn in_order_a_notification_waits_for_the_older_ones_to_its_target(store: Store) {
+    let to = |key: &str, target: &str| NewAction { target: Some(target.to_owned()), ..new_action(key) };
+    for (key, target) in [("old", "pull 1"), ("new", "pull 1"), ("other", "pull 2")] {
+        enqueue(&store, to(key, target)).await;
+    }
+    let next = async |minute_of: i64| {
+        store.actions.lease_next(&scope(), request_of(LeaseTypes::Any, true), minute(minute_of)).await.unwrap()
+    };
+    let old = next(1).await.unwrap();
+    assert_eq!(old.action.idempotency_key, "old");
+    assert_eq!(next(1).await.unwrap().action.idempotency_key, "other", "another target waits for nothing");
+    assert!(next(1).await.is_none(), "being sent");
+    store.actions.retry_later(&scope(), &old.lease, "503", minute(9), minute(1)).await.unwrap();
+    let other = next(2).await.unwrap();
+    assert_eq!(other.action.idempotency_key, "other", "its lease ran out");
+    store.actions.complete(&scope(), &other.lease, json!({}), minute(2)).await.unwrap();
+    assert!(next(2).await.is_none(), "to be tried again");
+    let old = next(9).await.unwrap();
+    store.actions.fail(&scope(), &old.lease, "410", minute(9)).await.unwrap();
+    assert_eq!(next(9).await.unwrap().action.idempotency_key, "new", "given up: nobody waits for it");
+}
+
+fn request_of(types: LeaseTypes, in_order: bool) -> LeaseRequest {
+    LeaseRequest { holder: "x".to_owned(), lease_for: Duration::from_secs(60), kinds: Vec::new(), types, in_order }
 }
 
 pub async fn each_transition_is_on_the_record(store: Store) {

@@ -142,7 +142,13 @@ pub async fn enqueue(store: &Store, new: NewAction) -> Action {
 
 /// Leases whatever is next, for a minute.
 pub async fn lease(store: &Store, holder: &str, now: DateTime<Utc>) -> Result<Option<LeasedAction>> {
-    let request = LeaseRequest { holder: holder.to_owned(), lease_for: Duration::from_secs(60), kinds: Vec::new() };
+    let request = LeaseRequest {
+        holder: holder.to_owned(),
+        lease_for: Duration::from_secs(60),
+        kinds: Vec::new(),
+        types: LeaseTypes::Any,
+        in_order: false,
+    };
     store.actions.lease_next(&scope(), request, now).await
 }
 

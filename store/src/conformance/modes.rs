@@ -71,7 +71,13 @@ fn part(id: &str, at: i64) -> TracePart {
 }
 
 fn pattern(text: &str, trace: &str) -> SeenPattern {
-    SeenPattern { pattern: text.to_owned(), trace_id: trace.to_owned(), seen_at: minute(1) }
+    SeenPattern {
+        pattern: text.to_owned(),
+        trace_id: trace.to_owned(),
+        seen_at: minute(1),
+        feature: "answer".to_owned(),
+        last_seen_at: minute(1),
+    }
 }
 
 /// A row in every table.
@@ -159,6 +165,33 @@ pub async fn a_sample_is_kept_whole_and_a_pattern_with_its_first_trace(store: St
     assert_eq!(seen, BTreeMap::from([("[\"a\"]".to_owned(), "t1".to_owned())]));
     let wrong = sampling.keep_sample(&scope(), stats(7, 2, 9), Vec::new(), Vec::new()).await;
     assert!(matches!(wrong, Err(StoreError::Invalid { .. })));
+}
+
+pub async fn patterns_are_remembered_while_they_are_used_and_so_many_of_a_feature(store: Store) {
+    let sampling = &store.sampling;
+    let keep = |at: i64, patterns: Vec<SeenPattern>| {
+        let sampling = sampling.clone();
+        async move { sampling.keep_sample(&scope(), stats(at, 0, 0), Vec::new(), patterns).await.unwrap() }
+    };
+    let day = 24 * 60;
+    let used = |text: &str, at: i64| SeenPattern { last_seen_at: minute(at), ..pattern(text, "t1") };
+    keep(2, vec![used("[\"used\"]", 2), used("[\"left\"]", 2)]).await;
+    keep(60 * day, vec![used("[\"used\"]", 60 * day)]).await;
+    // Ninety days after its last use one is forgotten, and one that was used meanwhile is not.
+    keep(91 * day, Vec::new()).await;
+    let known = |seen: BTreeMap<String, String>| seen.into_keys().collect::<Vec<_>>();
+    assert_eq!(known(sampling.patterns(&scope()).await.unwrap()), ["[\"used\"]"]);
+    // An agent that names its tools at random: those that were used last stay, and other features lose nothing.
+    let of = |feature: &str, n: u32| SeenPattern {
+        feature: feature.to_owned(),
+        ..used(&format!("[\"{feature}-{n:04}\"]"), 91 * day + i64::from(n))
+    };
+    let many = (0..PATTERNS_PER_FEATURE + 7).map(|n| of("random", n)).chain([of("other", 0)]);
+    keep(92 * day, many.collect()).await;
+    let known = known(sampling.patterns(&scope()).await.unwrap());
+    let random: Vec<&String> = known.iter().filter(|pattern| pattern.contains("random")).collect();
+    assert_eq!((random.len(), random[0].as_str()), (PATTERNS_PER_FEATURE as usize, "[\"random-0007\"]"));
+    assert_eq!(known.len(), random.len() + 2);
 }
 
 pub async fn reading_a_time_again_replaces_what_traces_did_in_it(store: Store) {

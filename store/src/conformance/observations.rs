@@ -89,6 +89,8 @@ fn cost_hour(index: i64, complete: bool, features: &[(&str, f64)]) -> CostHour {
         feature: (*feature).to_owned(),
         cost_usd: *cost_usd,
         generations: 3,
+        peak_usd: Some(*cost_usd / 2.0),
+        peak_generations: Some(2),
     });
     CostHour { hour_start: hour(index), complete, features: features.collect() }
 }

@@ -158,6 +158,44 @@ pub async fn a_fix_is_judged_by_the_runs_after_it(store: Store) {
     assert_eq!((status.fix, status.runs_after, status.recurrences), (fix, 2, 1));
 }
 
+pub async fn a_failure_found_on_trial_comes_back_on_trial(store: Store) {
+    let on_trial = |run: &str| {
+        let mut run = judged(run, RunEnd::Completed, &["TOOL_LOOP"]);
+        run.signals.iter_mut().for_each(|signal| signal.shadow = true);
+        run
+    };
+    record(&store, vec![on_trial("r")], 1).await;
+    let all = SignalFilter { include_shadow: true, ..SignalFilter::default() };
+    let id = store.runs.signals(&scope(), &all, 1, 0).await.unwrap().0[0].id;
+    let fix = NewFix {
+        signal_id: id,
+        applied_via: AppliedVia::Clipboard,
+        prompt_name: None,
+        prompt_version: None,
+        fix_content: "Do not loop.".to_owned(),
+        applied_by: "ann".to_owned(),
+    };
+    store.reports.record_fix(&scope(), fix, minute(2)).await.unwrap();
+    store.runs.observe_runs(&scope(), vec![seen("again", 1, true, 4, true)], 9).await.unwrap();
+    record(&store, vec![on_trial("again")], 5).await;
+    assert_eq!(store.reports.fix_status(&scope(), id).await.unwrap().unwrap().recurrences, 1);
+}
+
+pub async fn the_newest_signal_of_each_incident_is_found(store: Store) {
+    let runs = ["a", "b", "c"].map(|run| judged(run, RunEnd::Completed, &["TOOL_LOOP"]));
+    record(&store, runs.into(), 1).await;
+    record(&store, vec![judged("d", RunEnd::Completed, &["CONTEXT_BLOAT"])], 2).await;
+    let (signals, _) = store.runs.signals(&scope(), &SignalFilter::default(), 10, 0).await.unwrap();
+    let incidents: Vec<_> = signals.iter().filter_map(|signal| signal.incident_id.clone()).collect();
+    let newest = store.runs.newest_signals(&scope(), incidents).await.unwrap();
+    let mut runs: Vec<&str> = newest.values().map(|signal| signal.run_id.as_str()).collect();
+    runs.sort_unstable();
+    assert_eq!(runs, ["c", "d"]);
+    let other = other_scope(&store).await;
+    let ids = newest.into_keys().collect();
+    assert!(store.runs.newest_signals(&other, ids).await.unwrap().is_empty());
+}
+
 pub async fn what_runs_are_compared_with_comes_oldest_first(store: Store) {
     let runs = (0..4).map(|n| {
         let mut run = judged(&format!("r{n}"), if n == 2 { RunEnd::Errored } else { RunEnd::Completed }, &[]);

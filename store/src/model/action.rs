@@ -160,6 +160,23 @@ pub struct LeaseRequest {
     pub lease_for: Duration,
     /// Which kinds it does; empty means any.
     pub kinds: Vec<ActionKind>,
+    /// Which types it does.
+    pub types: LeaseTypes,
+    /// Whether a notification with a target waits for older ones of its type to the same target, however often these are
+    /// tried: what was said last stays.
+    pub in_order: bool,
+}
+
+/// Which types of action an executor takes: those of one destination, say, so that a slow one holds up no other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum LeaseTypes {
+    /// Every type.
+    #[default]
+    Any,
+    /// Only these.
+    Only(Vec<String>),
+    /// Every type but these.
+    Except(Vec<String>),
 }
 
 /// What [`Actions::retry_later`] did.

@@ -18,6 +18,10 @@ pub struct FeatureCost {
     pub cost_usd: f64,
     /// How many generations.
     pub generations: i64,
+    /// The most that a quarter of the hour cost (from 0, 15, 30 or 45 minutes past), in US dollars; `None` when unknown.
+    pub peak_usd: Option<f64>,
+    /// The most generations of such a quarter; `None` when unknown.
+    pub peak_generations: Option<i64>,
 }
 
 /// All that was observed about an hour.
@@ -42,6 +46,10 @@ pub struct CostBaseline {
     pub cost_usd: f64,
     /// How many generations.
     pub generations: i64,
+    /// As in [`FeatureCost::peak_usd`].
+    pub peak_usd: Option<f64>,
+    /// As in [`FeatureCost::peak_generations`].
+    pub peak_generations: Option<i64>,
     /// When it was observed last.
     pub observed_at: DateTime<Utc>,
     /// Whether the hour was over and fully fetched then.

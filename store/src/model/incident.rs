@@ -248,6 +248,17 @@ pub trait Incidents: Send + Sync {
         now: DateTime<Utc>,
     ) -> Result<Incident>;
 
+    /// Keeps what investigations found, of several incidents as one transaction.
+    ///
+    /// # Errors
+    /// `NotFound`; nothing is kept then.
+    async fn set_investigations(
+        &self,
+        scope: &Scope,
+        found: Vec<(IncidentId, Investigation)>,
+        now: DateTime<Utc>,
+    ) -> Result<()>;
+
     /// Keeps where its one Slack message is: the channel's *id* and the message's timestamp.
     ///
     /// # Errors

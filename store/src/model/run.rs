@@ -261,6 +261,10 @@ pub trait Runs: Send + Sync {
         limit: u32,
     ) -> Result<HashMap<AgentVersion, Vec<RunFacts>>>;
 
+    /// The newest signal of each of these incidents about runs.
+    async fn newest_signals(&self, scope: &Scope, incidents: Vec<IncidentId>)
+    -> Result<HashMap<IncidentId, RunSignal>>;
+
     /// Signals, newest first, and how many there are in all.
     async fn signals(
         &self,

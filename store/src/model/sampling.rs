@@ -10,6 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How long kept traces and figures of runs are remembered.
 pub const SAMPLES_KEPT_FOR: TimeDelta = TimeDelta::days(90);
 
+/// Sets of tools that are remembered of one feature at most; those that were used last stay.
+pub const PATTERNS_PER_FEATURE: u32 = 500;
+
+/// Sets of tools that are remembered in all.
+pub const PATTERNS_IN_ALL: u32 = 20_000;
+
 /// Figures of one run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SamplingStats {
@@ -84,17 +90,22 @@ pub struct SeenPattern {
     pub trace_id: String,
     /// When that trace began.
     pub seen_at: DateTime<Utc>,
+    /// What most generations of that trace are named; empty without a generation.
+    pub feature: String,
+    /// When it was used last.
+    pub last_seen_at: DateTime<Utc>,
 }
 
 /// What the sampler keeps.
 #[async_trait]
 pub trait Sampling: Send + Sync {
-    /// Every pattern that was seen, with the trace it was first seen in.
+    /// Every pattern that is remembered, with the trace it was first seen in.
     async fn patterns(&self, scope: &Scope) -> Result<BTreeMap<String, String>>;
 
     /// Keeps a run, all of it or nothing. The same window again replaces its figures, and of the traces that began in it
     /// those stay that are kept now; a pattern keeps the trace it was first seen in. What is older than
-    /// [`SAMPLES_KEPT_FOR`] is forgotten.
+    /// [`SAMPLES_KEPT_FOR`], or not used for so long, is forgotten, and of patterns those beyond [`PATTERNS_PER_FEATURE`] and
+    /// [`PATTERNS_IN_ALL`] that were used least recently: one that comes back then is new.
     ///
     /// # Errors
     /// `Invalid` when the figures do not add up.

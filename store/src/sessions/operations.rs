@@ -70,7 +70,7 @@ pub struct SessionSnapshot {
 pub enum Kept {
     /// Rows were written.
     Changed,
-    /// Everything was there already, to the byte.
+    /// Everything that is told of the session was there already, to the byte. That newer events are looked at too is noted.
     Unchanged,
     /// The session is processed further than this already: nothing was written.
     Outdated,

@@ -7,7 +7,7 @@ use super::writer::Tx;
 use super::{SqliteStore, approval, incident, kill};
 use crate::model::{
     Action, ActionFilter, ActionId, ActionKind, ActionLease, ActionStatus, Actions, EnqueuedAction, LeaseRequest,
-    LeasedAction, NewAction, Page, PageRequest, Retry, Scope, Settlement,
+    LeaseTypes, LeasedAction, NewAction, Page, PageRequest, Retry, Scope, Settlement,
 };
 use crate::{Result, StoreError};
 use async_trait::async_trait;
@@ -106,20 +106,31 @@ fn lease_next(
     }
     let lease_until = later(now, request.lease_for)?;
     let kinds = if request.kinds.is_empty() { ActionKind::ALL } else { request.kinds.as_slice() };
+    let (only, except) = match &request.types {
+        LeaseTypes::Any => (None, None),
+        LeaseTypes::Only(types) => (Some(to_json(types)?), None),
+        LeaseTypes::Except(types) => (None, Some(to_json(types)?)),
+    };
     // The writer's transaction excludes every other writer, of this process or another, from here to the commit.
     let next: Option<(ActionId, ActionStatus)> = one(
         tx.connection,
         "SELECT id, status FROM actions AS due
          WHERE project_id = ?1
            AND kind IN (SELECT value FROM json_each(?3))
+           AND (?4 IS NULL OR type IN (SELECT value FROM json_each(?4)))
+           AND (?5 IS NULL OR type NOT IN (SELECT value FROM json_each(?5)))
            AND ((status = 'pending' AND next_attempt_at <= ?2) OR (status = 'sending' AND lease_until <= ?2))
            AND (depends_on IS NULL OR EXISTS (
                    SELECT 1 FROM actions AS first
                    WHERE first.project_id = due.project_id AND first.id = due.depends_on
                      AND first.status = 'done'))
+           AND (NOT ?6 OR kind <> 'notification' OR target IS NULL OR NOT EXISTS (
+                   SELECT 1 FROM actions AS older
+                   WHERE older.project_id = due.project_id AND older.status IN ('pending', 'sending')
+                     AND older.type = due.type AND older.target = due.target AND older.id < due.id))
          ORDER BY next_attempt_at, id
          LIMIT 1",
-        params![scope.project_id(), micros(now), to_json(&kinds)?],
+        params![scope.project_id(), micros(now), to_json(&kinds)?, only, except, request.in_order],
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
     let Some((id, before)) = next else { return Ok(None) };

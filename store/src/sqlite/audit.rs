@@ -166,7 +166,7 @@ impl AuditLog for SqliteStore {
                 .equal("subject_id", filter.subject_id)
                 .equal("event", filter.event)
                 .below("seq", filter.before_seq)
-                .newest(connection, "audit_log", "seq DESC", limit, read_entry)
+                .newest(connection, "audit_log", "seq DESC", limit, 0, read_entry)
         })
         .await
     }

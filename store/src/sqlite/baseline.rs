@@ -22,7 +22,11 @@ fn check(hour: &CostHour) -> Result<()> {
         if !features.insert(cost.feature.as_str()) {
             return Err(StoreError::invalid("feature", format!("'{}' occurs twice in one hour", cost.feature)));
         }
-        if !cost.cost_usd.is_finite() || cost.cost_usd < 0.0 || cost.generations < 0 {
+        let costs = [cost.cost_usd, cost.peak_usd.unwrap_or_default()];
+        if costs.iter().any(|usd| !usd.is_finite() || *usd < 0.0)
+            || cost.generations < 0
+            || cost.peak_generations.is_some_and(|peak| peak < 0)
+        {
             let reason = format!("the figures of '{}' are negative or no number", cost.feature);
             return Err(StoreError::invalid("cost_usd", reason));
         }
@@ -50,8 +54,8 @@ fn upsert_hour(tx: &Tx<'_>, scope: &Scope, hour: &CostHour, now: DateTime<Utc>) 
         run(
             tx.connection,
             "INSERT INTO cost_baselines
-                 (project_id, feature, hour_start, cost_usd, generations, observed_at, complete)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                 (project_id, feature, hour_start, cost_usd, generations, observed_at, complete, peak_usd, peak_generations)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             params![
                 scope.project_id(),
                 cost.feature,
@@ -59,7 +63,9 @@ fn upsert_hour(tx: &Tx<'_>, scope: &Scope, hour: &CostHour, now: DateTime<Utc>) 
                 cost.cost_usd,
                 cost.generations,
                 micros(now),
-                hour.complete
+                hour.complete,
+                cost.peak_usd,
+                cost.peak_generations
             ],
         )?;
     }
@@ -72,6 +78,8 @@ fn read_baseline(row: &Row<'_>) -> rusqlite::Result<CostBaseline> {
         hour_start: row.time("hour_start")?,
         cost_usd: row.get("cost_usd")?,
         generations: row.get("generations")?,
+        peak_usd: row.get("peak_usd")?,
+        peak_generations: row.get("peak_generations")?,
         observed_at: row.time("observed_at")?,
         complete: row.get("complete")?,
     })

@@ -328,6 +328,19 @@ impl Incidents for SqliteStore {
         self.write("keeping an investigation", move |tx| set_investigation(tx, &scope, &id, &investigation, now)).await
     }
 
+    async fn set_investigations(
+        &self,
+        scope: &Scope,
+        found: Vec<(IncidentId, Investigation)>,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        let scope = scope.clone();
+        self.write("keeping investigations", move |tx| {
+            found.iter().try_for_each(|(id, found)| set_investigation(tx, &scope, id, found, now).map(|_| ()))
+        })
+        .await
+    }
+
     async fn set_message(
         &self,
         scope: &Scope,

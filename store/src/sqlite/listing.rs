@@ -18,6 +18,13 @@ impl Filter {
         Self { sql: "project_id = ?1".to_owned(), values: vec![scope.project_id().as_str().to_owned().into()] }
     }
 
+    /// And this condition, out of this crate's source.
+    pub(super) fn and(mut self, condition: &'static str) -> Self {
+        self.sql.push_str(" AND ");
+        self.sql.push_str(condition);
+        self
+    }
+
     /// `column = value`, if there is a value. `column` is a name out of this crate's source.
     pub(super) fn equal(self, column: &'static str, value: Option<impl ToString>) -> Self {
         self.compare(column, "=", value.map(|value| Value::from(value.to_string())))
@@ -46,17 +53,20 @@ impl Filter {
         Ok(connection.prepare_cached(&sql)?.query_row(params_from_iter(self.values), |row| row.get(0))?)
     }
 
-    /// Rows in the order `order`, at most `limit` (cut to [`MAX_PAGE`]).
+    /// Rows in the order `order` after the first `offset`, at most `limit` (cut to [`MAX_PAGE`]).
     pub(super) fn newest<T>(
         mut self,
         connection: &Connection,
         table: &'static str,
         order: &'static str,
         limit: u32,
+        offset: u32,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> DbResult<Vec<T>> {
         self.values.push(i64::from(limit.min(MAX_PAGE)).into());
-        let sql = format!("SELECT * FROM {table} WHERE {} ORDER BY {order} LIMIT ?{}", self.sql, self.values.len());
+        self.values.push(i64::from(offset).into());
+        let (limit, offset) = (self.values.len() - 1, self.values.len());
+        let sql = format!("SELECT * FROM {table} WHERE {} ORDER BY {order} LIMIT ?{limit} OFFSET ?{offset}", self.sql);
         let mut statement = connection.prepare_cached(&sql)?;
         let rows = statement.query_map(params_from_iter(self.values), read)?.collect::<rusqlite::Result<_>>()?;
         Ok(rows)

@@ -20,6 +20,8 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0011_key_expiry.sql")).foreign_key_check(),
     M::up(include_str!("../../migrations/0012_sampler.sql")).foreign_key_check(),
     M::up(include_str!("../../migrations/0013_shared_risk.sql")).foreign_key_check(),
+    M::up(include_str!("../../migrations/0014_quarters.sql")).foreign_key_check(),
+    M::up(include_str!("../../migrations/0015_patterns.sql")).foreign_key_check(),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 

@@ -17,10 +17,11 @@ use rusqlite::{Connection, Row, params};
 
 use super::SqliteStore;
 use super::connection::DbResult;
+use super::listing::Filter;
 use super::values::{RowExt, all, micros, one, run};
 use crate::model::{
-    AgentVersion, DetectorPrecision, DueRun, FailureRate, JudgedRun, RecordedRuns, RunActivity, RunFacts, RunSignal,
-    Runs, Scope, SignalFilter,
+    AgentVersion, DetectorPrecision, DueRun, FailureRate, IncidentId, JudgedRun, RecordedRuns, RunActivity, RunFacts,
+    RunSignal, Runs, Scope, Severity, SignalFilter,
 };
 use crate::{Result, StoreError};
 
@@ -87,10 +88,17 @@ fn completed(
     Ok(found)
 }
 
-/// The condition of a filter, with each value bound: NULL stands for "any".
-const WANTED: &str =
-    "project_id = ?1 AND run_id <> '' AND (?2 IS NULL OR agent_id = ?2) AND (?3 IS NULL OR run_id = ?3)
-    AND (?4 IS NULL OR type = ?4) AND (?5 IS NULL OR severity = ?5) AND (?6 OR shadow = 0)";
+/// A filter as a condition: what is not asked for is not in it, so that an index answers what is.
+fn wanted(scope: &Scope, filter: &SignalFilter) -> Filter {
+    let SignalFilter { agent_id, run_id, failure_type, severity, include_shadow } = filter;
+    Filter::scoped(scope)
+        .and("run_id <> ''")
+        .equal("agent_id", agent_id.as_deref())
+        .equal("run_id", run_id.as_deref())
+        .equal("type", failure_type.as_deref())
+        .equal("severity", severity.map(Severity::as_str))
+        .and(if *include_shadow { "TRUE" } else { "shadow = 0" })
+}
 
 fn signals(
     connection: &Connection,
@@ -99,21 +107,25 @@ fn signals(
     limit: u32,
     offset: u32,
 ) -> DbResult<(Vec<RunSignal>, i64)> {
-    let project = scope.project_id();
-    let SignalFilter { agent_id, run_id, failure_type, severity, include_shadow } = filter;
-    let page = all(
-        connection,
-        &format!("SELECT * FROM anomalies WHERE {WANTED} ORDER BY detected_at DESC, signal_id DESC LIMIT ?7 OFFSET ?8"),
-        params![project, agent_id, run_id, failure_type, severity, include_shadow, limit, offset],
-        read_signal,
-    )?;
-    let total = one(
-        connection,
-        &format!("SELECT count(*) FROM anomalies WHERE {WANTED}"),
-        params![project, agent_id, run_id, failure_type, severity, include_shadow],
-        |row| row.get(0),
-    )?;
-    Ok((page, total.unwrap_or(0)))
+    let order = "detected_at DESC, signal_id DESC";
+    let page = wanted(scope, filter).newest(connection, "anomalies", order, limit, offset, read_signal)?;
+    Ok((page, wanted(scope, filter).count(connection, "anomalies")?))
+}
+
+fn newest_of_incidents(
+    connection: &Connection,
+    scope: &Scope,
+    incidents: Vec<IncidentId>,
+) -> DbResult<HashMap<IncidentId, RunSignal>> {
+    // In the order in which they were kept, which the index of incidents is in too.
+    let sql = "SELECT * FROM anomalies WHERE project_id = ?1 AND incident_id = ?2 AND run_id <> '' ORDER BY rowid DESC LIMIT 1";
+    let mut newest = HashMap::with_capacity(incidents.len());
+    for incident in incidents {
+        if let Some(signal) = one(connection, sql, params![scope.project_id(), incident], read_signal)? {
+            newest.insert(incident, signal);
+        }
+    }
+    Ok(newest)
 }
 
 fn find(connection: &Connection, scope: &Scope, id: i64) -> DbResult<Option<RunSignal>> {
@@ -173,6 +185,16 @@ impl Runs for SqliteStore {
         let scope = scope.clone();
         self.read("reading what runs are compared with", move |connection| completed(connection, &scope, of, limit))
             .await
+    }
+
+    async fn newest_signals(
+        &self,
+        scope: &Scope,
+        incidents: Vec<IncidentId>,
+    ) -> Result<HashMap<IncidentId, RunSignal>> {
+        let scope = scope.clone();
+        let job = move |connection: &Connection| newest_of_incidents(connection, &scope, incidents);
+        self.read("reading the newest signals of incidents", job).await
     }
 
     async fn signals(

@@ -1,12 +1,16 @@
 //! What the sampler keeps, on SQLite.
 
 use super::SqliteStore;
+use super::connection::DbResult;
 use super::values::{RowExt, all, micros, run, to_json};
-use crate::model::{SAMPLES_KEPT_FOR, SampledTrace, Sampling, SamplingStats, Scope, SeenPattern, TracePart};
+use crate::model::{
+    PATTERNS_IN_ALL, PATTERNS_PER_FEATURE, SAMPLES_KEPT_FOR, SampledTrace, Sampling, SamplingStats, Scope, SeenPattern,
+    TracePart,
+};
 use crate::{Result, StoreError};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use rusqlite::{Row, params};
+use rusqlite::{Connection, Row, params};
 use std::collections::BTreeMap;
 
 /// Rows of one listing at most.
@@ -49,6 +53,27 @@ fn read_part(row: &Row<'_>) -> rusqlite::Result<TracePart> {
         features: row.json("features")?,
         tools: row.json("tools")?,
     })
+}
+
+/// Forgets sets of tools that were not used since, and those beyond what is remembered, least recently used first.
+fn forget_patterns(connection: &Connection, scope: &Scope, since: DateTime<Utc>) -> DbResult<()> {
+    run(
+        connection,
+        "DELETE FROM sampled_patterns WHERE project_id = ?1 AND last_seen_at < ?2",
+        params![scope.project_id(), micros(since)],
+    )?;
+    run(
+        connection,
+        "DELETE FROM sampled_patterns WHERE rowid IN (
+             SELECT id FROM (
+                 SELECT rowid AS id,
+                     row_number() OVER (PARTITION BY feature ORDER BY last_seen_at DESC, pattern) AS of_feature,
+                     row_number() OVER (ORDER BY last_seen_at DESC, pattern) AS of_all
+                 FROM sampled_patterns WHERE project_id = ?1)
+             WHERE of_feature > ?2 OR of_all > ?3)",
+        params![scope.project_id(), PATTERNS_PER_FEATURE, PATTERNS_IN_ALL],
+    )?;
+    Ok(())
 }
 
 #[async_trait]
@@ -136,12 +161,21 @@ impl Sampling for SqliteStore {
             for seen in &patterns {
                 run(
                     tx.connection,
-                    "INSERT INTO sampled_patterns (project_id, pattern, first_trace_id, first_seen_at)
-                     VALUES (?1, ?2, ?3, ?4) ON CONFLICT (project_id, pattern) DO NOTHING",
-                    params![scope.project_id(), seen.pattern, seen.trace_id, micros(seen.seen_at)],
+                    "INSERT INTO sampled_patterns (project_id, pattern, first_trace_id, first_seen_at, feature, last_seen_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                     ON CONFLICT (project_id, pattern) DO UPDATE
+                     SET last_seen_at = max(last_seen_at, excluded.last_seen_at)",
+                    params![
+                        scope.project_id(),
+                        seen.pattern,
+                        seen.trace_id,
+                        micros(seen.seen_at),
+                        seen.feature,
+                        micros(seen.last_seen_at)
+                    ],
                 )?;
             }
-            Ok(())
+            forget_patterns(tx.connection, &scope, stats.recorded_at - SAMPLES_KEPT_FOR)
         })
         .await
     }

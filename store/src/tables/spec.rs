@@ -369,6 +369,8 @@ static TABLES: &[TableSpec] = &[
             column("generations", Integer),
             column("observed_at", Time),
             column("complete", Boolean),
+            optional("peak_usd", Float),
+            optional("peak_generations", Integer),
         ],
     },
     TableSpec {

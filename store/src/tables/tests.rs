@@ -99,7 +99,13 @@ async fn filled(home: &Home) -> SqliteStore {
     let hour = CostHour {
         hour_start: "2025-11-20T01:00:00Z".parse().unwrap(),
         complete: true,
-        features: vec![FeatureCost { feature: "search".to_owned(), cost_usd: 0.25, generations: 3 }],
+        features: vec![FeatureCost {
+            feature: "search".to_owned(),
+            cost_usd: 0.25,
+            generations: 3,
+            peak_usd: Some(0.2),
+            peak_generations: Some(2),
+        }],
     };
     store.baselines.upsert_many(&scope, vec![hour], minute(30)).await.unwrap();
     let snapshot = NewSchemaSnapshot {
@@ -399,7 +405,13 @@ async fn rows_stream_in_batches_and_a_dropped_query_lets_go() {
         hour_start: start() - TimeDelta::seconds(start().timestamp() % 3_600) + TimeDelta::hours(hour),
         complete: true,
         features: (0..3_000)
-            .map(|n| FeatureCost { feature: format!("{hour} {n}"), cost_usd: 1.0, generations: n })
+            .map(|n| FeatureCost {
+                feature: format!("{hour} {n}"),
+                cost_usd: 1.0,
+                generations: n,
+                peak_usd: None,
+                peak_generations: None,
+            })
             .collect(),
     };
     store.baselines.upsert_many(&scope(), (0..10).map(hour).collect(), minute(600)).await.unwrap();

@@ -28,6 +28,8 @@ pub(crate) struct Session {
     person: String,
     scopes: Vec<KeyScope>,
     project: String,
+    /// Whether that is the installation's own project: settings, sources, jobs and keys are no customer's.
+    installation: bool,
     /// Whether they may decide approvals: scope and list.
     approver: bool,
     /// Whether they needed no key.
@@ -43,6 +45,7 @@ impl Session {
         Self {
             approver: may_operate && listed,
             dev: state.auth_mode() == AuthMode::Dev && caller.name == "dev",
+            installation: caller.of_installation(state).is_ok(),
             project: caller.scope.project_id().to_string(),
             name: caller.name,
             person: caller.person,

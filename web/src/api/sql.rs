@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::OwnedSemaphorePermit;
 use tripline_engine::{
-    CompletenessReport, EngineError, OutputFormat, Param, QueryOptions, QueryResult, RowWriter, json_rows,
+    CompletenessReport, EngineError, OutputFormat, Param, QueryOptions, QueryResult, RowWriter, exact_json_rows,
     parse_duration,
 };
 
@@ -236,7 +236,7 @@ fn write(result: &QueryResult, format: Format) -> Result<Response, ApiError> {
     // The stream was answered before.
     let Some((format, content_type)) = format.file() else {
         let columns = columns(&result.schema);
-        let rows = json_rows(&result.schema, &result.batches).map_err(failed)?;
+        let rows = exact_json_rows(&result.schema, &result.batches).map_err(failed)?;
         return Ok(Json(SqlAnswer { columns, rows, report: result.report.clone() }).into_response());
     };
     let mut bytes = Vec::new();

@@ -3,18 +3,21 @@
 //! Everything that matters on a page (an incident, a decision, an action's transition) appends to the record, so its
 //! length is the change counter. Each stream looks at it once a second, one indexed read; that works for any number of
 //! tabs and also when another process wrote. When the health of a source changed, `sources` says so.
+//!
+//! Must hold: a stream is worth what its key is worth, and ends with it; the page that asks anew is told why.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::auth::Caller;
+use crate::auth::{self, Caller};
 use crate::error::ApiError;
 use crate::state::WebState;
 
@@ -31,6 +34,7 @@ struct Change {
 pub(crate) async fn stream(
     State(state): State<WebState>,
     caller: Caller,
+    parts: Parts,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     let place = state.streams().clone().try_acquire_owned().map_err(|_| {
         ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", "too many live streams are open")
@@ -45,6 +49,14 @@ pub(crate) async fn stream(
         let health = || caller.of_installation(&state).is_ok().then(|| state.parts().sources.sources());
         let mut sources = health();
         while Instant::now() < end {
+            match auth::may_still_read(&state, &parts, &caller).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!(%error.message, "a live stream ends: its key cannot be looked up");
+                    break;
+                }
+            }
             match state.context().store.audit.head(&caller.scope).await {
                 Ok(head) if last != Some(head.seq) => {
                     last = Some(head.seq);

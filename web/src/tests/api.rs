@@ -246,6 +246,8 @@ async fn an_unknown_action_is_settled_by_a_person_and_only_once() {
         holder: "killed".to_owned(),
         lease_for: Duration::from_secs(30),
         kinds: vec![tripline_store::ActionKind::Remediation],
+        types: tripline_store::LeaseTypes::Any,
+        in_order: false,
     };
     let now = tripline_engine::Clock::now(&*site.clock);
     site.store.actions.lease_next(&site.scope, request, now).await.unwrap().unwrap();
@@ -333,6 +335,35 @@ async fn every_open_tab_hears_of_a_change() {
         };
         tokio::time::timeout(Duration::from_secs(10), heard).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn at_an_unknown_address_a_browser_gets_the_page_and_a_program_the_error() {
+    let site = Site::new().await;
+    let ask = async |path: &str, accept: &str| {
+        let answer = site.client.get(site.url(path)).header("accept", accept).send().await.unwrap();
+        (answer.status().as_u16(), answer.headers()["content-type"].to_str().unwrap().to_owned())
+    };
+    let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    assert_eq!(ask("/nowhere", browser).await, (404, "text/html; charset=utf-8".to_owned()));
+    for (path, accept) in [("/nowhere", "*/*"), ("/api/v1/nowhere", browser), ("/v1/nowhere", browser)] {
+        assert_eq!(ask(path, accept).await, (404, "application/json".to_owned()), "{path} {accept}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_key() {
+    let options = WebOptions { stream_poll: Duration::from_millis(10), ..WebOptions::default() };
+    let site = Site::with(Plan { options, ..Plan::default() }).await;
+    let made = site.post("admin", "/api/v1/keys", &json!({"name": "passing", "scopes": ["read"]})).await.1;
+    let key = made["secret"].as_str().unwrap().to_owned();
+    let stream = site.client.get(site.url("/api/v1/stream")).bearer_auth(&key).send().await.unwrap();
+    let mut events = stream.bytes_stream();
+    assert!(events.next().await.is_some(), "it is open");
+    let path = format!("/api/v1/keys/{}", made["id"].as_str().unwrap());
+    assert!(site.request("admin", Method::DELETE, &path).send().await.unwrap().status().is_success());
+    let ends = async { while events.next().await.is_some() {} };
+    tokio::time::timeout(Duration::from_secs(10), ends).await.expect("it ends within a look or two");
 }
 
 #[tokio::test]

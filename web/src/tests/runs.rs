@@ -258,6 +258,49 @@ async fn a_fix_that_cannot_be_applied_says_why() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_detector_on_trial_found_is_explained_and_marked_and_its_fix_is_copied_but_nothing_is_approved_about_it()
+{
+    let site = site().await;
+    let now = tripline_engine::Clock::now(&*site.clock);
+    let mut run = judged("on-trial", now, &["MINE", "SLOW_STEP"]);
+    run.signals.iter_mut().for_each(|signal| signal.shadow = true);
+    site.store.runs.record_judged(&site.scope, vec![run], 50, now).await.unwrap();
+    let listed = async |query: &str| {
+        let (_, found) = get(&site, "read", &format!("/v1/agents/agent/signals{query}")).await;
+        let shadows = found["signals"].as_array().unwrap().iter().filter(|signal| signal["shadow"] == true);
+        shadows.map(|signal| (signal["failure_type"].clone(), signal["id"].clone())).collect::<Vec<_>>()
+    };
+    assert!(listed("").await.is_empty(), "not unless they are asked for");
+    let found = listed("?include_shadow=true").await;
+    assert_eq!(found.len(), 2, "{found:?}");
+    let good = json!({"fix_content": FIX, "langfuse_prompt_name": "triage"});
+    for (kind, id) in found {
+        let (status, explained) = post(&site, "read", &format!("/v1/signals/{id}/explain"), json!({})).await;
+        assert_eq!((status, &explained["signal_id"]), (200, &id), "{explained}");
+        assert!(!explained["root_cause"].as_str().unwrap().is_empty(), "{explained}");
+        let (status, marked) =
+            post(&site, "operate", &format!("/v1/signals/{id}/feedback"), json!({"correct": false})).await;
+        assert_eq!((status, &marked["precision"]), (200, &json!(0.0)), "{marked}");
+
+        let (status, refused) = post(&site, "operate", &format!("/v1/signals/{id}/apply-fix"), good.clone()).await;
+        assert_eq!((status, &refused["error"]["code"]), (409, &json!("conflict")), "{refused}");
+        let message = refused["error"]["message"].as_str().unwrap();
+        assert!(message.contains(&format!("'{}'", kind.as_str().unwrap().to_lowercase())), "{message}");
+        let hint = refused["error"]["hint"].as_str().unwrap();
+        // One of the installation's own is live once it is named; of the bundled ones this one is live by now.
+        let way = if kind == "MINE" { "runs.live" } else { "its trial is over" };
+        assert!(hint.contains(way) && hint.contains("record-copy"), "{hint}");
+
+        let path = format!("/v1/signals/{id}/record-copy");
+        assert_eq!(post(&site, "operate", &path, json!({"fix_content": FIX})).await.0, 200);
+        let (_, followed) = get(&site, "read", &format!("/v1/signals/{id}/fix-status")).await;
+        assert_eq!((&followed["fix_applied"], &followed["applied_via"]), (&json!(true), &json!("clipboard")));
+    }
+    let (_, insights) = get(&site, "read", "/v1/agents/agent/insights").await;
+    assert!(!insights.to_string().contains("MINE"), "no rate counts what is on trial: {insights}");
+}
+
 /// A run of `agent`, judged just now, with live signals of these types.
 pub(super) fn judged(run: &str, now: DateTime<Utc>, types: &[&str]) -> JudgedRun {
     JudgedRun {

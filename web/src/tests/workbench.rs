@@ -146,3 +146,31 @@ async fn a_detector_is_tried_over_the_last_days_before_it_is_saved() {
     assert_eq!(status, 422);
     assert!(wrong["error"]["detail"].as_str().unwrap().contains("line"), "{wrong}");
 }
+
+#[tokio::test]
+async fn a_row_has_every_column_and_every_digit() {
+    let site = Site::new().await;
+    let sql = "SELECT a.x, b.x, 9007199254740993 AS big, CAST('NaN' AS DOUBLE) AS odd, CAST(NULL AS DOUBLE) AS none, \
+               CAST(1.10 AS DECIMAL(4, 2)) AS price, [1] AS list FROM (SELECT 1 AS x) a, (SELECT 2 AS x) b";
+    let expected =
+        json!({"x": 1, "x_1": 2, "big": "9007199254740993", "odd": "NaN", "none": null, "price": "1.10", "list": [1]});
+    let (status, answer) = site.post("read", "/api/v1/sql", &json!({ "sql": sql })).await;
+    assert_eq!((status, &answer["rows"][0]), (200, &expected), "{answer}");
+    assert_eq!((&answer["columns"][1]["name"], &answer["columns"][2]["type"]), (&json!("x_1"), &json!("Int64")));
+    assert_eq!(answer["report"]["complete"], true);
+    assert!(answer["report"]["notes"][0].as_str().unwrap().contains("x_1"), "{answer}");
+    assert_eq!(lines(&site, sql).await[1]["rows"][0], expected, "as it is streamed");
+    let body = json!({"sql": sql, "format": "csv"});
+    let file =
+        site.request("read", Method::POST, "/api/v1/sql").json(&body).send().await.unwrap().text().await.unwrap();
+    assert_eq!(file, "x,x_1,big,odd,none,price,list\n1,2,9007199254740993,NaN,,1.10,[1]\n");
+}
+
+#[tokio::test]
+async fn a_streamed_answer_that_fails_says_what_had_been_asked_until_then() {
+    let site = Site::new().await;
+    let lines = lines(&site, "SELECT 1 / (value - 15000) AS n FROM generate_series(1, 20000)").await;
+    let so_far = &lines.last().unwrap()["so_far"];
+    assert_eq!((&so_far["complete"], &so_far["requests"]), (&json!(false), &json!(0)), "{so_far}");
+    assert!(so_far["rows"].as_u64().is_some_and(|rows| rows < 20_000), "{so_far}");
+}

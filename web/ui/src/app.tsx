@@ -1,10 +1,12 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { Suspense, useEffect } from "react";
-import { Navigate, Route, Routes, useLocation } from "react-router";
+import { Link, Navigate, Route, Routes, useLocation } from "react-router";
 import { useSession } from "./api/hooks";
 import { useLiveStream } from "./api/live";
-import { ApiError } from "./api/client";
+import { ApiError, write } from "./api/client";
+import { Boundary } from "./components/boundary";
 import { Shell } from "./components/shell";
+import { PageTitle } from "./components/bits";
 import { Failure, Loading } from "./components/states";
 import { setServerTime } from "./lib/format";
 import { Dashboard } from "./pages/dashboard";
@@ -38,16 +40,21 @@ export function App() {
   if (!session.data) {
     return <main className="alone">{session.isError ? <Failure error={session.error} again={() => void session.refetch()} /> : <Loading />}</main>;
   }
+  const { scopes } = session.data;
+  if (!scopes.includes("read") && !scopes.includes("admin")) {
+    const out = () => void write("DELETE", "/api/v1/session").then(() => { client.clear(); window.location.assign("/sign-in"); });
+    return <main className="alone"><h1>Tripline</h1><p>This key has the scope {scopes.join(", ")}, and these pages are for reading: they take one with <code>read</code> (<code>tripline keys create NAME --scope read</code>).</p><p><button type="button" onClick={out}>Sign in with another key</button></p></main>;
+  }
   const incident = linked();
   return (
     <Shell session={session.data}>
-      <Suspense fallback={<Loading />}>
+      <Boundary at={location.pathname}><Suspense fallback={<Loading />}>
         <Routes>
           <Route path="/" element={incident ? <Navigate to={`/incidents/${encodeURIComponent(incident)}`} replace /> : <Dashboard />} />
           {pages.map(({ path, View }) => <Route key={path} path={path} element={<View />} />)}
-          <Route path="*" element={<p className="empty">There is no such page.</p>} />
+          <Route path="*" element={<><PageTitle>There is no such page</PageTitle><p className="empty">The address may be of an older or newer version. <Link to="/">To the dashboard</Link></p></>} />
         </Routes>
-      </Suspense>
+      </Suspense></Boundary>
     </Shell>
   );
 }

@@ -34,4 +34,8 @@ const PAGES: Page[] = [
 ];
 
 export const GROUPS: Group[] = ["Now", "Look into", "Watch", "Run"];
-export const pages = PAGES.map((page) => ({ ...page, View: lazy(page.load) }));
+
+/** Loads a page; what fails is tried once more: a moment without a network is no reason to give up. */
+export const loaded = <T>(load: () => Promise<T>, pause = 1000): Promise<T> => load().catch(() => new Promise<void>((done) => setTimeout(done, pause)).then(load));
+
+export const pages = PAGES.map((page) => ({ ...page, View: lazy(() => loaded(page.load)) }));

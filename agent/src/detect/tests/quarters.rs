@@ -25,6 +25,29 @@ async fn dearer_calls_of_ten_minutes_are_a_spike_of_price_and_not_of_volume() {
 }
 
 #[tokio::test]
+async fn a_rise_of_seven_minutes_is_found_at_the_first_look() {
+    let mut world = World::default();
+    for hour in 1..190 {
+        world.spike("steady", judged_at() - TimeDelta::hours(hour), 60, 60, 0.05);
+    }
+    world.spike("steady", judged_at() - minutes(7), 7, 12, 0.05);
+    let finding = only(&world, "cost_spike").await;
+    assert_eq!(finding.evidence["minutes"], 15);
+    assert!(finding.evidence["current_cost_usd"].as_f64().unwrap() < 3.0, "less than a usual hour: {finding:?}");
+}
+
+#[tokio::test]
+async fn a_feature_that_bursts_in_every_hour_is_none_in_the_quarter_of_its_burst() {
+    let mut world = World::default();
+    for hour in 1..190 {
+        world.spike("bursts", judged_at() - TimeDelta::hours(hour) + minutes(50), 10, 12, 0.05);
+    }
+    for quarter in 0..4 {
+        assert_eq!(judge(&world, "cost_spike", judged_at() - minutes(15 * quarter)).await.len(), 0, "{quarter}");
+    }
+}
+
+#[tokio::test]
 async fn a_quiet_night_is_compared_with_nights() {
     let night = at("2026-11-20T04:00:00Z");
     let mut world = World::default();

@@ -168,6 +168,8 @@ async fn killed_while_publishing_it_is_looked_for_and_published_once() {
             holder: "killed".to_owned(),
             lease_for: Duration::from_secs(30),
             kinds: vec![tripline_store::ActionKind::Remediation],
+            types: tripline_store::LeaseTypes::Any,
+            in_order: false,
         };
         let leased = house.store.actions.lease_next(&house.scope, request, house.now()).await.unwrap().unwrap();
         if already {
@@ -326,4 +328,24 @@ async fn what_is_asked_wrongly_says_so() {
     }
     let other = Scope::project(tripline_store::ProjectId::new("customer"));
     assert!(matches!(house.governance.fixes.apply(&other, good).await, Err(FixError::NotConfigured)));
+}
+
+#[test]
+fn what_was_found_on_trial_is_refused_with_the_way_out_that_fits_the_detector() {
+    let hint = |detector: &str, runs: &str| {
+        let settings = crate::settings::Settings::from_json(&format!(r#"{{"runs": {runs}}}"#), "x").unwrap();
+        match on_trial(detector, &settings.runs) {
+            FixError::Conflict { message, hint, approval_id: None } => {
+                assert!(message.contains(&format!("'{detector}'")), "{message}");
+                assert!(hint.contains("record-copy"), "there is always a way: {hint}");
+                hint
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(hint("tool_loop", r#"{"shadow": ["tool_loop"]}"#).starts_with("take its name out of runs.shadow"));
+    assert!(hint("mine", r#"{"shadow": ["mine"], "live": ["mine"]}"#).starts_with("take its name out of runs.shadow"));
+    assert!(hint("mine", "{}").starts_with("add its name to runs.live"));
+    assert!(hint("mine", r#"{"live": ["mine"]}"#).starts_with("its trial is over"));
+    assert!(hint("tool_loop", "{}").starts_with("its trial is over"));
 }

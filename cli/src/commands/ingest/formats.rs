@@ -4,12 +4,17 @@
 //! `logcli` and Docker put around a line), OTLP traces and logs in JSON, a batch of the session wire or a single event
 //! of it, and arrays of any of these.
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tripline_store::ingest::WireEvent;
 use tripline_web::otlp::{self, Flaw, Mapped};
 
 /// Arrays and wrappers within each other at most.
 const DEEPEST: usize = 4;
+/// Values of one item at most: 500 events of as many values as an event may have.
+const MOST_VALUES: usize = 500_000;
+/// Values of one text at most, items of an array and what is in them.
+const MOST_IN_ALL: usize = 20_000_000;
 
 type Flawed = (String, String);
 
@@ -44,12 +49,97 @@ impl Found {
     }
 }
 
-/// Reads one JSON text.
-pub(super) fn read(text: &str) -> Found {
-    match serde_json::from_str::<Value>(text) {
-        Ok(value) => read_value(value, 0),
-        Err(error) => Found::refused(&format!("it is no JSON at its line {}, column {}", error.line(), error.column())),
+/// What is read of a text at a time.
+#[derive(Debug)]
+pub(super) enum Items<'a> {
+    /// The text is one item.
+    One(&'a str),
+    /// It is an array: each of these.
+    Each(Vec<&'a RawValue>),
+}
+
+/// Cuts a JSON text into items, so that a long array takes no more memory than its text and its longest item.
+///
+/// # Errors
+/// Why it has none.
+pub(super) fn items(text: &str) -> Result<Items<'_>, String> {
+    if !text.starts_with('[') {
+        return Ok(Items::One(text));
     }
+    check_count(text, MOST_IN_ALL)?;
+    match serde_json::from_str::<Vec<&RawValue>>(text) {
+        Ok(items) => Ok(Items::Each(items)),
+        Err(error) => Err(no_json(&error)),
+    }
+}
+
+/// Reads one item; `within`: whether it stands in an array.
+pub(super) fn read(text: &str, within: bool) -> Found {
+    if let Err(reason) = check_count(text, MOST_VALUES) {
+        return Found::refused(&reason);
+    }
+    match serde_json::from_str::<Value>(text) {
+        Ok(value) => read_value(value, usize::from(within)),
+        Err(error) => match is_too_deep(&error).then(|| read_deep_batch(text)).flatten() {
+            Some(found) => found,
+            None => Found::refused(&no_json(&error)),
+        },
+    }
+}
+
+/// A batch of which one event is nested too deeply to be read: the others are read all the same.
+fn read_deep_batch(text: &str) -> Option<Found> {
+    #[derive(serde::Deserialize)]
+    struct Batch<'a> {
+        #[serde(borrow)]
+        events: Vec<&'a RawValue>,
+        session_id: Option<serde::de::IgnoredAny>,
+    }
+    let batch: Batch<'_> = serde_json::from_str(text).ok().filter(|batch: &Batch<'_>| batch.session_id.is_none())?;
+    let mut found = Found::default();
+    for (place, event) in batch.events.into_iter().enumerate() {
+        found.add(
+            place,
+            match serde_json::from_str::<Value>(event.get()) {
+                Ok(event) => read_value(event, 1),
+                Err(error) => Found::refused(&no_json(&error)),
+            },
+        );
+    }
+    Some(found)
+}
+
+/// The parser has no other word for it.
+fn is_too_deep(error: &serde_json::Error) -> bool {
+    error.to_string().starts_with("recursion limit exceeded")
+}
+
+/// Refuses what has more values than may be held, before it is read.
+fn check_count(text: &str, most: usize) -> Result<(), String> {
+    // Each takes a byte and what parts it from the next.
+    if text.len() / 2 <= most {
+        return Ok(());
+    }
+    let (mut count, mut in_string, mut escaped) = (0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b',' | b'[' | b'{' if !in_string => count += 1,
+            _ => {}
+        }
+    }
+    if count <= most { Ok(()) } else { Err(format!("it has more than {most} values; write one event per line")) }
+}
+
+fn no_json(error: &serde_json::Error) -> String {
+    let (line, column) = (error.line(), error.column());
+    if is_too_deep(error) {
+        return format!("it is nested more than 128 levels deep at its line {line}, column {column}");
+    }
+    let cut_off = if error.is_eof() { ": it is cut off there" } else { "" };
+    format!("it is no JSON at its line {line}, column {column}{cut_off}")
 }
 
 fn read_value(value: Value, depth: usize) -> Found {
@@ -166,6 +256,21 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    /// All that a text holds.
+    fn read(text: &str) -> Found {
+        let mut found = Found::default();
+        match items(text) {
+            Ok(Items::One(text)) => return super::read(text, false),
+            Ok(Items::Each(items)) => {
+                for (place, item) in items.into_iter().enumerate() {
+                    found.add(place, super::read(item.get(), true));
+                }
+            }
+            Err(reason) => return Found::refused(&reason),
+        }
+        found
+    }
+
     fn event() -> Value {
         json!({"event_type": "llm.called", "run_id": "r", "agent_id": "a", "agent_version": "v", "step_index": 1,
                "timestamp": 1.5, "payload": {"model": "m"}})
@@ -258,5 +363,20 @@ mod tests {
         assert_eq!(types(&bad), ["step_index! it must be a whole number"]);
         assert!(types(&json!([[[[[[event()]]]]]]))[0].contains("neither an object"));
         assert!(read("{").events[0].1.is_err());
+    }
+
+    #[test]
+    fn what_is_too_deep_too_many_or_cut_off_is_said_to_be_that() {
+        let deep = format!("{}1{}", "[".repeat(5_000), "]".repeat(5_000));
+        let said = |text: &str| read(text).events[0].1.clone().unwrap_err().1;
+        assert!(said(&format!("{{\"a\": {deep}}}")).contains("nested more than 128 levels"));
+        assert!(said(&deep).contains("nested more than 128 levels"));
+        assert!(said("{\"a\": ").contains("it is cut off there"));
+        let many = format!("{{\"a\": [{}1]}}", "1,".repeat(MOST_VALUES));
+        assert!(said(&many).contains("more than 500000 values"));
+        let texts = format!("{{\"a\": \"{}\", \"event_type\": 1, \"run_id\": 2}}", ",[\\\"".repeat(MOST_VALUES));
+        assert_eq!(said(&texts), "it must be a text", "what stands in a text is no value");
+        let items = format!("[{}1]", "1,".repeat(MOST_IN_ALL));
+        assert!(said(&items).contains("more than 20000000 values"));
     }
 }

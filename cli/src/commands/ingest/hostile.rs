@@ -34,14 +34,24 @@ fn read(bytes: &[u8]) -> (usize, usize, usize) {
             refused += 1;
             continue;
         };
-        let found = formats::read(&text);
-        of_sessions += found.sessions.len() + found.session_events.len();
-        for (_, event) in found.events {
-            match event {
-                Ok(_) => kept += 1,
-                Err((_, reason)) => {
-                    assert!(!reason.is_empty());
-                    refused += 1;
+        let found = match formats::items(&text) {
+            Ok(formats::Items::One(text)) => vec![formats::read(text, false)],
+            Ok(formats::Items::Each(items)) => items.iter().map(|item| formats::read(item.get(), true)).collect(),
+            Err(reason) => {
+                assert!(!reason.is_empty());
+                refused += 1;
+                continue;
+            }
+        };
+        for found in found {
+            of_sessions += found.sessions.len() + found.session_events.len();
+            for (_, event) in found.events {
+                match event {
+                    Ok(_) => kept += 1,
+                    Err((_, reason)) => {
+                        assert!(!reason.is_empty());
+                        refused += 1;
+                    }
                 }
             }
         }
@@ -101,5 +111,26 @@ fn the_good_lines_around_a_hostile_one_are_read() {
         let file = [good.as_bytes(), hostile, of_session.as_bytes(), good.as_bytes()].join(&b'\n');
         let shown = String::from_utf8_lossy(&hostile[..hostile.len().min(20)]);
         assert_eq!(read(&file), (2, 1, 1), "{shown}");
+    }
+}
+
+#[test]
+fn of_each_file_of_lines_for_loki_the_first_and_the_last_line_are_kept_and_each_between_them_is_told_of() {
+    let files = inputs(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/hostile/loki")));
+    assert!(files.len() > 3);
+    for file in files {
+        let bytes = std::fs::read(&file).unwrap();
+        let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+        assert_eq!(read(&bytes), (2, 0, lines - 2), "{}", file.display());
+    }
+}
+
+#[test]
+fn of_a_batch_over_several_lines_the_items_around_a_broken_one_are_kept() {
+    let files = inputs(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/hostile/ingest/kept")));
+    assert!(files.len() > 5);
+    for file in files {
+        let (kept, _, _) = read(&std::fs::read(&file).unwrap());
+        assert!(kept >= 2, "{}: {kept}", file.display());
     }
 }

@@ -217,13 +217,15 @@ fn fix_status(connection: &Connection, scope: &Scope, signal_id: i64) -> DbResul
         },
     )?;
     let Some((id, fix, applied_at)) = fix else { return Ok(None) };
-    let signal: Option<(String, String)> = one(
+    let signal: Option<(String, String, bool)> = one(
         connection,
-        "SELECT agent_id, type FROM anomalies WHERE project_id = ?1 AND signal_id = ?2",
+        "SELECT agent_id, type, shadow FROM anomalies WHERE project_id = ?1 AND signal_id = ?2",
         params![project, signal_id],
-        |row| Ok((row.get(0)?, row.get(1)?)),
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
     )?;
-    let (agent, kind) = signal.unwrap_or_default();
+    let (agent, kind, shadow) = signal.unwrap_or_default();
+    // A failure that is found on trial comes back on trial.
+    let counted = if shadow { "a.run_id <> ''" } else { LIVE };
     let at = micros(applied_at);
     // A run that ended before the fix and was judged after it says nothing about it.
     let later = "coalesce(r.received_at, r.judged_at) > ?3";
@@ -236,7 +238,7 @@ fn fix_status(connection: &Connection, scope: &Scope, signal_id: i64) -> DbResul
         connection,
         &format!(
             "SELECT count(*) FROM anomalies a JOIN judged_runs r ON r.project_id = a.project_id AND r.run_id = a.run_id
-             WHERE a.project_id = ?1 AND a.agent_id = ?2 AND a.type = ?4 AND a.detected_at > ?3 AND {LIVE} AND {later}"
+             WHERE a.project_id = ?1 AND a.agent_id = ?2 AND a.type = ?4 AND a.detected_at > ?3 AND {counted} AND {later}"
         ),
         params![project, agent, at, kind],
     )?;

@@ -119,8 +119,10 @@ pub(super) fn keep_analytics(
             human_activity_score: there.human_activity_score,
             error_density: there.error_density,
         };
-    if clusters.is_empty() && correlations.is_empty() && same_summary && snapshot.revision == now_at.processed {
-        return Ok(Kept::Unchanged);
+    let kept =
+        if clusters.is_empty() && correlations.is_empty() && same_summary { Kept::Unchanged } else { Kept::Changed };
+    if kept == Kept::Unchanged && snapshot.revision == now_at.processed {
+        return Ok(kept);
     }
     clusters.apply(connection, scope, "DELETE FROM error_clusters WHERE project_id = ?1 AND id = ?2", |row| {
         write_cluster(connection, scope, row)
@@ -147,7 +149,7 @@ pub(super) fn keep_analytics(
             micros(now)
         ],
     )?;
-    Ok(Kept::Changed)
+    Ok(kept)
 }
 
 pub(super) fn keep_evaluation(
@@ -185,8 +187,9 @@ fn keep_light(
     }
     let mut insights = Change::between(insights(connection, scope, &snapshot.id)?, &evaluation.insights);
     insights.remove.clear();
-    if insights.is_empty() && state == now_at.light {
-        return Ok(Kept::Unchanged);
+    let kept = if insights.is_empty() { Kept::Unchanged } else { Kept::Changed };
+    if kept == Kept::Unchanged && state == now_at.light {
+        return Ok(kept);
     }
     insights.apply(connection, scope, REMOVE_INSIGHT, |row| write_insight(connection, scope, row))?;
     run(
@@ -194,7 +197,7 @@ fn keep_light(
         "UPDATE sessions SET light_revision = ?3 WHERE project_id = ?1 AND id = ?2",
         params![scope.project_id(), snapshot.id, state],
     )?;
-    Ok(Kept::Changed)
+    Ok(kept)
 }
 
 /// Judges the session as a whole: takes the place of everything that was found before.

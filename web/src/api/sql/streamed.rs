@@ -1,9 +1,11 @@
 //! An answer as it is read: a line per piece, and at last the report or what went wrong.
 //!
-//! Must hold: the status says whether the query could be begun; from then on a failure is the last line. When the client
-//! goes away the stream is dropped, and the query with it.
+//! Must hold: the status says whether the query could be begun; from then on a failure is the last line, with what had been asked
+//! of the sources until then; while nothing comes, lines say what is asked. When the client goes away the stream is dropped, and
+//! the query with it.
 
 use std::convert::Infallible;
+use std::pin::pin;
 
 use arrow::array::RecordBatch;
 use axum::body::{Body, Bytes};
@@ -11,7 +13,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tripline_engine::{EngineError, QueryOptions, QueryStream, json_rows};
+use tripline_engine::{CompletenessReport, EngineError, QueryOptions, QueryStream, ScanReport, exact_json_rows};
 
 use super::columns;
 use crate::auth::Caller;
@@ -27,10 +29,17 @@ fn line(value: &Value) -> Bytes {
     Bytes::from(format!("{value}\n"))
 }
 
-fn failure(error: EngineError) -> (Bytes, &'static str) {
+fn failure(error: EngineError, so_far: Option<CompletenessReport>) -> (Bytes, &'static str) {
     let error = ApiError::from(error);
+    let so_far = so_far.map(|report| CompletenessReport { complete: false, ..report });
     let inner = json!({"code": error.code, "message": error.message, "detail": error.detail, "hint": error.hint});
-    (line(&json!({ "error": inner })), error.code)
+    (line(&json!({ "error": inner, "so_far": so_far })), error.code)
+}
+
+/// What the sources were asked until now.
+fn progress(scans: &[ScanReport]) -> Value {
+    let sum = |of: fn(&ScanReport) -> u64| scans.iter().map(of).sum::<u64>();
+    json!({ "requests": sum(|scan| scan.requests), "rows_read": sum(|scan| scan.rows) })
 }
 
 /// The rows of a batch, in lines.
@@ -39,7 +48,8 @@ fn rows(batch: &RecordBatch) -> Result<Vec<Bytes>, EngineError> {
     parts
         .map(|start| {
             let part = batch.slice(start, ROWS_PER_LINE.min(batch.num_rows() - start));
-            let rows = json_rows(&part.schema(), &[part]).map_err(|error| EngineError::Execution(error.to_string()))?;
+            let rows =
+                exact_json_rows(&part.schema(), &[part]).map_err(|error| EngineError::Execution(error.to_string()))?;
             Ok(line(&json!({ "rows": rows })))
         })
         .collect()
@@ -74,7 +84,7 @@ pub(super) async fn answer(
         loop {
             let piece = tokio::select! {
                 () = stop.cancelled() => {
-                    yield Ok(failure(EngineError::Cancelled).0);
+                    yield Ok(failure(EngineError::Cancelled, None).0);
                     break;
                 }
                 piece = read.recv() => piece,
@@ -105,8 +115,27 @@ async fn read_query(
     if begun.send(Ok(line(&json!({ "columns": columns(&query.schema()) })))).is_err() {
         return;
     }
+    let watched = query.progress();
+    let mut told = progress(&[]);
     loop {
-        let (lines, ends) = match query.next().await.and_then(|batch| batch.as_ref().map(rows).transpose()) {
+        let next = {
+            let mut next = pin!(query.next());
+            loop {
+                tokio::select! {
+                    biased;
+                    next = &mut next => break next,
+                    () = tokio::time::sleep(state.options().stream_poll) => {}
+                }
+                let current = progress(&watched.scans());
+                if current != told {
+                    if pieces.send(line(&json!({ "progress": current }))).await.is_err() {
+                        return;
+                    }
+                    told = current;
+                }
+            }
+        };
+        let (lines, ends) = match next.and_then(|batch| batch.as_ref().map(rows).transpose()) {
             Ok(Some(lines)) => (lines, false),
             Ok(None) => {
                 let report = query.report();
@@ -115,7 +144,7 @@ async fn read_query(
                 (vec![line(&json!({ "report": report }))], true)
             }
             Err(error) => {
-                let (line, code) = failure(error);
+                let (line, code) = failure(error, Some(query.report()));
                 state.metrics().queried(code);
                 (vec![line], true)
             }

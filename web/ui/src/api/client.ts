@@ -1,6 +1,7 @@
 // Talking to the server. Owns: requests, errors, and the cache of answers. Must hold: nothing is sent anywhere else; what
 // changes something is JSON, which no form of another page can send; a failure is an error that says what to do, never empty.
 import { QueryClient } from "@tanstack/react-query";
+import { conceal, parse, text } from "../lib/seen";
 
 export class ApiError extends Error {
   constructor(
@@ -16,7 +17,7 @@ export class ApiError extends Error {
 }
 
 async function failure(response: Response): Promise<ApiError> {
-  const body = (await response.json().catch(() => null)) as { error?: Record<string, string> } | null;
+  const body = await response.text().then((body) => parse<{ error?: Record<string, string> } | null>(body)).catch(() => null);
   const error = body?.error ?? {};
   return new ApiError(response.status, error.code ?? "http", error.message ?? `the server answered ${response.status}`, error.detail, error.hint);
 }
@@ -35,7 +36,7 @@ export async function send(path: string, init: RequestInit = {}): Promise<Respon
 }
 
 export async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
-  return (await (await send(path, { signal })).json()) as T;
+  return parse<T>(await (await send(path, { signal })).text());
 }
 
 export async function write<T>(method: "POST" | "PUT" | "PATCH" | "DELETE", path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
@@ -43,21 +44,21 @@ export async function write<T>(method: "POST" | "PUT" | "PATCH" | "DELETE", path
     method,
     signal,
     headers: { "Content-Type": "application/json", "X-Tripline": "1" },
-    body: body === undefined ? undefined : JSON.stringify(body),
+    body: body === undefined ? undefined : text(body),
   });
-  return (response.status === 204 ? undefined : await response.json()) as T;
+  return response.status === 204 ? (undefined as T) : parse<T>(await response.text());
 }
 
 export const post = <T>(path: string, body: unknown = {}, signal?: AbortSignal) => write<T>("POST", path, body, signal);
 
 /** A part of a path. */
-export const seg = encodeURIComponent;
+export const seg = (part: string) => encodeURIComponent(conceal(part));
 
 /** A path with the parameters that are set. */
 export function withParams(path: string, params: Record<string, string | number | boolean | undefined | null>): string {
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(params)) {
-    if (value !== undefined && value !== null && value !== "") search.set(name, String(value));
+    if (value !== undefined && value !== null && value !== "") search.set(name, conceal(String(value)));
   }
   const text = search.toString();
   return text ? `${path}${path.includes("?") ? "&" : "?"}${text}` : path;

@@ -54,7 +54,10 @@ function follow(client: QueryClient, signal: AbortSignal) {
       stream.addEventListener("error", () => {
         tell("lost");
         // It connects again by itself unless the server refused it.
-        if (stream?.readyState === EventSource.CLOSED) again = setTimeout(connect, 2000);
+        if (stream?.readyState !== EventSource.CLOSED) return;
+        // Refused: maybe because the key has ended, which the session then says.
+        void client.invalidateQueries({ queryKey: ["session"] });
+        again = setTimeout(connect, 2000);
       });
     };
     connect();

@@ -2434,6 +2434,7 @@ export interface components {
         Report: {
             complete: boolean;
             elapsed_ms: number;
+            notes: string[];
             requests: number;
             rows: number;
             scans: components["schemas"]["Scan"][];

@@ -1,12 +1,13 @@
 // Small parts that every page uses.
 import { useId, useState, type ReactNode } from "react";
 import { safeLink, title } from "../lib/format";
+import { usePrinting } from "../lib/print";
 
 const TONES: Record<string, string> = {
   critical: "bad", high: "warn", medium: "note", info: "calm", low: "calm",
   open: "warn", resolved: "good", pending: "note", approved: "good", rejected: "calm", expired: "calm",
   done: "good", succeeded: "good", ok: "good", failed: "bad", error: "bad", unknown: "warn", partial: "warn", executing: "note",
-  running: "note", configured: "good", intact: "good", broken: "bad", shadow: "calm", stopped: "good", requested: "note", kill_requested: "note", killed: "good", ended: "calm", active: "warn", revoked: "calm", verified: "good", likely_fixed: "good", still_occurring: "bad", insufficient_data: "calm", complete: "good",
+  running: "note", configured: "good", intact: "good", broken: "bad", shadow: "calm", stopped: "good", requested: "note", kill_requested: "note", killed: "good", ended: "calm", active: "warn", revoked: "calm", cancelled: "warn", verified: "good", likely_fixed: "good", still_occurring: "bad", insufficient_data: "calm", complete: "good",
 };
 
 /** A word with a tone; the word itself says it, the colour only helps. */
@@ -36,9 +37,11 @@ export function Facts({ items }: { items: [string, ReactNode][] }) {
 }
 
 export function Fold({ summary, children, open: initially = false }: { summary: ReactNode; children: ReactNode; open?: boolean }) {
-  const [open, setOpen] = useState(initially);
+  const [unfolded, setOpen] = useState(initially);
+  const printing = usePrinting();
+  const open = unfolded || printing;
   return (
-    <details open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
+    <details open={open} onToggle={(event) => { if (!printing) setOpen(event.currentTarget.open); }}>
       <summary>{summary}</summary>
       {open ? <div className="fold">{children}</div> : null}
     </details>

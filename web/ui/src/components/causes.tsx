@@ -28,8 +28,10 @@ export function GraphView({ graph, label, empty }: { graph: Graph; label: string
   );
 }
 
+export const causesPath = (incident: string) => `/api/v1/forensics/incident?incident_id=${seg(incident)}`;
+
 export function Causes({ incident }: { incident: string }) {
-  const graph = useGet<Graph>(`/api/v1/forensics/incident?incident_id=${seg(incident)}`, { still: true });
+  const graph = useGet<Graph>(causesPath(incident), { still: true });
   return <Show query={graph} what="commits, errors, traces and messages">{(data) => (
     <>
       <p className="hint">{(["commit", "error", "trace", "message"] as const).map((kind) => `${title(kind)}s: ${Number(data.metadata[`${kind}_count`] ?? 0)}`).join(", ")}. An edge says what the data says (after, overlaps, mentions, during), not that one caused the other.</p>

@@ -62,8 +62,11 @@ export default function Drawing({ graph, label }: { graph: Graph; label: string 
   return (
     <>
       {graph.nodes.length > MOST ? <p className="gap">The first {MOST} of {count(graph.nodes.length, "node")} are drawn.</p> : null}
-      <div className="graph" role="group" aria-label={label} ref={host}>
-        <ReactFlow<Thing, Edge> nodes={[...nodes]} edges={[...edges]} nodeTypes={TYPES} minZoom={0.05} colorMode={theme()} onInit={(flow) => { const box = host.current?.getBoundingClientRect(); if (box && nodes.length) void flow.setViewport(viewOf(nodes.map((each) => each.position), box)); }} onlyRenderVisibleElements
+      <div className="graph" role="group" aria-label={label} ref={host} onKeyDown={(event) => {
+        const id = event.key === "Enter" || event.key === " " ? (event.target as HTMLElement).closest(".react-flow__node")?.getAttribute("data-id") : null;
+        if (id) { event.preventDefault(); setChosen(id); }
+      }}>
+        <ReactFlow<Thing, Edge> nodes={[...nodes]} edges={[...edges]} nodeTypes={TYPES} minZoom={0.05} proOptions={{ hideAttribution: true }} colorMode={theme()} onInit={(flow) => { const box = host.current?.getBoundingClientRect(); if (box && nodes.length) void flow.setViewport(viewOf(nodes.map((each) => each.position), box)); }} onlyRenderVisibleElements
           nodesConnectable={false} nodesDraggable={false} edgesFocusable={false} preventScrolling={false} zoomOnScroll={false}
           onNodeClick={(_, each) => setChosen(each.id)} onSelectionChange={({ nodes: selected }) => { if (selected[0]) setChosen(selected[0].id); }}>
           <Background /><Controls showInteractive={false} />

@@ -2,11 +2,12 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState, type ReactNode } from "react";
 import { NavLink, useLocation } from "react-router";
-import { useApprovalStats, useIncidents } from "../api/hooks";
+import { useApprovalStats, useOpenIncidents } from "../api/hooks";
 import { useLive } from "../api/live";
 import { write } from "../api/client";
 import type { Session } from "../api/types";
 import { GROUPS, pages } from "../pages";
+import { zone } from "../lib/format";
 import { applyTheme, theme, type Theme } from "../lib/theme";
 
 const NAV = GROUPS.map((group) => ({
@@ -41,8 +42,7 @@ export function Shell({ session, children }: { session: Session; children: React
   const client = useQueryClient();
   const location = useLocation();
   const stats = useApprovalStats();
-  const open = useIncidents({ status: "open", limit: 100 });
-  const openCount = open.data?.pages.flatMap((page) => page.items).length;
+  const openCount = useOpenIncidents().items?.length;
   const main = useRef<HTMLElement>(null);
   const [menu, setMenu] = useState(false);
   const first = useRef(true);
@@ -68,6 +68,7 @@ export function Shell({ session, children }: { session: Session; children: React
         <NavLink to="/" className="brand">Tripline</NavLink>
         <button type="button" className="menu" aria-expanded={menu} aria-controls="nav" onClick={() => setMenu(!menu)}>Menu</button>
         <LiveState />
+        <p className="who" title={`Times are of ${zone()}; in UTC on hover`}>{zone()}</p>
         <p className="who">{session.person}{session.dev ? " (dev mode)" : ""} · {session.project}</p>
         <ThemeChoice />
         {session.dev ? null : <button type="button" onClick={() => void signOut()}>Sign out</button>}

@@ -6,14 +6,14 @@ import { ApiError } from "../api/client";
 export const Loading = ({ what = "" }: { what?: string }) => <p className="empty" role="status">Loading{what ? ` ${what}` : ""}…</p>;
 export const Empty = ({ children }: { children: ReactNode }) => <p className="empty">{children}</p>;
 
-/** What went wrong, what exactly, and what to do. */
+/** What went wrong, what exactly, and what to do; another try is offered where it may help. */
 export function Failure({ error, again }: { error: unknown; again?: () => void }) {
   const known = error instanceof ApiError ? error : null;
   return (
     <div className="error" role="alert">
       <p><strong>{error instanceof Error ? error.message : String(error)}</strong>{known?.detail ? `: ${known.detail}` : ""}</p>
       {known?.hint ? <p>{known.hint}</p> : null}
-      {again ? <button type="button" onClick={again}>Try again</button> : null}
+      {again && known?.status !== 403 ? <button type="button" onClick={again}>Try again</button> : null}
     </div>
   );
 }

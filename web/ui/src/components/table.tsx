@@ -1,17 +1,21 @@
 // Tables: sorted by a press on a heading, scrolled sideways inside of themselves, never wider than the page.
 import { flexRender, getCoreRowModel, getSortedRowModel, useReactTable, type ColumnDef, type SortingState } from "@tanstack/react-table";
-import { useMemo, useState, type ReactNode } from "react";
+import { useState, type ReactNode } from "react";
+import { usePrinting } from "../lib/print";
 import { Empty } from "./states";
+import { Value } from "./time";
+export { show } from "./time";
 
 export type Column<T> = { header: string; cell: (row: T) => ReactNode; sort?: (row: T) => string | number | null | undefined };
 
-export function Table<T>({ label, columns, rows: every, empty, rowKey, rowProps, most = Infinity }: {
+export function Table<T>({ label, columns, rows: every, empty, rowKey, rowProps, most = Infinity, more = false }: {
   label: string; columns: Column<T>[]; rows: T[]; empty: ReactNode; rowKey?: (row: T, index: number) => string;
   /** An id to be linked to, and a class, by the row and its place in `rows`. */ rowProps?: (row: T, index: number) => { id?: string; className?: string };
   /** How many rows are shown before somebody asks for all. */ most?: number;
+  /** Whether there are rows that were not read yet. */ more?: boolean;
 }) {
-  const [all, setAll] = useState(false);
-  const rows = useMemo(() => (all || every.length <= most ? every : every.slice(0, most)), [all, every, most]);
+  const [pressed, setAll] = useState(false);
+  const all = usePrinting() || pressed;
   const [sorting, setSorting] = useState<SortingState>([]);
   const definitions: ColumnDef<T>[] = columns.map((column, index) => ({
     id: String(index),
@@ -22,12 +26,15 @@ export function Table<T>({ label, columns, rows: every, empty, rowKey, rowProps,
     sortUndefined: "last",
   }));
   const table = useReactTable({
-    data: rows, columns: definitions, state: { sorting }, onSortingChange: setSorting,
+    data: every, columns: definitions, state: { sorting }, onSortingChange: setSorting,
     // Rows that are made anew with each drawing must not cause the next one.
     autoResetAll: false,
     getCoreRowModel: getCoreRowModel(), getSortedRowModel: getSortedRowModel(), getRowId: rowKey ? (row, index) => rowKey(row, index) : undefined,
   });
-  if (!rows.length) return <Empty>{empty}</Empty>;
+  // All of them are sorted, also those that are not shown yet.
+  const sorted = table.getRowModel().rows;
+  const rows = all ? sorted : sorted.slice(0, most);
+  if (!every.length) return <Empty>{empty}</Empty>;
   return (
     <div className="scroll" tabIndex={0} role="group" aria-label={label}>
       <table>
@@ -49,12 +56,13 @@ export function Table<T>({ label, columns, rows: every, empty, rowKey, rowProps,
           ))}
         </thead>
         <tbody>
-          {table.getRowModel().rows.map((row) => (
+          {rows.map((row) => (
             <tr key={row.id} {...rowProps?.(row.original, row.index)}>{row.getVisibleCells().map((cell) => <td key={cell.id}>{columns[Number(cell.column.id)]?.cell(row.original) ?? "–"}</td>)}</tr>
           ))}
         </tbody>
       </table>
-      {rows.length < every.length ? <p><button type="button" onClick={() => setAll(true)}>Show all {every.length}</button></p> : null}
+      {more && sorting.length ? <p className="hint" role="status">Sorted are the {every.length} rows that were read; there are more.</p> : null}
+      {rows.length < every.length ? <p className="noprint"><button type="button" onClick={() => setAll(true)}>Show all {every.length}</button></p> : null}
     </div>
   );
 }
@@ -64,19 +72,14 @@ export function RowsTable({ label, rows, empty = "No rows." }: { label: string; 
   const names = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   const columns = names.map((name): Column<Record<string, unknown>> => ({
     header: name,
-    cell: (row) => show(row[name]),
+    cell: (row) => <Value of={row[name]} />,
     sort: (row) => { const value = row[name]; return typeof value === "number" || typeof value === "string" ? value : value === null || value === undefined ? null : JSON.stringify(value); },
   }));
   return <Table label={label} columns={columns} rows={rows} empty={empty} />;
 }
 
-export function show(value: unknown): string {
-  if (value === null || value === undefined) return "NULL";
-  return typeof value === "object" ? JSON.stringify(value) : String(value);
-}
-
 /** What `useListing` has read so far, and a button for more. */
 export function More({ listing }: { listing: { hasNextPage: boolean; isFetchingNextPage: boolean; fetchNextPage: () => unknown } }) {
   if (!listing.hasNextPage) return null;
-  return <p><button type="button" disabled={listing.isFetchingNextPage} onClick={() => void listing.fetchNextPage()}>{listing.isFetchingNextPage ? "Loading…" : "Show more"}</button></p>;
+  return <p><span className="onlyprint gap">There are more than these. </span><button className="noprint" type="button" disabled={listing.isFetchingNextPage} onClick={() => void listing.fetchNextPage()}>{listing.isFetchingNextPage ? "Loading…" : "Show more"}</button></p>;
 }

@@ -62,6 +62,12 @@ export function left(text: string, at = now()): string {
 export const local = (text: string) => new Date(text).toLocaleString(undefined, {
   year: "numeric", month: "short", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit",
 });
+/** As `local`, of a time that is told to the minute. */
+export const minute = (text: string) => new Date(text).toLocaleString(undefined, { year: "numeric", month: "short", day: "2-digit", hour: "2-digit", minute: "2-digit" });
+/** The zone that times are shown in. */
+export const zone = () => Intl.DateTimeFormat().resolvedOptions().timeZone;
+/** What an incident's cost is: of a spike, what went beyond the usual. */
+export const costName = (type: string) => (type === "cost_spike" ? "Cost above the usual" : "Cost");
 export const utc = (text: string) => `${new Date(text).toISOString().replace("T", " ").slice(0, 19)} UTC`;
 
 /** An address that may be a link: GitHub's and other https pages without credentials, nothing that runs. */

@@ -31,10 +31,17 @@ describe("the first line", () => {
     expect(answer(base)).toBe("No open incidents.");
     expect(answer({ ...base, looked: false })).toBe("No open incidents; no detector has looked yet.");
   });
-  test("a projection is of whole hours, and unknown without any", () => {
-    expect(project([{ complete: false, cost_usd: 9 }])).toEqual({ usd: null, how: "no whole hour of cost is known yet" });
-    const { usd, how } = project([{ complete: false, cost_usd: 9 }, { complete: true, cost_usd: 1 }, { complete: true, cost_usd: 2 }]);
-    expect([usd, how]).toEqual([9, "6 × $1.50, the mean of the last 2 whole hours"]);
+  test("what could not be looked at is said beside what was found", () => {
+    expect(answer({ ...base, unseen: ["agent_loop"] })).toBe("No open incidents. Not everything is known: agent loop.");
+    expect(answer({ ...base, open: [{ severity: "high" }] as never, whole: false })).toBe("At least 1 open incident: high.");
+  });
+  test("a projection is of whole hours, says which, and is unknown without any or when they ended long ago", () => {
+    const at = Date.parse("2026-11-20T18:00:45Z");
+    const hour = (start: number, cost_usd: number, complete = true) => ({ hour_start: `2026-11-20T${String(start).padStart(2, "0")}:00:00Z`, cost_usd, complete });
+    expect(project([hour(15, 9, false)], at)).toMatchObject({ usd: null, why: "no whole hour of cost is known yet" });
+    expect(project([hour(16, 9, false), hour(15, 1), hour(14, 2)], at)).toMatchObject({ usd: 9, hours: 2, mean: 1.5, from: "2026-11-20T14:00:00.000Z", to: "2026-11-20T16:00:00.000Z" });
+    expect(project([hour(15, 6), hour(9, 600)], at), "of the last six, not of whatever six there are").toMatchObject({ usd: 36, hours: 1 });
+    expect(project([hour(12, 1), hour(11, 2)], at)).toMatchObject({ usd: null, to: "2026-11-20T13:00:00.000Z", why: "cost is known only until" });
   });
 });
 
@@ -112,7 +119,7 @@ describe("the workbench", () => {
     expect(requests(plan)).toEqual([{ table: "github.commits", count: "1", first: "GET /repos/a/b/commits?per_page=3" }]);
   });
   test("a chart over time is in the order of time, and a gap stays a gap", () => {
-    const result = { columns: [{ name: "at", type: 'Timestamp(µs, "UTC")' }, { name: "usd", type: "Float64" }], report: null, rows: [{ at: "2026-01-02T00:00:00Z", usd: null }, { at: "2026-01-01T00:00:00Z", usd: 2 }, { at: null, usd: 5 }] };
+    const result = { columns: [{ name: "at", type: 'Timestamp(µs, "UTC")' }, { name: "usd", type: "Float64" }], rows: [{ at: "2026-01-02T00:00:00Z", usd: null }, { at: "2026-01-01T00:00:00Z", usd: 2 }, { at: null, usd: 5 }] };
     expect(chartOf(result, "at", ["usd"])).toEqual({ x: { kind: "time", name: "at", values: [1767225600, 1767312000] }, series: [{ name: "usd", values: [2, null] }] });
   });
 });

@@ -1,7 +1,8 @@
 // One agent: its runs, what was found in them, what people made of it, and what repeats. Shadow detectors are kept apart.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { lazy, Suspense, useMemo, useState } from "react";
-import { Link, useParams } from "react-router";
+import { Link } from "react-router";
+import { useParams } from "../lib/seen";
 import { post, seg } from "../api/client";
 import { useGet } from "../api/hooks";
 import type { AgentInsights, Explanation, Issue, Paging, Run, Signal } from "../api/types";

@@ -1,12 +1,13 @@
 // One approval: what exactly, why, who may decide, and what came of it.
-import { Link, useParams } from "react-router";
+import { Link } from "react-router";
+import { useParams } from "../lib/seen";
 import { seg } from "../api/client";
 import { useActions, useApproval, useAudit, useIncident, useSettings } from "../api/hooks";
 import type { Approval as ApprovalData } from "../api/types";
 import { Done } from "../components/actions";
 import { Badge, Card, Facts, PageTitle } from "../components/bits";
 import { DecisionBlock, Payload } from "../components/decide";
-import { Show } from "../components/states";
+import { Failure, Show } from "../components/states";
 import { Table } from "../components/table";
 import { Left, Time } from "../components/time";
 import { count, title, verb } from "../lib/format";
@@ -49,5 +50,7 @@ function View({ approval }: { approval: ApprovalData }) {
 
 export default function Approval() {
   const { id = "" } = useParams();
-  return <Show query={useApproval(id)} what="the approval">{(data) => <View key={data.id} approval={data} />}</Show>;
+  const approval = useApproval(id);
+  if (approval.isError && !approval.data) return <><PageTitle side={<Link to="/approvals">All approvals</Link>}>Approval</PageTitle><Failure error={approval.error} again={() => void approval.refetch()} /></>;
+  return <Show query={approval} what="the approval">{(data) => <View key={data.id} approval={data} />}</Show>;
 }

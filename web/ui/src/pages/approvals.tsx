@@ -37,7 +37,7 @@ export default function Approvals() {
         )) : <Empty>No pending approvals.</Empty>
       ) : null}
       {approvals.data && tab !== "pending" ? (
-        <Table label={`Approvals that are ${tab}`} rows={items} rowKey={(approval) => approval.id} empty={`No approval was ${tab}.`} columns={[
+        <Table label={`Approvals that are ${tab}`} more={approvals.hasNextPage} rows={items} rowKey={(approval) => approval.id} empty={`No approval was ${tab}.`} columns={[
           { header: "What", cell: (approval) => <><Link to={`/approvals/${seg(approval.id)}`}>{title(verb(approval.action_type))}</Link><br /><span className="hint">{approval.summary}</span></> },
           { header: "Incident", cell: (approval) => <Link to={`/incidents/${seg(approval.incident_id)}`}>{title(approval.incident_type)}</Link> },
           { header: "Severity", cell: (approval) => <Badge word={approval.severity} /> },
@@ -48,7 +48,7 @@ export default function Approvals() {
       <More listing={approvals} />
       <Card title="What was done">
         {actions.isError ? <Failure error={actions.error} /> : actions.isLoading ? <Loading /> : (
-          <Table label="Actions" rows={done} rowKey={(action) => action.id} empty="Nothing was done yet." columns={[
+          <Table label="Actions" more={actions.hasNextPage} rows={done} rowKey={(action) => action.id} empty="Nothing was done yet." columns={[
             { header: "Action", cell: (action) => title(action.type) }, { header: "Status", cell: (action) => <Badge word={action.status} />, sort: (action) => action.status },
             { header: "Attempts", cell: (action) => action.attempts }, { header: "Target", cell: (action) => action.target }, { header: "Outcome", cell: (action) => <Outcome action={action} /> },
             { header: "Incident", cell: (action) => action.incident_id ? <Link to={`/incidents/${seg(action.incident_id)}`}>open</Link> : "–" }, { header: "When", cell: (action) => <Since at={action.updated_at} />, sort: (action) => action.updated_at },

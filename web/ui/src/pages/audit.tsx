@@ -29,7 +29,7 @@ export default function Audit() {
         {before ? <button type="button" onClick={() => { setBefore(undefined); setSearch({}, { replace: true }); }}>Newest</button> : null}</div>
       <Show query={audit} what="the record">{(data) => (
         <>
-          <Table label="The record" rows={data.items} empty="No entries like that." rowKey={(entry) => String(entry.seq)} columns={[
+          <Table label="The record" rows={data.items} empty="No entries like that." rowKey={(entry) => String(entry.seq)} rowProps={(entry) => (entry.seq === seq ? { className: "marked" } : {})} columns={[
             { header: "No.", cell: (entry) => entry.seq === seq ? <strong>{entry.seq}</strong> : entry.seq }, { header: "When", cell: (entry) => <Time at={entry.at} /> }, { header: "Event", cell: (entry) => entry.event },
             { header: "By", cell: (entry) => entry.actor },
             { header: "About", cell: (entry) => { const to = SUBJECTS[entry.subject_type]; return to ? <Link to={`${to}${encodeURIComponent(entry.subject_id)}`}>{entry.subject_type}</Link> : <>{entry.subject_type} <Code>{entry.subject_id}</Code></>; } },

@@ -1,5 +1,6 @@
 // The weekly digest as it reads in Slack, the figures with the SQL behind them, and earlier weeks.
-import { Link, useParams } from "react-router";
+import { Link } from "react-router";
+import { useParams } from "../lib/seen";
 import { seg } from "../api/client";
 import { useListing } from "../api/hooks";
 import type { Digest } from "../api/types";
@@ -9,7 +10,7 @@ import { Empty, Failure, Loading, Unknown } from "../components/states";
 import { More, RowsTable } from "../components/table";
 import { Time } from "../components/time";
 import { money } from "../lib/format";
-import { remember } from "../lib/workbench";
+import { workbench } from "../lib/workbench";
 
 type Query = { name: string; title?: string; sql: string; params?: Record<string, unknown>; status?: string; error?: string | null; rows?: Record<string, unknown>[] };
 
@@ -28,7 +29,7 @@ function View({ digest }: { digest: Digest }) {
           <Fold key={query.name} summary={<><strong>{query.name}</strong>{query.title ? `: ${query.title}` : ""}{query.error ? <span className="gap"> unknown: {query.error}</span> : null}</>}>
             <RowsTable label={`Rows of ${query.name}`} rows={query.rows ?? []} />
             <Pre label="SQL">{query.sql}</Pre>
-            <p><Link to="/workbench" onClick={() => remember({ sql: query.sql, params: query.params })}>Open in workbench</Link></p>
+            <p><Link to={workbench({ sql: query.sql, params: query.params })}>Open in workbench</Link></p>
           </Fold>
         ))}
       </Card>

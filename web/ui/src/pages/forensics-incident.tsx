@@ -1,5 +1,6 @@
 // The graph of an incident, on a page of its own.
-import { Link, useParams } from "react-router";
+import { Link } from "react-router";
+import { useParams } from "../lib/seen";
 import { seg } from "../api/client";
 import { useIncident } from "../api/hooks";
 import { Card, PageTitle } from "../components/bits";

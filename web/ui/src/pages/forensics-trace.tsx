@@ -1,5 +1,6 @@
 // One trace: who called whom, what it cost, what failed, what it repeats.
-import { Link, useParams } from "react-router";
+import { Link } from "react-router";
+import { useParams } from "../lib/seen";
 import { seg } from "../api/client";
 import { useGet } from "../api/hooks";
 import type { Fingerprint, Graph } from "../api/types";

@@ -1,30 +1,36 @@
 // One incident, narrative first; every claim that can be checked links to the row it rests on.
+import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
-import { Link, useLocation, useParams } from "react-router";
-import { seg } from "../api/client";
+import { Link, useLocation } from "react-router";
+import { useParams } from "../lib/seen";
+import { get, seg } from "../api/client";
 import { useAudit, useIncident } from "../api/hooks";
 import type { Anomaly, Evidence, IncidentDetail } from "../api/types";
 import { Done } from "../components/actions";
 import { Badge, Card, Code, External, Facts, Fold, Json, PageTitle, Pre } from "../components/bits";
 import { DecisionBlock } from "../components/decide";
-import { Causes } from "../components/causes";
+import { Causes, causesPath } from "../components/causes";
 import { Feedback } from "../components/feedback";
 import { Empty, Failure, Show, Unknown } from "../components/states";
-import { show, Table } from "../components/table";
-import { Since, Time } from "../components/time";
+import { Table } from "../components/table";
+import { Moment, Since, Time, Told, Value } from "../components/time";
 import { claims, findingId, rowId, suspectId, targetId, targetName, targetOf, type Part, type Target } from "../lib/claims";
-import { count, money, title } from "../lib/format";
-import { remember } from "../lib/workbench";
+import { costName, count, money, title, utc, zone } from "../lib/format";
+import { usePrinting } from "../lib/print";
+import { workbench } from "../lib/workbench";
 
 const PARTS = [["what_happened", "What happened"], ["likely_cause", "Likely cause"], ["impact", "Impact"], ["recommended_action", "Do now"]] as const;
 const SHOWN = 50;
+/** A time that is linked as a claim. */
+const TIME = /^\d{4}-\d\d-\d\d \d\d:\d\d$/;
 
 function Claims({ part, incident, open }: { part: Part; incident: IncidentDetail; open: (target: Target) => void }) {
   const sources = { evidence: incident.evidence, anomalies: incident.anomalies, suspects: incident.suspects ?? [] };
   const told = incident.narrative_parts;
-  return <>{claims(told?.[part] ?? "", sources, part, told?.what_happened).map(({ text, target }, index) => target
-    ? <a key={index} className="claim" href={`#${targetId(target)}`} title={targetName(target)} onClick={(event) => { event.preventDefault(); open(target); }}>{text}</a>
-    : <span key={index}>{text}</span>)}</>;
+  return <>{claims(told?.[part] ?? "", sources, part, told?.what_happened).map(({ text, target }, index, all) => target
+    ? <a key={index} className="claim" href={`#${targetId(target)}`} title={`${targetName(target)}${TIME.test(text) ? `: ${text} UTC` : ""}`} onClick={(event) => { event.preventDefault(); open(target); }}>{TIME.test(text) ? <Moment>{`${text} UTC`}</Moment> : text}</a>
+    // The zone of a time that is a link stands in what follows it.
+    : <Told key={index}>{TIME.test(all[index - 1]?.text ?? "") ? text.replace(/^ UTC/, "") : text}</Told>)}</>;
 }
 
 /** What the detector saw, figure by figure. */
@@ -34,14 +40,15 @@ function Finding({ anomaly, field }: { anomaly: Anomaly; field?: string }) {
   return (
     <div className="scroll" tabIndex={0} role="group" aria-label="What the detector saw"><table>
       <thead><tr><th scope="col">Figure</th><th scope="col">As the detector saw it</th></tr></thead>
-      <tbody>{Object.entries(seen).map(([name, value]) => <tr key={name} id={findingId(anomaly.id, name)} className={name === field ? "marked" : undefined}><td>{name}</td><td>{typeof value === "object" && value !== null ? <Json label={name} value={value} /> : show(value)}</td></tr>)}</tbody>
+      <tbody>{Object.entries(seen).map(([name, value]) => <tr key={name} id={findingId(anomaly.id, name)} className={name === field ? "marked" : undefined}><td>{name}</td><td>{typeof value === "object" && value !== null ? <Json label={name} value={value} /> : <Value of={value} />}</td></tr>)}</tbody>
     </table></div>
   );
 }
 
 function EvidenceTable({ item, at }: { item: Evidence; at?: number }) {
   const [all, setAll] = useState(false);
-  const limit = all ? item.rows.length : Math.max(SHOWN, (at ?? -1) + 1);
+  const printing = usePrinting();
+  const limit = all || printing ? item.rows.length : Math.max(SHOWN, (at ?? -1) + 1);
   const rows = item.rows.slice(0, limit);
   const names = [...new Set(item.rows.flatMap((row) => Object.keys(row)))];
   if (!item.rows.length) return <Empty>{item.status === "unknown" ? "Unknown: the source did not answer." : "The source answered: nothing."}</Empty>;
@@ -50,10 +57,10 @@ function EvidenceTable({ item, at }: { item: Evidence; at?: number }) {
       <div className="scroll tall" tabIndex={0} role="group" aria-label={`Rows of ${item.name}`}>
         <table>
           <thead><tr>{names.map((name) => <th key={name} scope="col">{name}</th>)}</tr></thead>
-          <tbody>{rows.map((row, index) => <tr key={index} id={rowId(item.name, index)} className={index === at ? "marked" : undefined}>{names.map((name) => <td key={name}>{show(row[name])}</td>)}</tr>)}</tbody>
+          <tbody>{rows.map((row, index) => <tr key={index} id={rowId(item.name, index)} className={index === at ? "marked" : undefined}>{names.map((name) => <td key={name}><Value of={row[name]} /></td>)}</tr>)}</tbody>
         </table>
       </div>
-      {limit < item.rows.length ? <p><button type="button" onClick={() => setAll(true)}>Show all {count(item.rows.length, "row")}</button></p> : null}
+      {limit < item.rows.length ? <p className="noprint"><button type="button" onClick={() => setAll(true)}>Show all {count(item.rows.length, "row")}</button></p> : null}
     </>
   );
 }
@@ -64,19 +71,23 @@ function NotKnown({ item }: { item: Evidence }) {
   return missing ? <span className="hint">not asked: {item.sources.join(", ")} is not configured{missing[1] ? ` (${missing[1]})` : ""}</span> : <span className="gap">unknown: {item.error ?? "the source did not answer"}</span>;
 }
 
+/** Unfolded by hand, or because all of it is printed. */
+const useUnfolded = (opened: Set<string>) => { const printing = usePrinting(); return { printing, isOpen: (name: string) => printing || opened.has(name) }; };
+
 function Evidences({ incident, marked, opened, toggle }: { incident: IncidentDetail; marked: Target | null; opened: Set<string>; toggle: (name: string, open: boolean) => void }) {
+  const { printing, isOpen } = useUnfolded(opened);
   if (!incident.evidence.length) return <Empty>No evidence was gathered yet.</Empty>;
   return (
     <>
       {incident.evidence.map((item) => (
-        <details key={item.name} id={`evidence-${item.name}`} open={opened.has(item.name)} onToggle={(event) => toggle(item.name, event.currentTarget.open)}>
+        <details key={item.name} id={`evidence-${item.name}`} open={isOpen(item.name)} onToggle={(event) => { if (!printing) toggle(item.name, event.currentTarget.open); }}>
           <summary><strong>{item.name}</strong> ({item.sources.join(", ")}): {item.status === "unknown" ? <NotKnown item={item} /> : <>{count(item.row_count, "row")}{item.truncated ? ", not all" : ""}</>}</summary>
-          {opened.has(item.name) ? (
+          {isOpen(item.name) ? (
             <div className="fold">
               {item.error && item.status !== "unknown" ? <p className="gap">{item.error}</p> : null}
               <EvidenceTable item={item} at={marked?.kind === "row" && marked.evidence === item.name ? marked.row : undefined} />
               <Fold summary="The SQL that made it"><Pre label="SQL">{item.sql}</Pre><Json label="Parameters" value={item.params} /></Fold>
-              <p className="noprint"><Link to="/workbench" onClick={() => remember({ sql: item.sql, params: item.params as Record<string, unknown> })}>Open in workbench</Link></p>
+              <p className="noprint"><Link to={workbench({ sql: item.sql, params: item.params as Record<string, unknown> })}>Open in workbench</Link></p>
             </div>
           ) : null}
         </details>
@@ -120,9 +131,17 @@ function View({ incident }: { incident: IncidentDetail }) {
     // Only where the page was opened at: what is pressed afterwards goes there by itself.
     // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [hash]);
-  const print = () => {
-    setOpened(new Set(incident.evidence.map((item) => item.name)));
-    requestAnimationFrame(() => requestAnimationFrame(() => window.print()));
+  const client = useQueryClient();
+  const { printing, isOpen } = useUnfolded(opened);
+  const [preparing, setPreparing] = useState(false);
+  // What is asked of sources is drawn before, if they answer; what is folded unfolds by itself.
+  const print = async () => {
+    setDrawn(true);
+    setPreparing(true);
+    const path = causesPath(incident.id);
+    await client.prefetchQuery({ queryKey: ["still", path], queryFn: ({ signal }) => get(path, signal) });
+    setPreparing(false);
+    setTimeout(() => window.print(), 500);
   };
   const parts = incident.narrative_parts;
   const suspects = incident.suspects ?? [];
@@ -133,21 +152,22 @@ function View({ incident }: { incident: IncidentDetail }) {
     <>
       <PageTitle side={<><Badge word={incident.severity} /> <Badge word={incident.status} /></>}>{title(incident.type)}: {incident.entity}</PageTitle>
       <p className="hint">Opened <Since at={incident.opened_at} />, seen in {count(incident.occurrences, "window")}{incident.reopened_count ? `, reopened ${incident.reopened_count}×` : ""}, narrated by {incident.narrator ?? "nobody yet"}.
-        {" "}<button type="button" className="link noprint" onClick={print}>Print</button></p>
+        {" "}<button type="button" className="link noprint" disabled={preparing} onClick={() => void print()}>{preparing ? "Preparing…" : "Print"}</button>
+        {printing ? ` Printed ${utc(new Date().toISOString())}; times are of ${zone()}.` : ""}</p>
       {incident.gaps.map((gap) => <Unknown key={gap.source} source={gap.source} reason={gap.reason} />)}
       <Card title="What this is">
         {parts
           ? <dl className="narrative">{PARTS.filter(([name]) => parts[name]).map(([name, label]) => <div key={name}><dt>{label}</dt><dd><Claims part={name} incident={incident} open={jump} /></dd></div>)}</dl>
-          : <p className="narrative">{incident.narrative ?? `${incident.description}. It is being investigated.`}</p>}
+          : <p className="narrative"><Told>{incident.narrative ?? `${incident.description}. It is being investigated.`}</Told></p>}
         <Facts items={[
-          ["Cost", money(incident.cost_usd)],
+          [costName(incident.type), money(incident.cost_usd)],
           ["Culprit", incident.culprit_sha ? <External address={culprit?.url}><Code>{incident.culprit_sha.slice(0, 8)}</Code></External> : incident.gaps.some((gap) => gap.source === "github") ? "unknown (commits could not be read)" : "none found"],
           ["Window", <><Time at={incident.window.start} /> to <Time at={incident.window.end} /></>],
           ["Last seen", <Since at={incident.last_seen_at} />],
           ...(incident.resolved_at ? [["Resolved", <Time at={incident.resolved_at} />] as [string, React.ReactNode]] : []),
           ...(incident.github_issue_url ? [["Issue", <External address={incident.github_issue_url}>{incident.github_issue_url}</External>] as [string, React.ReactNode]] : []),
         ]} />
-        <Feedback incident={incident.id} />
+        <Feedback incident={incident.id} given={incident.feedback} />
       </Card>
       <Card title="Decisions and actions">
         {pending.map((approval) => <DecisionBlock key={approval.id} approval={approval} />)}
@@ -168,19 +188,19 @@ function View({ incident }: { incident: IncidentDetail }) {
       <Card title="Timeline across sources, newest first">
         <Table label="Timeline" most={30} rows={[...(incident.timeline ?? [])].reverse()} empty="Empty." columns={[
           { header: "When", cell: (entry) => <Time at={entry.at} />, sort: (entry) => entry.at }, { header: "Source", cell: (entry) => entry.source, sort: (entry) => entry.source },
-          { header: "Kind", cell: (entry) => entry.kind, sort: (entry) => entry.kind }, { header: "What", cell: (entry) => entry.text },
+          { header: "Kind", cell: (entry) => entry.kind, sort: (entry) => entry.kind }, { header: "What", cell: (entry) => <Told>{entry.text ?? ""}</Told> },
         ]} />
       </Card>
       <Card title="Causal graph" action={<Link className="noprint" to={`/forensics/incidents/${seg(incident.id)}`}>On a page of its own</Link>}>
-        {drawn ? <Causes incident={incident.id} /> : <p><button type="button" className="noprint" onClick={() => setDrawn(true)}>Draw it</button> <span className="hint">Reads commits, errors, traces and messages of two hours around the incident.</span></p>}
+        {drawn ? <Causes incident={incident.id} /> : <p><button type="button" className="noprint" onClick={() => setDrawn(true)}>Draw it</button> <span className="hint noprint">Reads commits, errors, traces and messages of two hours around the incident.</span><span className="onlyprint">It was not drawn: the button Print of the page draws it first.</span></p>}
       </Card>
       <Card title="Occurrences">
         {incident.anomalies.map((anomaly) => {
           const name = `finding ${anomaly.id}`;
           return (
-            <details key={anomaly.id} open={opened.has(name)} onToggle={(event) => toggle(name, event.currentTarget.open)}>
-              <summary><Time at={anomaly.detected_at} />: {anomaly.description}</summary>
-              {opened.has(name) ? <div className="fold"><Finding anomaly={anomaly} field={marked?.kind === "finding" && marked.anomaly === anomaly.id ? marked.field : undefined} /></div> : null}
+            <details key={anomaly.id} open={isOpen(name)} onToggle={(event) => { if (!printing) toggle(name, event.currentTarget.open); }}>
+              <summary><Time at={anomaly.detected_at} />: <Told>{anomaly.description}</Told></summary>
+              {isOpen(name) ? <div className="fold"><Finding anomaly={anomaly} field={marked?.kind === "finding" && marked.anomaly === anomaly.id ? marked.field : undefined} /></div> : null}
             </details>
           );
         })}
@@ -192,5 +212,5 @@ function View({ incident }: { incident: IncidentDetail }) {
 export default function Incident() {
   const { id = "" } = useParams();
   const incident = useIncident(id);
-  return incident.isError && !incident.data ? <Failure error={incident.error} again={() => void incident.refetch()} /> : <Show query={incident} what="the incident">{(data) => <View key={data.id} incident={data} />}</Show>;
+  return incident.isError && !incident.data ? <><PageTitle side={<Link to="/incidents">All incidents</Link>}>Incident</PageTitle><Failure error={incident.error} again={() => void incident.refetch()} /></> : <Show query={incident} what="the incident">{(data) => <View key={data.id} incident={data} />}</Show>;
 }

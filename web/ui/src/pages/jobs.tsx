@@ -1,6 +1,7 @@
 // Jobs: when they run, how they ran, and running one now.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { Link, useParams } from "react-router";
+import { Link } from "react-router";
+import { useParams } from "../lib/seen";
 import { post, seg } from "../api/client";
 import { useJobRuns, useJobs } from "../api/hooks";
 import type { Job, JobAnswer } from "../api/types";
@@ -9,11 +10,11 @@ import { Failure, Loading, Show } from "../components/states";
 import { More, Table } from "../components/table";
 import { Since, Time } from "../components/time";
 import { duration } from "../lib/format";
-import { useMay, Why } from "../lib/may";
+import { OfInstallation, useMayHere, Why } from "../lib/may";
 
 export function RunNow({ name, quiet = false }: { name: string; /** Where the reason is said once for all of them. */ quiet?: boolean }) {
   const client = useQueryClient();
-  const may = useMay("operate", "Running a job");
+  const may = useMayHere("operate", "Running a job");
   const run = useMutation({
     mutationFn: (dry: boolean) => post<JobAnswer>(`/api/v1/jobs/${seg(name)}/run`, { dry_run: dry }),
     onSettled: () => client.invalidateQueries({ queryKey: ["live"] }),
@@ -41,7 +42,7 @@ function Runs({ job }: { job: Job }) {
       <Card title="The job"><p>{job.description}</p><p>{job.schedule ? <>Runs by <Code>{job.schedule}</Code>, next <Time at={job.next_due_at} />.</> : "Runs on demand."} {job.judged_until ? <>Judged until <Time at={job.judged_until} />.</> : null}</p><RunNow name={job.name} /></Card>
       <Card title="Runs">
         {runs.isError ? <Failure error={runs.error} /> : runs.isLoading ? <Loading /> : (
-          <Table label="Runs" rows={items} rowKey={(run) => run.id} empty="It has not run yet." columns={[
+          <Table label="Runs" more={runs.hasNextPage} rows={items} rowKey={(run) => run.id} empty="It has not run yet." columns={[
             { header: "Started", cell: (run) => <Time at={run.started_at} />, sort: (run) => run.started_at }, { header: "Status", cell: (run) => <Badge word={run.status} />, sort: (run) => run.status },
             { header: "Took", cell: (run) => run.finished_at ? duration((Date.parse(run.finished_at) - Date.parse(run.started_at)) / 1000) : "–" },
             { header: "Window", cell: (run) => run.window ? <><Time at={run.window.start} /> to <Time at={run.window.end} /></> : "–" }, { header: "Attempt", cell: (run) => run.attempt },
@@ -57,7 +58,9 @@ function Runs({ job }: { job: Job }) {
 export default function Jobs() {
   const { id } = useParams();
   const jobs = useJobs();
-  const may = useMay("operate", "Running a job");
+  const may = useMayHere("operate", "Running a job");
+  if (id && !jobs.data) return <><PageTitle side={<Link to="/jobs">All jobs</Link>}>{id}</PageTitle><OfInstallation what="Jobs"><Show query={jobs} what="jobs">{() => null}</Show></OfInstallation></>;
+  if (!jobs.data) return <><PageTitle>Jobs</PageTitle><OfInstallation what="Jobs"><Show query={jobs} what="jobs">{() => null}</Show></OfInstallation></>;
   return (
     <Show query={jobs} what="jobs">{(data) => {
       const job = data.items.find((item) => item.name === id);

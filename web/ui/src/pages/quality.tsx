@@ -9,13 +9,14 @@ import { Badge, Card, Code, Fold, Json, PageTitle } from "../components/bits";
 import { Failure, Loading, Show } from "../components/states";
 import { More, Table } from "../components/table";
 import { Since, Time } from "../components/time";
+import { DRIFT, Unseen, useBlind } from "../components/unseen";
 import { count, percent, title } from "../lib/format";
 import { differences } from "../lib/diff";
-import { useMay, Why } from "../lib/may";
+import { useMayHere, Why } from "../lib/may";
 
 function Scan() {
   const client = useQueryClient();
-  const may = useMay("operate", "Scanning");
+  const may = useMayHere("operate", "Scanning");
   const scan = useMutation({ mutationFn: () => post("/api/v1/quality/scan"), onSettled: () => client.invalidateQueries({ queryKey: ["live"] }) });
   return <><button type="button" className="primary" disabled={!may.may || scan.isPending} onClick={() => scan.mutate()}>Scan now</button><Why may={may} />{scan.isSuccess ? <span role="status"> The drift patrol has started; <Link to="/jobs">Jobs</Link> says when it is done.</span> : null}{scan.isError ? <Failure error={scan.error} /> : null}</>;
 }
@@ -46,13 +47,15 @@ export default function Quality() {
   const snapshots = useGet<{ items: Snapshot[] }>("/api/v1/quality/snapshots");
   const drift = useListing<Drift>("/api/v1/quality/drift");
   const [feature, setFeature] = useState<string | null>(null);
+  const unseen = useBlind(DRIFT);
   const events = drift.data?.pages.flatMap((page) => page.items) ?? [];
   return (
     <>
       <PageTitle side={<Scan />}>Quality</PageTitle>
       <Card title="Drift, newest first">
+        <Unseen blind={unseen} />
         {drift.isError ? <Failure error={drift.error} again={() => void drift.refetch()} /> : drift.isLoading ? <Loading /> : (
-          <Table label="Drift" rows={events} rowKey={(event) => event.id} empty="No drift was found." columns={[
+          <Table label="Drift" more={drift.hasNextPage} rows={events} rowKey={(event) => event.id} empty={unseen.length ? "No drift was found where it could be looked for." : "No drift was found."} columns={[
             { header: "Feature", cell: (event) => event.incident_id ? <Link to={`/incidents/${seg(event.incident_id)}`}>{event.feature_name}</Link> : event.feature_name, sort: (event) => event.feature_name },
             { header: "Kind", cell: (event) => event.drift_type ? title(event.drift_type) : "–", sort: (event) => event.drift_type }, { header: "Severity", cell: (event) => <Badge word={event.severity} /> },
             { header: "Fail rate", cell: (event) => event.validation_fail_rate === null ? "–" : percent(event.validation_fail_rate), sort: (event) => event.validation_fail_rate },

@@ -1,5 +1,6 @@
 // The score of one pull request, with everything it is made of.
-import { Link, useParams } from "react-router";
+import { Link } from "react-router";
+import { useParams } from "../lib/seen";
 import { seg } from "../api/client";
 import { useGet } from "../api/hooks";
 import type { RiskScore } from "../api/types";

@@ -1,5 +1,6 @@
 // One run: its steps, and what was found in them.
-import { Link, useParams } from "react-router";
+import { Link } from "react-router";
+import { useParams } from "../lib/seen";
 import { seg } from "../api/client";
 import { useGet } from "../api/hooks";
 import { useRunUse } from "../api/run-use";

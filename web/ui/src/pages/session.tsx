@@ -1,7 +1,8 @@
 // One session: what somebody should know of it first, then its errors and what came before them, its agents, its events.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import type { ReactNode } from "react";
-import { Link, useParams } from "react-router";
+import { Link } from "react-router";
+import { useParams } from "../lib/seen";
 import { post, seg } from "../api/client";
 import { useGet, useListing } from "../api/hooks";
 import type { AgentPerformance, AgentSession, Correlation, ErrorCluster, Insight, SessionEvent } from "../api/types";

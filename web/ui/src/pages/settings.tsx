@@ -5,7 +5,7 @@ import { Badge, Card, Code, Fold, Json, PageTitle } from "../components/bits";
 import { Show } from "../components/states";
 import { Table } from "../components/table";
 import { Since, Time } from "../components/time";
-import { useMay, Why } from "../lib/may";
+import { OfInstallation, useMayHere, Why } from "../lib/may";
 import { KeysPanel } from "../settings/keys";
 import { SamplerPanel } from "../settings/sampler";
 import { SourcesPanel } from "../settings/sources";
@@ -14,10 +14,11 @@ import { Group, simple, Thresholds, type Values } from "../settings/values";
 export default function Settings() {
   const settings = useSettings();
   const sources = useSources();
-  const may = useMay("admin", "Changing settings");
+  const may = useMayHere("admin", "Changing settings");
   return (
     <>
       <PageTitle>Settings</PageTitle>
+      <OfInstallation what="Settings, sources and keys">
       <Card title="In force">
         <Show query={settings} what="settings">{(data) => {
           const top = Object.fromEntries(Object.entries(data.settings).filter(([, value]) => simple(value)));
@@ -38,6 +39,7 @@ export default function Settings() {
       </Card>
       <Card title="Sampler policy"><p className="hint">Which traces are worth keeping: what each reason scores, added up. <Link to="/">The dashboard</Link> shows what was kept and why.</p><SamplerPanel /></Card>
       <Card title="API keys"><KeysPanel /></Card>
+      </OfInstallation>
     </>
   );
 }

@@ -1,18 +1,20 @@
 // The workbench: the catalog, a query, and what came of it, with the completeness report always in sight.
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { lazy, Suspense, useMemo, useRef, useState } from "react";
+import { lazy, Suspense, useEffect, useMemo, useRef, useState } from "react";
+import { Link, useLocation, useNavigate, useSearchParams } from "react-router";
 import { ApiError, post, seg, write } from "../api/client";
 import { useGet } from "../api/hooks";
-import type { Report, SqlAnswer } from "../api/types";
+import type { SqlAnswer } from "../api/types";
 import { Badge, Card, Code, Fold, PageTitle, Pre } from "../components/bits";
 import { Empty, Failure, Loading, Show } from "../components/states";
 import { Table } from "../components/table";
 import { bytes, count, figure } from "../lib/format";
-import { useMay, Why } from "../lib/may";
-import { draft, remember } from "../lib/workbench";
+import { OfInstallation, useMayHere, Why } from "../lib/may";
+import { carried, draft, remember, workbench } from "../lib/workbench";
 import { candidates, chartOf } from "../workbench/chart-of";
 import { MakeDetector } from "../workbench/detector";
-import { Editor, type Schema } from "../workbench/editor";
+import type { Schema, SqlFunction } from "../workbench/completion";
+import { Editor, type Given } from "../workbench/editor";
 import { exported, FILE_FORMATS, handOver, type FileFormat } from "../workbench/export";
 import { Grid } from "../workbench/grid";
 import { place, placeholders, requests, run, typed, type Result } from "../workbench/run";
@@ -21,6 +23,7 @@ const Chart = lazy(() => import("../components/chart").then((module) => ({ defau
 const COLUMNS = `SELECT table_schema AS source, table_name, column_name AS name, data_type FROM information_schema.columns
 WHERE table_schema <> 'information_schema' ORDER BY table_schema, table_name, ordinal_position`;
 const TABLES = "SELECT source, name, description, guide, required_keys, natural_order FROM tripline.tables";
+const FUNCTIONS = "SELECT routine_name AS name, min(description) AS about FROM information_schema.routines GROUP BY routine_name ORDER BY routine_name";
 const FILTERS = "SELECT source, table_name, column_name, operator, parameter, exact FROM tripline.filters";
 
 type Cells = Record<string, string>;
@@ -39,6 +42,10 @@ function useCatalog() {
     },
     staleTime: 600_000,
   });
+}
+
+function useFunctions() {
+  return useQuery({ queryKey: ["still", "functions"], queryFn: async ({ signal }) => (await all(FUNCTIONS, signal)) as SqlFunction[], staleTime: Infinity });
 }
 
 function Catalog({ onPick }: { onPick: (text: string) => void }) {
@@ -82,19 +89,27 @@ function Catalog({ onPick }: { onPick: (text: string) => void }) {
   );
 }
 
-function Completeness({ report, rows, running }: { report: Report | null; rows: number; running: boolean }) {
+/** How a run ended that did not end well. */
+type Broken = "cancelled" | "failed" | null;
+
+export function Completeness({ result, running, broken }: { result: Result | null; running: boolean; broken: Broken }) {
+  const report = result?.report ?? null;
+  const rows = result?.rows.length ?? 0;
+  const asked = result ? count(result.progress.requests, "request") : null;
   return (
     <div className="completeness" role="status" aria-label="Completeness">
-      {running ? <p><Badge word="running" /> {count(rows, "row")} so far</p> : null}
-      {!running && !report ? <p className="hint">Nothing was run yet: what came, and whether it is all, will be said here.</p> : null}
+      {running ? <p><Badge word="running" /> {count(rows, "row")} so far{result?.progress.requests ? `, ${asked}` : ""}</p> : null}
+      {!running && !report && !broken ? <p className="hint">Nothing was run yet: what came, and whether it is all, will be said here.</p> : null}
+      {!running && !report && broken ? <p><Badge word={broken} /> {result ? `${count(rows, "row")} had come, and these are not all; ${asked} had been sent when it was last heard of.` : "No rows came: the query was not begun."}</p> : null}
       {report ? (
         <>
-          <p>{report.complete ? <Badge word="complete" /> : <Badge word="partial" />} {count(report.rows, "row")} in {figure(report.elapsed_ms)} ms, {count(report.requests, "request")}{report.truncated ? "; cut by the row limit" : ""}.</p>
+          <p>{broken ? <Badge word={broken} /> : report.complete ? <Badge word="complete" /> : <Badge word="partial" />} {count(report.rows, "row")} in {figure(report.elapsed_ms)} ms, {count(report.requests, "request")}{report.truncated ? "; cut by the row limit" : ""}{broken ? ": these are not all" : ""}.</p>
           {report.warnings.map((warning) => <p key={warning} className="gap">{warning}</p>)}
+          {report.notes.map((note) => <p key={note} className="hint">{note}</p>)}
           {report.scans.length ? <Fold summary={count(report.scans.length, "scan")}><Table label="Scans" rows={report.scans} empty="none" columns={[
             { header: "Table", cell: (scan) => <Code>{scan.source}.{scan.table}</Code> }, { header: "Requests", cell: (scan) => scan.requests }, { header: "Pages", cell: (scan) => scan.pages }, { header: "Rows", cell: (scan) => figure(scan.rows) },
             { header: "From the shelf", cell: (scan) => scan.cache_hits }, { header: "Received", cell: (scan) => bytes(scan.bytes) }, { header: "Retries", cell: (scan) => scan.retries }, { header: "Waited", cell: (scan) => `${figure(scan.waited_ms)} ms` },
-            { header: "Missing", cell: (scan) => scan.gap ? <span className="gap">{scan.gap}</span> : "nothing" },
+            { header: "Missing", cell: (scan) => scan.gap ? <span className="gap">{scan.gap}</span> : scan.finished || !broken ? "nothing" : <span className="gap">it was not read to its end</span> },
           ]} /></Fold> : null}
         </>
       ) : null}
@@ -103,8 +118,7 @@ function Completeness({ report, rows, running }: { report: Report | null; rows: 
 }
 
 function ResultChart({ result }: { result: Result }) {
-  const { numbers, others } = candidates(result);
-  const time = result.columns.find((column) => /Timestamp|Date/.test(column.type))?.name;
+  const { numbers, others, time } = candidates(result);
   const [x, setX] = useState(time ?? others[0] ?? "");
   const [ys, setYs] = useState<string[]>(numbers.filter((name) => name !== x).slice(0, 1));
   const data = useMemo(() => chartOf(result, x, ys), [result, x, ys]);
@@ -120,43 +134,76 @@ function ResultChart({ result }: { result: Result }) {
   );
 }
 
-function Saved({ sql, onOpen }: { sql: string; onOpen: (query: SavedQuery) => void }) {
+export function Saved({ sql, onOpen }: { sql: string; onOpen: (query: SavedQuery) => void }) {
   const client = useQueryClient();
-  const { may, why } = useMay("operate", "Saving or removing a query");
+  const { may, why } = useMayHere("operate", "Saving or removing a query");
   const saved = useGet<{ items: SavedQuery[] }>("/api/v1/queries");
   const [name, setName] = useState("");
   const done = () => client.invalidateQueries({ queryKey: ["live", "/api/v1/queries"] });
-  const save = useMutation({ mutationFn: () => write("PUT", `/api/v1/queries/${seg(name.trim())}`, { sql }), onSuccess: done });
+  const save = useMutation({ mutationFn: (query: { name: string; sql: string }) => write("PUT", `/api/v1/queries/${seg(query.name)}`, { sql: query.sql }), onSuccess: done });
+  // A saved query has an address.
+  const [search] = useSearchParams();
+  const asked = search.get("saved");
+  const found = saved.data?.items.find((query) => query.name === asked);
+  const opened = useRef<string | null>(null);
+  useEffect(() => {
+    if (!found || opened.current === found.name) return;
+    opened.current = found.name;
+    onOpen(found);
+    // Once for each address: what is typed afterwards stays.
+    // eslint-disable-next-line react-hooks/exhaustive-deps
+  }, [found?.name]);
   const remove = useMutation({ mutationFn: (which: string) => write("DELETE", `/api/v1/queries/${seg(which)}`), onSuccess: done });
   return (
     <>
-      <p className="decide"><input type="text" disabled={!may} aria-label="Name of the query" placeholder="name, such as costly_traces" value={name} onChange={(event) => setName(event.target.value)} /><button type="button" disabled={!may || !name.trim() || !sql.trim() || save.isPending} onClick={() => save.mutate()}>Save</button><Why may={{ may, why }} /></p>
+      <p className="decide"><input type="text" disabled={!may} aria-label="Name of the query" placeholder="name, such as costly_traces" value={name} onChange={(event) => setName(event.target.value)} /><button type="button" disabled={!may || !name.trim() || !sql.trim() || save.isPending} onClick={() => save.mutate({ name: name.trim(), sql })}>Save</button><Why may={{ may, why }} /></p>
+      {asked && saved.data && !found ? <p className="gap">There is no saved query {asked}.</p> : null}
       {save.isError ? <Failure error={save.error} /> : null}
-      {save.isSuccess ? <p role="status">Saved as queries/saved/{name.trim()}.sql.</p> : null}
+      {save.isSuccess ? <p role="status">Saved as queries/saved/{save.variables.name}.sql.</p> : null}
       {remove.isError ? <Failure error={remove.error} /> : null}
       <Show query={saved} what="saved queries">{(data) => data.items.length
-        ? <ul className="tree">{data.items.map((query) => <li key={query.name}><button type="button" className="link" onClick={() => onOpen(query)}>{query.name}</button>{" "}<button type="button" className="link" disabled={!may} aria-label={`Remove ${query.name}`} onClick={() => remove.mutate(query.name)}>remove</button></li>)}</ul>
+        ? <ul className="tree">{data.items.map((query) => <li key={query.name}><Link to={`/workbench?saved=${seg(query.name)}`} onClick={(event) => { if (!event.ctrlKey && !event.metaKey && !event.shiftKey) onOpen(query); }}>{query.name}</Link>{" "}<button type="button" className="link" disabled={!may} aria-label={`Remove ${query.name}`} onClick={() => remove.mutate(query.name)}>remove</button></li>)}</ul>
         : <Empty>No saved queries. They are files in queries/saved/.</Empty>}</Show>
     </>
   );
 }
 
+/** Values as they are typed. */
+const texts = (params: Record<string, unknown> = {}) => Object.fromEntries(Object.entries(params).map(([name, value]) => [name, typeof value === "string" ? value : JSON.stringify(value)]));
 const NAMES: Record<FileFormat, string> = { csv: "CSV", json: "JSON", parquet: "Parquet" };
 
 export default function Workbench() {
-  const first = useMemo(draft, []);
+  const { hash } = useLocation();
+  const go = useNavigate();
+  const first = useMemo(() => carried(hash) ?? draft(), []); // eslint-disable-line react-hooks/exhaustive-deps
   const [sql, setSqlState] = useState(first?.sql ?? "");
-  const [values, setValues] = useState<Record<string, string>>(() => Object.fromEntries(Object.entries(first?.params ?? {}).map(([name, value]) => [name, typeof value === "string" ? value : JSON.stringify(value)])));
+  const [given, setGiven] = useState<Given>({ text: first?.sql ?? "" });
+  const [values, setValues] = useState<Record<string, string>>(() => texts(first?.params));
   const [partial, setPartial] = useState(false);
   const [result, setResult] = useState<Result | null>(null);
   const [running, setRunning] = useState(false);
   const [error, setError] = useState<unknown>(null);
+  const [broken, setBroken] = useState<Broken>(null);
   const [plan, setPlan] = useState<string | null>(null);
   const [view, setView] = useState<"grid" | "chart">("grid");
   const [exporting, setExporting] = useState<{ format: FileFormat; bytes: number } | null>(null);
   const stop = useRef<AbortController | null>(null);
   const catalog = useCatalog();
+  const functions = useFunctions();
   const setSql = (text: string) => { setSqlState(text); remember({ sql: text }); };
+  const put = (text: string) => { setGiven({ text }); setSql(text); };
+  const seen = useRef(hash);
+  useEffect(() => {
+    // Another query was followed to while this page was open.
+    const next = seen.current === hash ? null : carried(hash);
+    seen.current = hash;
+    if (!next) return;
+    put(next.sql);
+    setValues(texts(next.params));
+    // eslint-disable-next-line react-hooks/exhaustive-deps
+  }, [hash]);
+  // An address is of the query that it carries, and of no other.
+  const edit = (text: string) => { setSql(text); if (hash || window.location.search) { seen.current = ""; void go("/workbench", { replace: true }); } };
 
   const schema = useMemo(() => {
     const tree: Schema = {};
@@ -189,13 +236,25 @@ export default function Workbench() {
   const execute = () => start(async (signal) => {
     setPlan(null);
     setResult(null);
+    setBroken(null);
     let drawn = 0;
-    setResult(await run({ sql, params: params(), partial }, signal, (next) => {
-      // Not each piece is drawn, but the first ones at once.
-      if (performance.now() - drawn < 100) return;
-      drawn = performance.now();
-      setResult({ ...next, rows: [...next.rows] });
-    }));
+    let newest: Result | null = null;
+    try {
+      setResult(await run({ sql, params: params(), partial }, signal, (next) => {
+        newest = next;
+        // Not each piece is drawn, but the first ones at once.
+        if (performance.now() - drawn < 100) return;
+        drawn = performance.now();
+        setResult({ ...next, rows: [...next.rows] });
+      }));
+    } catch (failure) {
+      // What had come stays, with what is known of it.
+      if (stop.current?.signal === signal) {
+        setResult(newest);
+        setBroken(signal.aborted ? "cancelled" : "failed");
+      }
+      throw failure;
+    }
   });
   const explain = () => start(async (signal) => {
     const answer = await post<SqlAnswer>("/api/v1/sql", { sql: `EXPLAIN ${sql}`, params: params() }, signal);
@@ -217,21 +276,22 @@ export default function Workbench() {
       <PageTitle>Workbench</PageTitle>
       <div className="workbench">
         <div className="aside">
-          <Card title="Catalog"><Catalog onPick={(table) => setSql(sql.trim() ? `${sql}${/\s$/.test(sql) ? "" : " "}${table}` : `SELECT *\nFROM ${table}\nLIMIT 100`)} /></Card>
-          <Card title="Saved queries"><Saved sql={sql} onOpen={(query) => setSql(query.sql)} /></Card>
+          <Card title="Catalog"><Catalog onPick={(table) => put(sql.trim() ? `${sql}${/\s$/.test(sql) ? "" : " "}${table}` : `SELECT *\nFROM ${table}\nLIMIT 100`)} /></Card>
+          <Card title="Saved queries"><OfInstallation what="Saved queries"><Saved sql={sql} onOpen={(query) => put(query.sql)} /></OfInstallation></Card>
         </div>
         <div className="bench">
           <Card title="Query">
-            <Editor value={sql} onChange={setSql} schema={schema} mistake={mistake} onRun={() => void execute()} />
+            <Editor given={given} onChange={edit} schema={schema} functions={functions.data} mistake={mistake} onRun={() => void execute()} />
             {names.length ? <div className="toolbar" role="group" aria-label="Values of the query's placeholders">{names.map((name) => <label key={name}>${name} <input type="text" value={values[name] ?? ""} onChange={(event) => setValues({ ...values, [name]: event.target.value })} /></label>)}</div> : null}
             <div className="toolbar">
               <button type="button" className="primary" disabled={!sql.trim() || running} onClick={() => void execute()} title="Ctrl+Enter">Run</button>
               <button type="button" disabled={!running} onClick={() => stop.current?.abort()}>Cancel</button>
               <button type="button" disabled={!sql.trim() || running} onClick={() => void explain()}>Explain</button>
               <label><input type="checkbox" checked={partial} onChange={(event) => setPartial(event.target.checked)} /> take what there is when a source fails</label>
+              {sql.trim() ? <Link to={workbench({ sql, params: names.length ? params() : undefined })}>Link to this query</Link> : null}
             </div>
             {error ? <Failure error={error} /> : null}
-            <Completeness report={result?.report ?? null} rows={result?.rows.length ?? 0} running={running && plan === null && exporting === null} />
+            <Completeness result={result} running={running && plan === null && exporting === null} broken={broken} />
           </Card>
           {plan !== null ? (
             <Card title="Plan: nothing was sent">

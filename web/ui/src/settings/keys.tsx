@@ -9,7 +9,7 @@ import { Empty, Failure, Show } from "../components/states";
 import { Table } from "../components/table";
 import { Since, Time } from "../components/time";
 import { now } from "../lib/format";
-import { useMay, Why, type Scope } from "../lib/may";
+import { useMayHere, Why, type Scope } from "../lib/may";
 
 const PATH = "/api/v1/keys";
 const SCOPES: [Scope, string][] = [["read", "reads everything of its project"], ["ingest", "sends events"], ["operate", "decides, runs jobs, tests sources"], ["admin", "settings, keys, detectors; all of the others too"]];
@@ -77,7 +77,7 @@ function Revoke({ item }: { item: ApiKey }) {
 }
 
 export function KeysPanel() {
-  const may = useMay("admin", "Managing keys");
+  const may = useMayHere("admin", "Managing keys");
   const keys = useGet<ApiKeys>(PATH, { enabled: may.may });
   if (!may.may) return <><Empty>Keys are shown to whoever may make them.</Empty><NewKey projects={[]} disabled /><Why id="why-keys" may={may} /></>;
   return (

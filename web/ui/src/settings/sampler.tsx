@@ -5,7 +5,7 @@ import { write } from "../api/client";
 import { useSettings } from "../api/hooks";
 import { Code } from "../components/bits";
 import { Empty, Failure, Show } from "../components/states";
-import { useMay, Why } from "../lib/may";
+import { useMayHere, Why } from "../lib/may";
 
 const PATH = "/api/v1/sampling/policy";
 /** The policy's figures by key: each 0 to 1000. */
@@ -33,7 +33,7 @@ export const alone = (policy: Policy) => Object.keys(WHAT).filter((key) => (poli
 
 function Form({ policy }: { policy: Policy }) {
   const client = useQueryClient();
-  const may = useMay("admin", "Changing the policy");
+  const may = useMayHere("admin", "Changing the policy");
   const [typed, setTyped] = useState<Record<string, string>>({});
   const text = (key: string) => typed[key] ?? String(policy[key] ?? "");
   const next = changed(policy, typed);

@@ -8,7 +8,7 @@ import { Table } from "../components/table";
 import { Since } from "../components/time";
 import { figure } from "../lib/format";
 import { latency, Quota } from "../components/source";
-import { useMay, Why } from "../lib/may";
+import { useMayHere, Why } from "../lib/may";
 import { down } from "../lib/status";
 
 function Test({ source, may }: { source: Source; may: boolean }) {
@@ -29,7 +29,7 @@ function Test({ source, may }: { source: Source; may: boolean }) {
 }
 
 export function SourcesPanel({ sources }: { sources: Source[] }) {
-  const may = useMay("operate", "Testing a source");
+  const may = useMayHere("operate", "Testing a source");
   return (
     <>
       {down(sources).map((source) => <Unknown key={source.name} source={source.name} reason={source.last_failure} />)}

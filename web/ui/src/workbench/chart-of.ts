@@ -1,21 +1,33 @@
 import type { ChartData } from "../components/chart";
-import type { Result } from "./run";
+import type { Cells, Result } from "./run";
+
+const isNumber = (type: string) => /^(U?Int\d|Float|Decimal)/.test(type);
+const isTime = (type: string) => /^(Timestamp|Date)/.test(type);
 
 /** Columns with numbers, and columns that may be along the bottom. */
-export function candidates(result: Result): { numbers: string[]; others: string[] } {
-  const numbers = result.columns.filter((column) => /Int|Float|Decimal/.test(column.type)).map((column) => column.name);
-  return { numbers, others: result.columns.map((column) => column.name) };
+export function candidates(result: Pick<Result, "columns">): { numbers: string[]; others: string[]; time: string | undefined } {
+  const numbers = result.columns.filter((column) => isNumber(column.type)).map((column) => column.name);
+  return { numbers, others: result.columns.map((column) => column.name), time: result.columns.find((column) => isTime(column.type))?.name };
 }
 
-/** What a chart of these columns shows; rows with no place along the bottom are left out. */
-export function chartOf(result: Result, x: string, ys: string[]): ChartData {
+/** A number of a cell, which is text where it has more digits than a double; what is no number is left out. */
+function drawn(value: unknown): number | null {
+  const number = typeof value === "number" ? value : typeof value === "string" && value.trim() ? Number(value) : NaN;
+  return Number.isFinite(number) ? number : null;
+}
+
+/** What a chart of these columns shows: all rows that have a place along the bottom. */
+export function chartOf(result: Pick<Result, "columns" | "rows">, x: string, ys: string[]): ChartData {
   const type = result.columns.find((column) => column.name === x)?.type ?? "";
-  const kind = /Timestamp|Date/.test(type) ? "time" : /Int|Float|Decimal/.test(type) ? "number" : "text";
-  const at = (value: unknown) => (kind === "time" ? Date.parse(String(value)) / 1000 : kind === "number" ? Number(value) : String(value));
-  const rows = result.rows.filter((row) => row[x] !== null && row[x] !== undefined && (kind === "text" || Number.isFinite(at(row[x]) as number))).slice(0, 20_000);
-  if (kind !== "text") rows.sort((a, b) => (at(a[x]) as number) - (at(b[x]) as number));
+  const kind = isTime(type) ? "time" : isNumber(type) ? "number" : "text";
+  const at = (value: unknown) => (kind === "time" ? Date.parse(String(value)) / 1000 : kind === "number" ? drawn(value) ?? NaN : String(value));
+  const placed = result.rows
+    .filter((row) => row[x] !== null && row[x] !== undefined)
+    .map((row): [number | string, Cells] => [at(row[x]), row])
+    .filter(([place]) => kind === "text" || Number.isFinite(place));
+  if (kind !== "text") placed.sort(([a], [b]) => (a as number) - (b as number));
   return {
-    x: { kind, name: x, values: rows.map((row) => at(row[x])) },
-    series: ys.map((name) => ({ name, values: rows.map((row) => (typeof row[name] === "number" ? (row[name] as number) : null)) })),
+    x: { kind, name: x, values: placed.map(([place]) => place) },
+    series: ys.map((name) => ({ name, values: placed.map(([, row]) => drawn(row[name])) })),
   };
 }

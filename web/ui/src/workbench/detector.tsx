@@ -7,7 +7,7 @@ import { Failure, Unknown } from "../components/states";
 import { Table } from "../components/table";
 import { Time } from "../components/time";
 import { count } from "../lib/format";
-import { useMay, Why } from "../lib/may";
+import { useMayHere, Why } from "../lib/may";
 import { placeholders, type ResultColumn } from "./run";
 
 export type DryRun = {
@@ -16,6 +16,7 @@ export type DryRun = {
   gaps: { source: string; reason: string }[];
 };
 
+type Draft = { name: string; text: string; days: number };
 type Form = { name: string; title: string; schedule: string; window: string; severity: string; entity: string; fingerprint: string; description: string; sources: string };
 
 /** The file of a detector: its header, and the query as it is. */
@@ -33,18 +34,22 @@ export const sourcesOf = (sql: string) => [...new Set([...sql.matchAll(/\b(?:fro
 
 export function MakeDetector({ sql, columns }: { sql: string; columns: ResultColumn[] }) {
   const client = useQueryClient();
-  const may = useMay("admin", "Saving a detector");
+  const may = useMayHere("admin", "Saving a detector");
   const id = useId();
   const [days, setDays] = useState(3);
   const [form, setForm] = useState<Form>({ name: "", title: "", schedule: "0 0 * * * *", window: "1h", severity: "medium", entity: "", fingerprint: "", description: "", sources: "" });
   const entity = form.entity || (columns[0]?.name ?? "");
   const whole: Form = { ...form, entity, sources: form.sources || sourcesOf(sql), title: form.title || form.name, description: form.description || `{entity} was found by ${form.name || "this detector"}` };
   const text = detectorFile(whole, sql);
-  const trial = useMutation({ mutationFn: () => post<DryRun>("/api/v1/detectors/dry-run", { name: form.name.trim(), text, days }) });
-  const save = useMutation({ mutationFn: () => write("PUT", `/api/v1/detectors/${seg(form.name.trim())}`, { text }), onSuccess: () => client.invalidateQueries({ queryKey: ["live"] }) });
-  const tried = trial.isSuccess && trial.variables === undefined && trial.data;
+  const draft: Draft = { name: form.name.trim(), text, days };
+  const trial = useMutation({ mutationFn: (tried: Draft) => post<DryRun>("/api/v1/detectors/dry-run", tried) });
+  const save = useMutation({ mutationFn: (tried: Draft) => write("PUT", `/api/v1/detectors/${seg(tried.name)}`, { text: tried.text }), onSuccess: () => client.invalidateQueries({ queryKey: ["live"] }) });
+  // A trial is of one text over some days, and says nothing of any other.
+  const same = (other: Draft | undefined) => other !== undefined && other.name === draft.name && other.text === draft.text;
+  const tried = same(trial.variables) && trial.variables?.days === days;
+  const outcome = tried ? trial.data : undefined;
   const field = (name: keyof Form, label: string, hint: string) => (
-    <label htmlFor={`${id}-${name}`}>{label}<input id={`${id}-${name}`} type="text" value={form[name]} placeholder={hint} onChange={(event) => { setForm({ ...form, [name]: event.target.value }); trial.reset(); save.reset(); }} /></label>
+    <label htmlFor={`${id}-${name}`}>{label}<input id={`${id}-${name}`} type="text" value={form[name]} placeholder={hint} onChange={(event) => { setForm({ ...form, [name]: event.target.value }); }} /></label>
   );
   const bound = placeholders(sql).some((name) => name === "window_start" || name === "window_end");
   return (
@@ -52,28 +57,29 @@ export function MakeDetector({ sql, columns }: { sql: string; columns: ResultCol
       <p className="hint">The query is run for each window; each row it answers with is a finding. It takes the window as <Code>$window_start</Code> and <Code>$window_end</Code>{bound ? "." : ", which this query does not use: it would find the same each time."}</p>
       <div className="form">
         {field("name", "Name", "costly_traces")}{field("title", "Title", form.name || "Costly traces")}{field("schedule", "Schedule", "0 0 * * * *")}{field("window", "Window", "1h")}
-        <label htmlFor={`${id}-severity`}>Severity<select id={`${id}-severity`} value={form.severity} onChange={(event) => { setForm({ ...form, severity: event.target.value }); trial.reset(); }}>{["info", "medium", "high", "critical", ...columns.map((column) => column.name)].map((word) => <option key={word} value={word}>{word}</option>)}</select></label>
+        <label htmlFor={`${id}-severity`}>Severity<select id={`${id}-severity`} value={form.severity} onChange={(event) => { setForm({ ...form, severity: event.target.value }); }}>{["info", "medium", "high", "critical", ...columns.map((column) => column.name)].map((word) => <option key={word} value={word}>{word}</option>)}</select></label>
         {field("entity", "Entity: a column", entity || "feature")}{field("fingerprint", "Fingerprint: columns", "as the entity")}{field("description", "Description", "{entity} cost {cost_usd:usd}")}{field("sources", "Sources", sourcesOf(sql) || "langfuse")}
       </div>
       <details><summary>The file</summary><Pre label="The detector's file">{text}</Pre></details>
       <div className="toolbar">
         <label>Dry run over the last <input className="short" type="number" min={1} max={30} value={days} onChange={(event) => setDays(Number(event.target.value) || 1)} /> days</label>
-        <button type="button" disabled={!form.name.trim() || trial.isPending} onClick={() => trial.mutate()}>{trial.isPending ? "Trying…" : "Dry run"}</button>
-        <button type="button" className="primary" disabled={!tried || !may.may || save.isPending} onClick={() => save.mutate()}>Save as a detector</button>
+        <button type="button" disabled={!form.name.trim() || trial.isPending} onClick={() => trial.mutate(draft)}>{trial.isPending ? "Trying…" : "Dry run"}</button>
+        <button type="button" className="primary" disabled={!outcome || !may.may || save.isPending} onClick={() => save.mutate(draft)}>Save as a detector</button>
         <Why may={may} />
       </div>
-      {trial.isError ? <Failure error={trial.error} /> : null}
-      {trial.data ? (
+      {trial.isError && tried ? <Failure error={trial.error} /> : null}
+      {trial.data && !tried ? <p className="hint" role="status">The dry run was of another query, form or number of days: what this one would find is not known before it is tried.</p> : null}
+      {outcome ? (
         <div role="status">
-          <p><Badge word={trial.data.fired ? "high" : "ok"} /> {trial.data.fired} of the last {count(trial.data.judged, "run")} would fire{trial.data.judged < trial.data.due ? ` (${trial.data.judged} of ${trial.data.due} due ones were tried)` : ""}, with {count(trial.data.requests, "request")}.{trial.data.unknown ? <span className="gap"> {count(trial.data.unknown, "run")} unknown.</span> : null}</p>
-          {trial.data.gaps.map((gap) => <Unknown key={gap.source + gap.reason} source={gap.source} reason={gap.reason} />)}
-          <Table label="What would have been found" rows={trial.data.findings} empty="Nothing would have been found." most={20} columns={[
+          <p><Badge word={outcome.fired ? "high" : "ok"} /> {outcome.fired} of the last {count(outcome.judged, "run")} would fire{outcome.judged < outcome.due ? ` (${outcome.judged} of ${outcome.due} due ones were tried)` : ""}, with {count(outcome.requests, "request")}.{outcome.unknown ? <span className="gap"> {count(outcome.unknown, "run")} unknown.</span> : null}</p>
+          {outcome.gaps.map((gap) => <Unknown key={gap.source + gap.reason} source={gap.source} reason={gap.reason} />)}
+          <Table label="What would have been found" rows={outcome.findings} empty="Nothing would have been found." most={20} columns={[
             { header: "Window", cell: (finding) => <><Time at={finding.window_start} /> to <Time at={finding.window_end} /></> }, { header: "Severity", cell: (finding) => <Badge word={finding.severity} /> }, { header: "Entity", cell: (finding) => finding.entity }, { header: "Description", cell: (finding) => finding.description },
           ]} />
         </div>
       ) : null}
-      {save.isError ? <Failure error={save.error} /> : null}
-      {save.isSuccess ? <p role="status">Saved as queries/detectors/{form.name.trim()}.sql; it runs by its schedule from now on.</p> : null}
+      {save.isError && same(save.variables) ? <Failure error={save.error} /> : null}
+      {save.isSuccess && same(save.variables) ? <p role="status">Saved as queries/detectors/{save.variables.name}.sql; it runs by its schedule from now on.</p> : null}
     </>
   );
 }

@@ -1,16 +1,17 @@
 // The SQL editor. It lives in a shadow root: its styles are then a constructed sheet, which the strict content security
 // policy (no inline styles) lets pass.
-import { autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap } from "@codemirror/autocomplete";
+import { autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap, ifNotIn } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
-import { PostgreSQL, sql as sqlLanguage } from "@codemirror/lang-sql";
+import { sql as sqlLanguage } from "@codemirror/lang-sql";
 import { bracketMatching, HighlightStyle, syntaxHighlighting } from "@codemirror/language";
 import { setDiagnostics } from "@codemirror/lint";
 import { Compartment, EditorState } from "@codemirror/state";
 import { EditorView, keymap, lineNumbers, placeholder } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import { useEffect, useRef } from "react";
+import { words, type Schema, type SqlFunction } from "./completion";
+import { dialect } from "./dialect";
 
-export type Schema = Record<string, Record<string, string[]>>;
 export type Mistake = { from: number; to: number; message: string };
 
 const colours = HighlightStyle.define([
@@ -19,6 +20,8 @@ const colours = HighlightStyle.define([
   { tag: tags.number, color: "var(--note)" },
   { tag: tags.comment, color: "var(--muted)", fontStyle: "italic" },
 ]);
+/** Completions that are shown at once. */
+const OFFERED = 12;
 const look = EditorView.theme({
   "&": { fontSize: "14px", backgroundColor: "var(--bg)", color: "var(--text)", border: "1px solid var(--line)", borderRadius: "6px", minHeight: "9rem", maxHeight: "24rem" },
   "&.cm-focused": { outline: "2px solid var(--accent)" },
@@ -28,6 +31,8 @@ const look = EditorView.theme({
   ".cm-gutters": { backgroundColor: "var(--sunk)", color: "var(--muted)", border: "none" },
   ".cm-tooltip": { backgroundColor: "var(--card)", color: "var(--text)", border: "1px solid var(--line)" },
   ".cm-tooltip-autocomplete ul li[aria-selected]": { backgroundColor: "var(--accent-bg)", color: "var(--on-accent)" },
+  // As many as are shown fit: nothing that scrolls and cannot be reached with the keyboard.
+  ".cm-tooltip.cm-tooltip-autocomplete > ul": { maxHeight: "none" },
   ".cm-completionDetail": { color: "inherit" },
   ".cm-placeholder": { color: "var(--muted)" },
   ".cm-lintRange-error": { backgroundImage: "none", textDecoration: "underline wavy var(--bad)" },
@@ -50,11 +55,16 @@ const replacing = EditorView.domEventHandlers({
   },
 });
 
-export function Editor({ value, onChange, schema, mistake, onRun }: { value: string; onChange: (sql: string) => void; schema: Schema; mistake: Mistake | null; onRun: () => void }) {
+/** A text that comes from elsewhere than the keyboard. Each one is a new object: it is put in once, whatever was typed since. */
+export type Given = { text: string };
+const TEXTS = ["String", "LineComment", "BlockComment", "QuotedIdentifier"];
+const NO_FUNCTIONS: SqlFunction[] = [];
+
+export function Editor({ given, onChange, schema, functions = NO_FUNCTIONS, mistake, onRun }: { given: Given; onChange: (sql: string) => void; schema: Schema; functions?: SqlFunction[]; mistake: Mistake | null; onRun: () => void }) {
   const host = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView | null>(null);
   const language = useRef(new Compartment());
-  const told = useRef(value);
+  const put = useRef(given);
   const callbacks = useRef({ onChange, onRun });
   callbacks.current = { onChange, onRun };
 
@@ -65,17 +75,17 @@ export function Editor({ value, onChange, schema, mistake, onRun }: { value: str
       parent: root,
       root,
       state: EditorState.create({
-        doc: value,
+        doc: given.text,
         extensions: [
-          lineNumbers(), history(), bracketMatching(), closeBrackets(), autocompletion(), EditorView.lineWrapping,
+          lineNumbers(), history(), bracketMatching(), closeBrackets(), autocompletion({ maxRenderedOptions: OFFERED }), EditorView.lineWrapping,
           replacing, syntaxHighlighting(colours), look, placeholder("SELECT …"), EditorState.tabSize.of(2),
-          language.current.of(sqlLanguage({ dialect: PostgreSQL })),
+          language.current.of(sqlLanguage({ dialect })),
           EditorView.contentAttributes.of({ "aria-label": "SQL" }),
           keymap.of([
             { key: "Mod-Enter", run: () => { callbacks.current.onRun(); return true; } },
             ...closeBracketsKeymap, ...completionKeymap, ...defaultKeymap, ...historyKeymap,
           ]),
-          EditorView.updateListener.of((update) => { if (update.docChanged) { told.current = update.state.doc.toString(); callbacks.current.onChange(told.current); } }),
+          EditorView.updateListener.of((update) => { if (update.docChanged) callbacks.current.onChange(update.state.doc.toString()); }),
         ],
       }),
     });
@@ -86,12 +96,15 @@ export function Editor({ value, onChange, schema, mistake, onRun }: { value: str
   }, []);
   useEffect(() => {
     const editor = view.current;
-    // Only what came from elsewhere: what was typed comes back late, and must not undo what was typed since.
-    if (editor && value !== told.current && editor.state.doc.toString() !== value) editor.dispatch({ changes: { from: 0, to: editor.state.doc.length, insert: value } });
-  }, [value]);
+    // The editor holds the text. What was typed goes out and never comes back: coming late it would undo what was typed since.
+    if (!editor || put.current === given) return;
+    put.current = given;
+    editor.dispatch({ changes: { from: 0, to: editor.state.doc.length, insert: given.text } });
+  }, [given]);
   useEffect(() => {
-    view.current?.dispatch({ effects: language.current.reconfigure(sqlLanguage({ dialect: PostgreSQL, schema, upperCaseKeywords: true })) });
-  }, [schema]);
+    const ours = dialect.language.data.of({ autocomplete: ifNotIn(TEXTS, words(schema, functions)) });
+    view.current?.dispatch({ effects: language.current.reconfigure([sqlLanguage({ dialect, schema, upperCaseKeywords: true }), ours]) });
+  }, [schema, functions]);
   useEffect(() => {
     const editor = view.current;
     if (!editor) return;

@@ -1,6 +1,7 @@
 // The whole result as a file. The server writes it as it reads it: a file that comes to its end is whole, and one that is not whole is
 // broken off. Where gaps are allowed it is 10,000 rows at most, and headers say what is missing.
 import { ApiError, send } from "../api/client";
+import { text } from "../lib/seen";
 import { lines } from "./run";
 
 export const FILE_FORMATS = ["csv", "json", "parquet"] as const;
@@ -47,7 +48,7 @@ export async function exported(
 ): Promise<{ file: Blob; missing: string | null }> {
   const response = await send("/api/v1/sql", {
     method: "POST", signal, headers: { "Content-Type": "application/json", "X-Tripline": "1" },
-    body: JSON.stringify({ ...query, partial, format: WIRE[format], max_rows: partial ? MOST_WITH_GAPS : MOST_ROWS, timeout_ms: 60_000 }),
+    body: text({ ...query, partial, format: WIRE[format], max_rows: partial ? MOST_WITH_GAPS : MOST_ROWS, timeout_ms: 60_000 }),
   });
   if (!response.body) throw new ApiError(0, "unreachable", "the answer has no body");
   const pieces: BlobPart[] = [];
