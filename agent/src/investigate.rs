@@ -1,16 +1,17 @@
-//! Investigation: what every source knows about an anomaly, when it really began, and which commit may be behind it.
+//! Investigation: what every source knows about an anomaly, when it really began, and which change may be behind it.
 //!
 //! Owns: running the evidence queries of a type ([`gather`]), keeping content out of the store ([`content`]), the onset
 //! ([`onset`]), suspects and their scores ([`suspects`]), the timeline ([`timeline`]). Does not own: how the result is told
 //! (narrate) or what is done about it (govern).
 //!
 //! Must hold: a source that cannot be asked is "unknown" and named, never taken for one that knows nothing; no decision
-//! reads the words of messages or names, but whether the name of what broke is among them; a commit is called a lead, not a cause, unless its score is high.
+//! reads the words of messages or names, but whether the name of what broke is among them; a change is called a lead, not a cause, unless its score is high.
 
 pub mod content;
 pub mod gather;
 pub mod onset;
 mod radius;
+mod seen;
 pub mod suspects;
 pub mod timeline;
 
@@ -69,7 +70,7 @@ pub struct Findings {
     pub evidence: Vec<Evidence>,
     /// When the condition began, from the data.
     pub onset: DateTime<Utc>,
-    /// Commits that may be behind it, best first.
+    /// Changes that may be behind it, best first.
     pub suspects: Vec<Suspect>,
     /// The first suspect, if its score reaches the minimum.
     pub culprit: Option<Suspect>,

@@ -283,7 +283,7 @@ impl Responder {
         let digest = store.evidence.replace(scope, &incident.id, findings.evidence.clone()).await?;
         let json = |error: serde_json::Error| RespondError::Json(error.to_string());
         let investigation = Investigation {
-            culprit_sha: findings.culprit.as_ref().map(|suspect| suspect.sha.clone()),
+            culprit_sha: findings.culprit.as_ref().and_then(|suspect| suspect.sha.clone()),
             // Each class states its cost per window; the largest is the incident's (docs/detectors/README.md).
             cost_usd: None,
             narrative: narrative.text(),

@@ -1,39 +1,91 @@
 -- name: changes
--- title: Models and prompt versions first used since shortly before the onset
+-- title: Models, prompt versions and flags that came into use since shortly before the onset
 -- types: cost_spike, error_cascade, prompt_drift, agent_loop
 -- sources: langfuse
--- max_rows: 20
+-- max_rows: 50
 -- at: first_used
 -- kind: change
--- text: {what} {value} is used for the first time in a week
+-- text: {what} {shown} is used for the first time in a day
 --
--- A change that the data shows, whether or not a commit did it. What a feature without a past uses is no change.
+-- A change that the data shows, whether or not a commit did it: a value that was not in use for a day, while another one was.
+-- What a feature without a past uses is no change. Flags are what the metadata of a call has under `feature_flags` or
+-- `flags`: an object of flags and their values; a flag that calls before did not have counts too. Beside each change is how
+-- often it was used before and since the onset, what such a call costs, and what other calls before it did.
 
-WITH used AS (
-    SELECT 'model' AS what, model AS value, min(start_time) AS first_used, count(*) AS generations
-    FROM langfuse.observations
-    WHERE type = 'GENERATION'
-      AND (name = $feature OR ($feature = '(unnamed)' AND trim(coalesce(name, '')) = ''))
-      AND start_time >= $history
-      AND start_time < $until
-      AND model <> ''
-    GROUP BY model
-    UNION ALL
+WITH calls AS (
     SELECT
-        'prompt' AS what,
-        concat(prompt_name, ' version ', prompt_version) AS value,
-        min(start_time) AS first_used,
-        count(*) AS generations
+        id,
+        start_time,
+        total_cost AS cost_usd,
+        model,
+        prompt_name,
+        prompt_version,
+        coalesce(json_get_json(metadata, 'feature_flags'), json_get_json(metadata, 'flags')) AS flags,
+        sum(CASE WHEN start_time < $before THEN 1 ELSE 0 END) OVER () AS past_calls,
+        sum(CASE WHEN start_time >= $began THEN 1 ELSE 0 END) OVER () AS all_calls_since,
+        avg(CASE WHEN start_time >= $before AND start_time < $began THEN total_cost END) OVER () AS cost_per_call_before_usd,
+        avg(CASE WHEN start_time >= $began THEN total_cost END) OVER () AS cost_per_call_since_usd
     FROM langfuse.observations
     WHERE type = 'GENERATION'
       AND (name = $feature OR ($feature = '(unnamed)' AND trim(coalesce(name, '')) = ''))
       AND start_time >= $history
       AND start_time < $until
-      AND prompt_name <> ''
-    GROUP BY prompt_name, prompt_version
+),
+-- What each call uses: one row for its model, one for its prompt, one for each flag. One reading of the calls serves all.
+slots AS (
+    SELECT
+        *,
+        unnest(CASE WHEN json_kind(flags) = 'object'
+            THEN array_concat(make_array(chr(1), chr(2)), json_object_keys(flags))
+            ELSE make_array(chr(1), chr(2)) END) AS slot
+    FROM calls
+),
+used AS (
+    SELECT
+        *,
+        CASE slot WHEN chr(1) THEN 'model' WHEN chr(2) THEN 'prompt' ELSE 'flag' END AS what,
+        CASE slot WHEN chr(1) THEN '' WHEN chr(2) THEN coalesce(prompt_name, '') ELSE slot END AS name,
+        CASE slot
+            WHEN chr(1) THEN coalesce(model, '')
+            WHEN chr(2) THEN coalesce(CAST(prompt_version AS VARCHAR), '')
+            ELSE coalesce(json_as_text(flags, slot), 'null') END AS value
+    FROM slots
+    WHERE (slot <> chr(1) OR model <> '')
+      AND (slot <> chr(2) OR prompt_name <> '')
+),
+ordered AS (
+    SELECT
+        *,
+        lag(start_time) OVER (PARTITION BY slot, name, value ORDER BY start_time, id) AS used_before,
+        lag(concat(name, ' ', value)) OVER (PARTITION BY slot ORDER BY start_time, id) AS replaced
+    FROM used
+),
+switched AS (
+    SELECT
+        *,
+        max(CASE WHEN start_time >= $before
+                  AND (used_before IS NULL OR start_time - used_before > INTERVAL '1 day')
+                  AND (replaced <> concat(name, ' ', value) OR (replaced IS NULL AND what = 'flag' AND past_calls > 0))
+                 THEN start_time END) OVER (PARTITION BY slot, name, value) AS first_used
+    FROM ordered
 )
-SELECT what, value, first_used, generations
-FROM used
-WHERE first_used >= $before
-  AND EXISTS (SELECT 1 FROM used AS earlier WHERE earlier.what = used.what AND earlier.first_used < $before)
-ORDER BY first_used, what, value
+SELECT
+    what,
+    name,
+    value,
+    CASE what
+        WHEN 'prompt' THEN concat(name, ' version ', value)
+        WHEN 'flag' THEN concat(name, ' = ', value)
+        ELSE value END AS shown,
+    first_used,
+    count(*) AS generations,
+    sum(CASE WHEN start_time < $began THEN 1 ELSE 0 END) AS calls_before,
+    sum(CASE WHEN start_time >= $began THEN 1 ELSE 0 END) AS calls_since,
+    max(all_calls_since) AS all_calls_since,
+    avg(cost_usd) AS cost_per_call_usd,
+    max(cost_per_call_before_usd) AS cost_per_call_before_usd,
+    max(cost_per_call_since_usd) AS cost_per_call_since_usd
+FROM switched
+WHERE start_time >= first_used
+GROUP BY what, name, value, first_used
+ORDER BY first_used, what, shown

@@ -46,6 +46,9 @@ pub struct LabelledIncident {
     /// The commit that caused it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub culprit_sha: Option<String>,
+    /// The change that caused it where that is no commit: `prompt:NAME@VERSION` or `model:NAME`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub culprit: Option<String>,
     /// The feature whose traffic it is in, where that is not the entity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feature: Option<String>,
@@ -120,6 +123,8 @@ fn write(path: &Path, value: &impl Serialize) -> Result<(), DataError> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn options(seed: u64) -> LabelledOptions {
@@ -144,8 +149,34 @@ mod tests {
         let commits = &history.collections.iter().find(|(name, _)| *name == "github/commits").unwrap().1;
         for incident in &history.truth.incidents {
             assert!(history.truth.clock_start <= incident.starts_at && incident.ends_at < history.truth.clock_end);
-            assert!(commits.iter().any(|commit| commit["sha"].as_str() == incident.culprit_sha.as_deref()));
+            let by_commit = commits.iter().any(|commit| commit["sha"].as_str() == incident.culprit_sha.as_deref());
+            assert!(by_commit != incident.culprit.is_some(), "{incident:?}");
         }
+    }
+
+    #[test]
+    fn what_no_commit_caused_is_in_the_calls_from_just_before_the_onset_on() {
+        let mut seen = 0;
+        for seed in 10..13 {
+            let history = Labelled::tell(&options(seed));
+            let calls = &history.collections.iter().find(|(name, _)| *name == "langfuse/observations").unwrap().1;
+            for incident in &history.truth.incidents {
+                let Some(culprit) = &incident.culprit else { continue };
+                let feature = incident.feature.as_ref().unwrap_or(&incident.entity);
+                let uses = |call: &&Value| {
+                    let prompt =
+                        format!("prompt:{}@{}", call["promptName"].as_str().unwrap_or(""), call["promptVersion"]);
+                    call["name"] == json!(feature)
+                        && (prompt == *culprit || call["model"] == json!(culprit.trim_start_matches("model:")))
+                };
+                let starts =
+                    calls.iter().filter(uses).map(|call| call["startTime"].as_str().unwrap().parse::<DateTime<Utc>>());
+                let first = starts.map(Result::unwrap).min().unwrap();
+                assert!((-5..150).contains(&(first - incident.starts_at).num_minutes()), "{first} {incident:?}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 0, "{seen}");
     }
 
     #[test]

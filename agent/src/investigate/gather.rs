@@ -83,6 +83,7 @@ impl Scope {
             ("window_start".to_owned(), Param::Timestamp(self.window_start)),
             ("window_end".to_owned(), Param::Timestamp(self.window_end)),
             ("onset".to_owned(), Param::Timestamp(self.onset)),
+            ("began".to_owned(), Param::Timestamp(self.onset)),
             ("before".to_owned(), Param::Timestamp(self.before())),
             ("since".to_owned(), Param::Timestamp(self.onset - self.lookback - TimeDelta::hours(6))),
             ("history".to_owned(), Param::Timestamp(self.onset - self.lookback - TimeDelta::days(5))),

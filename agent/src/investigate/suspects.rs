@@ -1,6 +1,7 @@
-//! Suspects: commits that may be behind an incident, ranked by a score whose parts are shown.
+//! Suspects: changes that may be behind an incident, ranked by a score whose parts are shown.
 //!
-//! Owns: when a commit went live, which commits are candidates, and the score. Must hold: the score is a pure function of
+//! Owns: when a commit went live, which commits are candidates, and the score; of changes that are no commits, the ranking
+//! alone ([`super::seen`]). Must hold: the score is a pure function of
 //! what was gathered; it reads no words of messages and no names, only times, ids and file paths (and of a message only
 //! git's own line "This reverts commit …"); every part is in the result with its weight and reason; ties are broken
 //! by time.
@@ -14,13 +15,41 @@ use tripline_store::{EvidenceStatus, NewAnomaly};
 
 use super::gather::Gathered;
 use super::radius::{Likeness, Shown, likeness};
+use super::seen::{self, Seen};
 use super::{rows, text, time};
 use crate::settings::Settings;
 
 /// A score from which on a suspect is called the likely cause; below it is a lead.
 pub const LIKELY: f64 = 0.6;
 
-/// How a commit went live.
+/// What kind of change it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A commit, with its pull request and deployment.
+    Commit,
+    /// A version of a prompt that calls use.
+    Prompt,
+    /// A model that calls use.
+    Model,
+    /// A value of a flag that calls carry.
+    Flag,
+}
+
+impl Kind {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Commit => "commit",
+            Self::Prompt => "prompt",
+            Self::Model => "model",
+            Self::Flag => "flag",
+        }
+    }
+}
+
+/// How a change went live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LiveBy {
@@ -34,6 +63,8 @@ pub enum LiveBy {
     Commit,
     /// Not at all before the onset, though others were deployed.
     NotDeployed,
+    /// With the first call that uses it: it is no commit.
+    Seen,
 }
 
 /// A commit and when it went live.
@@ -52,7 +83,7 @@ pub struct Landed {
 /// One part of a score.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Part {
-    /// What it measures: timing, exposure, deployed, links, names, size.
+    /// What it measures: timing, exposure, deployed, links, names, size, reach, difference.
     pub name: &'static str,
     /// 0 to 1.
     pub value: f64,
@@ -62,17 +93,22 @@ pub struct Part {
     pub reason: String,
 }
 
-/// A commit under suspicion.
+/// A change under suspicion.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Suspect {
-    /// Its id.
-    pub sha: String,
-    /// First line of its message. A person's words: data.
+    /// What it is.
+    pub kind: Kind,
+    /// The commit's id, `prompt:NAME@VERSION`, `model:NAME` or `flag:NAME=VALUE`.
+    pub id: String,
+    /// The id of a commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha: Option<String>,
+    /// First line of a commit's message, a person's words: data; of other changes what they are.
     pub message: String,
     /// Who wrote it.
     pub author: Option<String>,
     /// When it was committed.
-    pub committed_at: DateTime<Utc>,
+    pub committed_at: Option<DateTime<Utc>>,
     /// When it went live.
     pub live_at: DateTime<Utc>,
     /// How.
@@ -89,6 +125,14 @@ pub struct Suspect {
     pub pull_request: Option<i64>,
     /// Link.
     pub url: Option<String>,
+}
+
+impl Suspect {
+    /// Its id as it is told: of a commit eight digits.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        self.sha.as_deref().map_or(&self.id, |sha| sha.get(..8).unwrap_or(sha))
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -110,6 +154,8 @@ pub struct Facts {
     /// Whether the onset is a call that failed, rather than an estimate between calls.
     onset_is_exact: bool,
     commits: Vec<Commit>,
+    /// Changes that the calls themselves show.
+    seen: Vec<Seen>,
     /// Whether it is known what was deployed when.
     has_deployments: bool,
     /// Starts of the entity's calls, if they are known.
@@ -286,6 +332,7 @@ impl Facts {
             onset,
             onset_is_exact: onset_is_exact(&anomaly.kind),
             commits,
+            seen: seen::read(gathered, onset, lookback, tolerance(&anomaly.kind)),
             has_deployments,
             calls: calls(gathered),
             frames: events.iter().flat_map(frames).collect(),
@@ -366,14 +413,20 @@ pub fn rank(facts: &Facts) -> Vec<Suspect> {
     let alike = |index: usize| alike.as_ref().and_then(|alike| alike.get(index));
     let commits = facts.commits.iter().enumerate();
     let mut suspects: Vec<Suspect> = commits.map(|(index, commit)| suspect(facts, commit, alike(index))).collect();
+    sort(&mut suspects);
+    suspects.extend(seen::suspects(&facts.seen, facts.onset, &facts.names, &suspects));
+    sort(&mut suspects);
+    suspects
+}
+
+fn sort(suspects: &mut [Suspect]) {
     suspects.sort_by(|a, b| {
         let by_score = ((b.score * 1e6).round() as i64).cmp(&((a.score * 1e6).round() as i64));
         by_score
             .then_with(|| b.live_at.cmp(&a.live_at))
             .then_with(|| b.committed_at.cmp(&a.committed_at))
-            .then_with(|| a.sha.cmp(&b.sha))
+            .then_with(|| a.id.cmp(&b.id))
     });
-    suspects
 }
 
 fn suspect(facts: &Facts, commit: &Commit, alike: Option<&Likeness>) -> Suspect {
@@ -392,10 +445,12 @@ fn suspect(facts: &Facts, commit: &Commit, alike: Option<&Likeness>) -> Suspect 
     let sum: f64 = parts.iter().map(|part| part.weight * part.value).sum();
     let factor = factor(facts, commit);
     Suspect {
-        sha: commit.landed.sha.clone(),
+        kind: Kind::Commit,
+        id: commit.landed.sha.clone(),
+        sha: Some(commit.landed.sha.clone()),
         message: commit.message.clone(),
         author: commit.author.clone(),
-        committed_at: commit.committed_at,
+        committed_at: Some(commit.committed_at),
         live_at: commit.landed.live_at,
         live_by: commit.landed.live_by,
         score: (sum / weight * factor * 1000.0).round() / 1000.0,
@@ -409,18 +464,27 @@ fn suspect(facts: &Facts, commit: &Commit, alike: Option<&Likeness>) -> Suspect 
 
 /// How long before the onset it went live. Minutes beat hours; where only the commit's time is known, an hour is little.
 fn timing(facts: &Facts, commit: &Commit) -> Part {
-    let minutes = (facts.onset - commit.landed.live_at).abs().as_seconds_f64() / 60.0;
     let half = match commit.landed.live_by {
         LiveBy::Deployment | LiveBy::Release => 30.0,
-        LiveBy::Merge | LiveBy::Commit | LiveBy::NotDeployed => 60.0,
+        LiveBy::Merge | LiveBy::Commit | LiveBy::NotDeployed | LiveBy::Seen => 60.0,
     };
     let before = facts.onset - commit.landed.live_at;
     let side = if before < TimeDelta::zero() { "after" } else { "before" };
     let reason = format!("live {} {side} the onset", span(before.abs()));
-    Part { name: "timing", value: rounded(1.0 / (1.0 + minutes / half)), weight: 0.35, reason }
+    Part { name: "timing", value: closeness(before, half), weight: 0.35, reason }
 }
 
-fn span(time: TimeDelta) -> String {
+/// 1 for no time at all, half after `half` minutes.
+pub(super) fn closeness(time: TimeDelta, half: f64) -> f64 {
+    rounded(1.0 / (1.0 + time.abs().as_seconds_f64() / 60.0 / half))
+}
+
+/// 1 when no call went well, half after three.
+pub(super) fn good_calls(count: i64) -> f64 {
+    rounded(1.0 / (1.0 + count as f64 / 3.0))
+}
+
+pub(super) fn span(time: TimeDelta) -> String {
     let minutes = time.num_minutes();
     match minutes {
         ..=0 => "less than a minute".to_owned(),
@@ -433,7 +497,7 @@ fn span(time: TimeDelta) -> String {
 fn exposure(facts: &Facts, commit: &Commit) -> Option<Part> {
     let calls = facts.calls.as_ref()?;
     let between = calls.iter().filter(|at| **at >= commit.landed.live_at && **at < facts.onset).count();
-    let value = rounded(1.0 / (1.0 + between as f64 / 3.0));
+    let value = good_calls(i64::try_from(between).unwrap_or(i64::MAX));
     Some(Part { name: "exposure", value, weight: 0.2, reason: format!("{between} calls between it and the onset") })
 }
 
@@ -511,6 +575,6 @@ fn is_test(path: &str) -> bool {
         || stem.contains(".spec.")
 }
 
-fn rounded(value: f64) -> f64 {
+pub(super) fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }

@@ -51,7 +51,7 @@ async fn investigated_in(scene: &Scene, detector: &str, repository: Option<Repos
 }
 
 fn shas(findings: &Findings) -> Vec<&str> {
-    findings.suspects.iter().map(|s| s.sha.get(..2).unwrap()).collect()
+    findings.suspects.iter().map(|s| s.id.get(..2).unwrap()).collect()
 }
 
 #[tokio::test]
@@ -239,4 +239,88 @@ async fn an_optional_source_that_is_down_is_a_gap_and_one_that_is_not_set_up_is_
     assert!(gaps(&[gathered("not configured: set PAGERDUTY_TOKEN", true)], &[]).is_empty());
     assert_eq!(gaps(&[gathered("not configured: set SENTRY_TOKEN", false)], &[]).len(), 1);
     assert_eq!(gaps(&[gathered("HTTP 503", true)], &[]).len(), 1);
+}
+
+/// Gives the calls of `assist` something to carry, by when they began.
+fn carry(world: &mut World, of: impl Fn(DateTime<Utc>) -> Value) {
+    for row in world.rows.get_mut("langfuse.observations").unwrap() {
+        if row["name"] == "assist" {
+            let start = crate::detect::finding::time(&row["start_time"]).unwrap();
+            row.extend(of(start).as_object().unwrap().clone());
+        }
+    }
+}
+
+fn prompt_since(since: DateTime<Utc>) -> impl Fn(DateTime<Utc>) -> Value {
+    move |start| json!({"prompt_name": "assist-main", "prompt_version": if start < since { 7 } else { 8 }})
+}
+
+#[tokio::test]
+async fn a_prompt_version_that_came_into_use_with_the_onset_ranks_before_a_harmless_deploy() {
+    let mut world = cascade();
+    world.commit(&sha(1), "Unrelated", onset() - minutes(12), &["web/a.ts"]);
+    world.deployment(&sha(1), onset() - minutes(4));
+    carry(&mut world, prompt_since(onset()));
+    let found = investigated(&world, "error_cascade").await;
+    let ids: Vec<&str> = found.suspects.iter().map(|suspect| suspect.id.as_str()).collect();
+    assert_eq!(ids, ["prompt:assist-main@8", &sha(1)], "{:#?}", found.suspects);
+    let first = &found.suspects[0];
+    assert_eq!(
+        (first.kind, first.live_by, first.sha.as_deref()),
+        (suspects::Kind::Prompt, suspects::LiveBy::Seen, None)
+    );
+    let parts: Vec<&str> = first.parts.iter().map(|part| part.name).collect();
+    assert_eq!(parts, ["timing", "exposure", "reach", "names"]);
+    assert!(first.score > suspects::LIKELY && found.culprit.as_ref() == Some(first));
+
+    let anomaly = world
+        .scene(judged_at())
+        .detectors
+        .run_once("error_cascade", judged_at(), Persist::Nothing)
+        .await
+        .unwrap()
+        .findings[0]
+        .to_anomaly(judged_at());
+    let told = crate::narrate::template::parts(crate::narrate::Story { anomaly: &anomaly, findings: &found });
+    assert!(told.likely_cause.contains("prompt:assist-main@8, first used at"), "{told:?}");
+    assert!(told.likely_cause.contains("is the likely cause"), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_change_that_a_commit_brought_along_ranks_behind_it() {
+    let mut world = cascade();
+    world.commit(&sha(1), "New wording", onset() - minutes(12), &["prompts/assist.md.j2"]);
+    world.deployment(&sha(1), onset() - minutes(1));
+    carry(&mut world, prompt_since(onset()));
+    let found = investigated(&world, "error_cascade").await;
+    assert_eq!(found.culprit.as_ref().unwrap().sha, Some(sha(1)), "{:#?}", found.suspects);
+    assert!(found.suspects[1].message.contains("after 01010101 went live"), "{:#?}", found.suspects[1]);
+}
+
+#[tokio::test]
+async fn what_came_into_use_hours_before_and_went_well_is_no_more_than_a_lead() {
+    let mut world = cascade();
+    carry(&mut world, |start| json!({"model": if start < onset() - minutes(240) { "model-a" } else { "model-b" }}));
+    let found = investigated(&world, "error_cascade").await;
+    let [only] = found.suspects.as_slice() else { panic!("{:#?}", found.suspects) };
+    assert_eq!(only.id, "model:model-b");
+    assert!(only.score < suspects::LIKELY, "{only:#?}");
+}
+
+#[tokio::test]
+async fn a_flag_in_the_metadata_of_calls_is_a_suspect_once_it_changes_or_appears() {
+    for (before, since) in [(json!({"ranker": "old"}), json!({"ranker": "new"})), (json!({}), json!({"ranker": "new"}))]
+    {
+        let mut world = cascade();
+        carry(&mut world, |start| {
+            let flags = if start < onset() { &before } else { &since };
+            json!({"metadata": json!({"feature_flags": flags, "request": start}).to_string()})
+        });
+        let found = investigated(&world, "error_cascade").await;
+        assert_eq!(found.suspects[0].id, "flag:ranker=new", "{:#?}", found.suspects);
+    }
+    // What every call always had is no change, and nor is what differs from call to call.
+    let mut world = cascade();
+    carry(&mut world, |_| json!({"metadata": json!({"feature_flags": {"ranker": true}}).to_string()}));
+    assert!(investigated(&world, "error_cascade").await.suspects.is_empty());
 }

@@ -46,7 +46,7 @@ impl Exhibits {
         finding.insert("onset".to_owned(), json!(story.findings.onset));
         finding.insert("cost_usd".to_owned(), json!(anomaly.cost_usd));
         let suspects = story.findings.suspects.iter().map(|suspect| {
-            json!({"sha": suspect.sha, "message": suspect.message, "author": suspect.author, "live_at": suspect.live_at,
+            json!({"kind": suspect.kind, "id": suspect.id, "sha": suspect.sha, "message": suspect.message, "author": suspect.author, "live_at": suspect.live_at,
                 "live_by": suspect.live_by, "score": suspect.score, "files": suspect.files.join(", "),
                 "pull_request": suspect.pull_request,
                 "reasons": suspect.parts.iter().map(|p| p.reason.as_str()).collect::<Vec<_>>().join("; ")})
@@ -60,7 +60,7 @@ impl Exhibits {
             rows.entry(evidence.name.clone())
                 .or_insert_with(|| listed.filter_map(|r| r.as_object().cloned()).collect());
         }
-        let culprit = story.findings.culprit.as_ref().map(|suspect| suspect.sha.clone());
+        let culprit = story.findings.culprit.as_ref().and_then(|suspect| suspect.sha.clone());
         let unknown = story.findings.gaps.iter().map(|gap| gap.source.clone()).collect();
         Self::new(rows, culprit, unknown)
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tripline_store::NarrativeParts;
 
 use super::Story;
-use crate::investigate::suspects::{LIKELY, LiveBy, Suspect};
+use crate::investigate::suspects::{Kind, LIKELY, LiveBy, Suspect};
 use crate::people::Watch;
 use crate::queries::spec::usd_text;
 
@@ -187,11 +187,11 @@ fn tool_symptoms(story: Story<'_>) -> String {
 fn likely_cause(story: Story<'_>) -> String {
     let unknown: Vec<&str> = story.findings.gaps.iter().map(|gap| gap.source.as_str()).collect();
     let mut text = match &story.findings.culprit {
-        Some(suspect) => accused(suspect, story.findings.suspects.iter().find(|other| other.sha != suspect.sha)),
+        Some(suspect) => accused(suspect, story.findings.suspects.iter().find(|other| other.id != suspect.id)),
         None => match story.findings.suspects.first() {
             Some(first) => format!(
-                "No commit stands out. The nearest lead is {} (\"{}\", score {:.2}), which proves nothing.",
-                short(&first.sha),
+                "No change stands out. The nearest lead is {} (\"{}\", score {:.2}), which proves nothing.",
+                quoted(first.short()),
                 quoted(&first.message),
                 first.score
             ),
@@ -199,7 +199,9 @@ fn likely_cause(story: Story<'_>) -> String {
             None => "No commit that went live before it is known.".to_owned(),
         },
     };
-    text.push_str(&seen_in_data(story));
+    if story.findings.culprit.as_ref().is_none_or(|culprit| culprit.kind == Kind::Commit) {
+        text.push_str(&seen_in_data(story));
+    }
     if !unknown.is_empty() {
         text.push_str(&format!(" Unknown, because they could not be asked: {}.", unknown.join(", ")));
     }
@@ -215,7 +217,7 @@ fn seen_in_data(story: Story<'_>) -> String {
         let text = |column: &str| row.get(column).and_then(Value::as_str);
         let at = crate::detect::finding::time(row.get("first_used")?)?;
         let is_near = (at - onset).abs() <= NEAR;
-        is_near.then(|| Some(format!("the {} {} since {}", text("what")?, quoted(text("value")?), moment(at))))?
+        is_near.then(|| Some(format!("the {} {} since {}", text("what")?, quoted(text("shown")?), moment(at))))?
     });
     let near: Vec<String> = near.take(3).collect();
     if near.is_empty() { String::new() } else { format!(" The calls use for the first time {}.", near.join(", and ")) }
@@ -228,34 +230,36 @@ fn accused(suspect: &Suspect, next: Option<&Suspect>) -> String {
         LiveBy::Release => "released",
         LiveBy::Merge => "merged",
         LiveBy::Commit | LiveBy::NotDeployed => "committed",
+        LiveBy::Seen => "first used",
     };
     let reasons: Vec<&str> = suspect
         .parts
         .iter()
-        .filter(|part| part.name == "timing" || (matches!(part.name, "links" | "names") && part.value > 0.0))
+        .filter(|part| {
+            part.name == "timing"
+                || (matches!(part.name, "links" | "names" | "reach" | "difference") && part.value > 0.0)
+        })
         .map(|part| part.reason.as_str())
         .collect();
     let who = suspect.author.as_deref().map_or_else(String::new, |author| format!(" by {}", quoted(author)));
     let alike = next.filter(|next| suspect.score - next.score < CLOSE);
     let verdict = match alike {
         Some(next) if suspect.score >= LIKELY => {
-            format!("is the best lead, and {} fits nearly as well", short(&next.sha))
+            format!("is the best lead, and {} fits nearly as well", quoted(next.short()))
         }
         None if suspect.score >= LIKELY => "is the likely cause".to_owned(),
         _ => "is the best lead; that it is the cause is not proven".to_owned(),
     };
+    let what = match suspect.kind {
+        Kind::Commit => format!("Commit {} (\"{}\"{who})", suspect.short(), quoted(&suspect.message)),
+        Kind::Prompt | Kind::Model | Kind::Flag => format!("The change that calls show, {}", quoted(&suspect.id)),
+    };
     format!(
-        "Commit {} (\"{}\"{who}), {how} at {}, {verdict}: {}. Score {:.2}.",
-        short(&suspect.sha),
-        quoted(&suspect.message),
+        "{what}, {how} at {}, {verdict}: {}. Score {:.2}.",
         moment(suspect.live_at),
         quoted(&reasons.join("; ")),
         suspect.score
     )
-}
-
-fn short(sha: &str) -> &str {
-    sha.get(..8).unwrap_or(sha)
 }
 
 fn impact(story: Story<'_>) -> String {
@@ -311,7 +315,10 @@ fn action(story: Story<'_>) -> String {
     let culprit = story.findings.culprit.as_ref();
     let undo = culprit.map_or_else(
         || "Look at what changed before the onset".to_owned(),
-        |suspect| format!("Check commit {} and take it back if it is the cause", short(&suspect.sha)),
+        |suspect| {
+            let what = if suspect.kind == Kind::Commit { "commit " } else { "" };
+            format!("Check {what}{} and take it back if it is the cause", quoted(suspect.short()))
+        },
     );
     match story.anomaly.kind.as_str() {
         "agent_loop" => format!("Stop the run of this trace now. {undo}."),

@@ -13,7 +13,7 @@ use tripline_store::{Evidence, EvidenceStatus, Gap, NarrationOutcome, Severity, 
 use super::prompt::{Exhibits, user_message};
 use super::verify::{Answer, check, equals, verified};
 use super::*;
-use crate::investigate::suspects::{LiveBy, Part, Suspect};
+use crate::investigate::suspects::{Kind, LiveBy, Part, Suspect};
 use crate::settings::{NarratorSettings, Settings};
 use crate::testing::{at, minutes};
 
@@ -26,10 +26,12 @@ fn noon() -> DateTime<Utc> {
 
 fn suspect(sha: &str, message: &str, score: f64, before: i64) -> Suspect {
     Suspect {
-        sha: sha.to_owned(),
+        kind: Kind::Commit,
+        id: sha.to_owned(),
+        sha: Some(sha.to_owned()),
         message: message.to_owned(),
         author: Some("ada".to_owned()),
-        committed_at: noon() - minutes(before + 10),
+        committed_at: Some(noon() - minutes(before + 10)),
         live_at: noon() - minutes(before),
         live_by: LiveBy::Deployment,
         score,
@@ -188,7 +190,7 @@ fn another_culprit_is_refused_however_it_is_named() {
 #[test]
 fn a_commit_id_without_digits_is_still_one() {
     let mut findings = findings();
-    findings.suspects[0].sha = "deadbeefdeadbeefdeadbeefdeadbeefdeadbeef".to_owned();
+    findings.suspects[0].sha = Some("deadbeefdeadbeefdeadbeefdeadbeefdeadbeef".to_owned());
     findings.culprit = findings.suspects.first().cloned();
     let anomaly = cascade();
     let exhibits = Exhibits::of(Story { anomaly: &anomaly, findings: &findings });
@@ -356,7 +358,7 @@ fn a_weak_suspect_is_called_a_lead_and_none_is_said_so() {
     let cause = |findings: &Findings| template::parts(Story { anomaly: &anomaly, findings }).likely_cause;
     assert!(cause(&findings).contains("best lead; that it is the cause is not proven"));
     findings.culprit = None;
-    assert!(cause(&findings).contains("No commit stands out"));
+    assert!(cause(&findings).contains("No change stands out"));
     findings.suspects.clear();
     assert!(cause(&findings).contains("No commit that went live"));
 }

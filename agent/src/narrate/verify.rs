@@ -187,8 +187,12 @@ fn runs(text: &str) -> Vec<Vec<String>> {
 /// The first commit that the cause names must be the first suspect.
 fn first_commit_is_the_culprit(cause: &Part, exhibits: &Exhibits) -> Result<(), String> {
     let first = cause.claims.iter().find(|claim| claim.field.contains("sha"));
-    let suspect = exhibits.rows.get("suspects").and_then(|rows| rows.first()?.get("sha")?.as_str());
-    match (first, suspect) {
+    let suspect = exhibits.rows.get("suspects").and_then(|rows| rows.first());
+    let is_seen = suspect.and_then(|row| row.get("kind")?.as_str()).is_some_and(|kind| kind != "commit");
+    match (first, suspect.and_then(|row| row.get("sha")?.as_str())) {
+        (Some(claim), None) if is_seen => {
+            Err(format!("the cause names {} before the first-ranked suspect, which is no commit", claim.value))
+        }
         (Some(claim), Some(sha)) if !sha.starts_with(&claim.value) => {
             Err(format!("the cause names {} before the first-ranked suspect", claim.value))
         }

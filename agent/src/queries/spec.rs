@@ -184,7 +184,7 @@ pub struct EvidenceSpec {
     pub max_rows: usize,
     /// How long it may take.
     pub timeout: Duration,
-    /// Whether it has a placeholder that the first answers fill (`shas`, `issue_ids`, `channels`), and runs after them.
+    /// Whether it has a placeholder that the first answers fill (`shas`, `issue_ids`, `channels`, `began`), and runs after them.
     pub runs_second: bool,
     /// Whether an installation without its source lacks nothing: it is told as not configured, and is no gap.
     pub optional: bool,
@@ -470,6 +470,7 @@ pub const INCIDENT_PLACEHOLDERS: &[&str] = &[
     "repo",
     "shas",
     "issue_ids",
+    "began",
     "channels",
 ];
 
@@ -525,7 +526,7 @@ impl EvidenceSpec {
                     return Err(header.error(line, format!("'{other}' is neither true nor false"), None));
                 }
             },
-            runs_second: ["shas", "issue_ids", "channels"].iter().any(|p| header.placeholders.contains(*p)),
+            runs_second: ["shas", "issue_ids", "channels", "began"].iter().any(|p| header.placeholders.contains(*p)),
             header: Arc::new(header),
         })
     }

@@ -44,7 +44,12 @@ const TABLES: &[(&str, &str, &str)] = &[
         "observations",
         "id:t trace_id:t parent_observation_id:t type:t name:t start_time:@ end_time:@ latency:f level:t \
          status_message:t model:t input:t output:t output_shape:t input_tokens:i output_tokens:i total_cost:f user_id:t prompt_name:t \
-         prompt_version:i",
+         prompt_version:i metadata:t",
+    ),
+    (
+        "ingest",
+        "events",
+        "seq:i event_id:t run_id:t agent_id:t agent_version:t trace_id:t event_type:t step_index:i occurred_at:@ payload:t",
     ),
     (
         "langfuse",

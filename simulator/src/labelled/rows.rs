@@ -44,7 +44,10 @@ fn arriving(mut row: Value, at: Option<&DateTime<Utc>>) -> Value {
 fn call(call: &Call) -> Value {
     let ended = call.started + TimeDelta::milliseconds((call.seconds * 1000.0) as i64);
     let tokens = (call.cost_usd * 50_000.0).ceil() as u64;
+    let prompt = call.prompt.as_ref();
     json!({
+        "promptId": prompt.map(|(name, version)| format!("{name}-{version}")),
+        "promptName": prompt.map(|(name, _)| name), "promptVersion": prompt.map(|(_, version)| version),
         "id": call.id, "traceId": call.trace, "type": "GENERATION", "name": call.name, "model": call.model,
         "startTime": millis(call.started), "endTime": millis(ended), "level": "DEFAULT", "statusMessage": null,
         "parentObservationId": null, "environment": "production", "input": {"question": "?"},

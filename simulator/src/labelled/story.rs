@@ -4,6 +4,7 @@
 //! after a commit among many went live ([`wrong`]).
 
 mod late;
+mod switch;
 mod wrong;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
+use self::switch::Switch;
 use super::words::Words;
 use super::{LabelledOptions, LabelledOutage, LabelledTruth};
 
@@ -29,6 +31,7 @@ pub(super) struct Call {
     pub(super) trace: String,
     pub(super) name: String,
     pub(super) model: String,
+    pub(super) prompt: Option<(String, u32)>,
     pub(super) started: DateTime<Utc>,
     pub(super) seconds: f64,
     pub(super) cost_usd: f64,
@@ -89,6 +92,8 @@ pub(super) struct Happened {
 struct Feature {
     name: String,
     model: String,
+    /// Name and first version of its prompt, where its calls say it.
+    prompt: Option<(String, u32)>,
     per_hour: f64,
     cost_usd: f64,
     /// Keys of its JSON answers; none: text.
@@ -143,6 +148,8 @@ struct Story {
     other_keys: Vec<String>,
     /// What goes wrong: which feature or tool, from, to.
     effects: Vec<(Effect, usize, DateTime<Utc>, DateTime<Utc>)>,
+    /// What changed without a commit: in which feature, when.
+    switches: Vec<(usize, DateTime<Utc>, Switch)>,
     happened: Happened,
 }
 
@@ -163,6 +170,7 @@ pub(super) fn tell(options: &LabelledOptions) -> (LabelledTruth, Happened) {
         authors: (0..6).map(|number| Words::plain(&mut rng, number)).collect(),
         other_keys: (0..3).map(|number| words.name(&mut rng, number)).collect(),
         effects: Vec::new(),
+        switches: Vec::new(),
         happened: Happened::default(),
         rng,
     };
@@ -182,6 +190,7 @@ pub(super) fn tell(options: &LabelledOptions) -> (LabelledTruth, Happened) {
         outages: Vec::new(),
     };
     story.ordinary_changes();
+    story.good_switches();
     if !options.quiet {
         story.incidents(&mut truth.incidents);
     }
@@ -256,6 +265,7 @@ impl Story {
             let keys = if json { self.rng.random_range(2..6) } else { 0 };
             let name = self.words.name(&mut self.rng, number);
             let (file, named) = self.home_of(&name, number);
+            let prompt = self.prompt_of(&name, number);
             let score =
                 self.rng.random_bool(0.5).then(|| (Words::word(&mut self.rng), self.rng.random_range(0.6..0.95)));
             let per_hour = calls * weight / sum;
@@ -263,6 +273,7 @@ impl Story {
             let least = if number < 2 { 0.15 / per_hour } else { 0.0 };
             let feature = Feature {
                 model: models[self.rng.random_range(0..models.len())].clone(),
+                prompt,
                 per_hour,
                 cost_usd: 10_f64.powf(self.rng.random_range(-2.4..-1.2)).max(least),
                 keys: (0..keys).map(|key| self.words.name(&mut self.rng, key)).collect(),
@@ -409,10 +420,11 @@ impl Story {
         };
         let output = self.answer(number, broken);
         let feature = &self.features[number];
-        let (name, model) = (feature.name.clone(), feature.model.clone());
+        let name = feature.name.clone();
         let cost_usd = feature.cost_usd * share * dearer * self.rng.random_range(0.5..1.6);
         let (id, seconds, user) = (self.hex(16), self.rng.random_range(0.4..6.0), self.rng.random_range(0..40));
-        let call = Call { id, trace: trace.to_owned(), name, model, started, seconds, cost_usd, user, output };
+        let (model, prompt) = self.in_use(number, started);
+        let call = Call { id, trace: trace.to_owned(), name, model, prompt, started, seconds, cost_usd, user, output };
         if let Some((name, usual)) = self.features[number].score.clone()
             && self.rng.random_bool(0.6)
         {

@@ -93,3 +93,59 @@ async fn a_setting_moves_the_threshold() {
     scene.ctx.settings.set(settings);
     assert_eq!(judge(&scene).await.len(), 0);
 }
+
+/// Model calls of a run that an agent sent to Tripline.
+fn sent(world: &mut World, run: &str, trace: Option<&str>, calls: i64) {
+    for n in 0..calls {
+        let start = at("2026-11-20T10:30:00Z") + minutes(n);
+        for (kind, payload) in [
+            ("llm.called", json!({"model": "m-large", "prompt_tokens": 100})),
+            ("llm.responded", json!({"completion_tokens": 20})),
+        ] {
+            world.push(
+                "ingest.events",
+                json!({"seq": n, "run_id": run, "agent_id": "planner", "trace_id": trace, "event_type": kind,
+                    "step_index": n + 1, "occurred_at": start, "payload": payload.to_string()}),
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_an_agent_sent_loops_by_the_same_rule() {
+    let mut world = World::default();
+    sent(&mut world, "run-1", None, 15);
+    sent(&mut world, "run-2", None, 10);
+    let found = judge(&world.scene(at("2026-11-20T12:00:00Z"))).await;
+    let [finding] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((finding.kind.as_str(), finding.entity.as_str()), ("agent_loop", "run-1"));
+    assert_eq!((finding.evidence["generations"].as_i64(), finding.cost_usd), (Some(15), None));
+    assert_eq!(finding.evidence["histogram"], json!({"m-large": 15}));
+    assert_eq!(
+        (finding.evidence["feature"].as_str(), finding.evidence["tokens"].as_i64()),
+        (Some("planner"), Some(1800))
+    );
+    assert_eq!(finding.onset, Some(at("2026-11-20T10:30:00Z")));
+}
+
+#[tokio::test]
+async fn a_trace_that_both_sources_tell_of_is_one_finding() {
+    for (in_langfuse, sent_here, told_by) in [(15, 12, "langfuse"), (5, 14, "ingest"), (12, 12, "langfuse")] {
+        let mut world = looped(in_langfuse);
+        sent(&mut world, "run-1", Some("trace-loop"), sent_here);
+        let found = judge(&world.scene(at("2026-11-20T12:00:00Z"))).await;
+        let [finding] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((finding.entity.as_str(), finding.evidence["told_by"].as_str()), ("trace-loop", Some(told_by)));
+    }
+}
+
+#[tokio::test]
+async fn runs_are_judged_while_langfuse_is_down_and_that_is_a_gap() {
+    let mut world = World::default();
+    sent(&mut world, "run-1", None, 15);
+    let scene = world.scene(at("2026-11-20T12:00:00Z"));
+    let down = scene.over(world.engine(&scene.clock, &["langfuse"]));
+    let judged = down.detectors.run_once("agent_loop", at("2026-11-20T11:30:00Z"), Persist::Nothing).await.unwrap();
+    assert_eq!(judged.findings.len(), 1);
+    assert_eq!(judged.gaps.iter().map(|gap| gap.source.as_str()).collect::<Vec<_>>(), ["langfuse"]);
+}

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
+use tripline_agent::investigate::suspects::LIKELY;
 use tripline_agent::settings::SyncSettings;
 use tripline_engine::{Environment, ManualClock};
 use tripline_simulator::{Content, SimulatorHandle, SimulatorOptions, start};
@@ -250,6 +251,14 @@ impl Replay {
     }
 }
 
+/// The first suspect where that is called the cause and is no commit.
+fn cause(suspects: &Value) -> Option<String> {
+    let first = suspects.get(0)?;
+    let is_seen = first.get("kind").and_then(Value::as_str) != Some("commit");
+    let named = is_seen && first.get("score")?.as_f64()? >= LIKELY;
+    named.then(|| first.get("id")?.as_str().map(str::to_owned)).flatten()
+}
+
 fn note(
     open: &mut BTreeMap<String, (Episode, DateTime<Utc>, i64)>,
     closed: &mut Vec<Episode>,
@@ -259,7 +268,8 @@ fn note(
     let id = incident.id.to_string();
     let of_array = incident.suspects.as_array().into_iter().flatten();
     let suspects: Vec<String> =
-        of_array.filter_map(|suspect| suspect.get("sha").and_then(Value::as_str).map(str::to_owned)).collect();
+        of_array.filter_map(|suspect| suspect.get("id").and_then(Value::as_str).map(str::to_owned)).collect();
+    let culprit = incident.culprit_sha.clone().or_else(|| cause(&incident.suspects));
     match open.get_mut(&id) {
         Some((episode, seen, reopened)) if *reopened == incident.reopened_count => {
             if *seen != incident.last_seen_at {
@@ -267,7 +277,7 @@ fn note(
                 episode.last = now;
             }
             episode.suspects = suspects;
-            episode.culprit = incident.culprit_sha;
+            episode.culprit = culprit;
         }
         _ => {
             let episode = Episode {
@@ -277,7 +287,7 @@ fn note(
                 first: now,
                 last: now,
                 suspects,
-                culprit: incident.culprit_sha,
+                culprit,
             };
             if let Some((before, ..)) = open.insert(id, (episode, incident.last_seen_at, incident.reopened_count)) {
                 closed.push(before);

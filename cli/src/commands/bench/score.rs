@@ -22,7 +22,7 @@ pub(super) struct Episode {
     pub(super) last: DateTime<Utc>,
     /// Suspects, best first.
     pub(super) suspects: Vec<String>,
-    /// The commit that is called the cause.
+    /// The change that is called the cause.
     pub(super) culprit: Option<String>,
 }
 
@@ -74,7 +74,11 @@ fn overlaps(episode: &Episode, label: &Label) -> bool {
     episode.first <= label.ends_at + PERIOD && label.starts_at <= episode.last
 }
 
-fn same_commit(one: &str, other: &str) -> bool {
+/// The same change: commits may be cut short, other ids are compared whole.
+fn same_change(one: &str, other: &str) -> bool {
+    if one.contains(':') || other.contains(':') {
+        return one == other;
+    }
     one.len() >= 7 && other.len() >= 7 && (one.starts_with(other) || other.starts_with(one))
 }
 
@@ -103,15 +107,15 @@ impl Tally {
                 delay_minutes: None,
                 culprit_rank: None,
             };
-            if let Some(sha) = &label.culprit_sha {
+            if let Some(sha) = label.culprit_sha.as_ref().or(label.culprit.as_ref()) {
                 counts.culprits += u64::from(!mine.is_empty());
                 if let Some((_, first)) = mine.first() {
-                    let rank = first.suspects.iter().position(|suspect| same_commit(suspect, sha));
+                    let rank = first.suspects.iter().position(|suspect| same_change(suspect, sha));
                     counts.top_1 += u64::from(rank == Some(0));
                     counts.top_3 += u64::from(rank.is_some_and(|rank| rank < 3));
                     verdict.culprit_rank = rank.map(|rank| rank + 1);
                     counts.named += u64::from(first.culprit.is_some());
-                    counts.named_right += u64::from(first.culprit.as_deref().is_some_and(|c| same_commit(c, sha)));
+                    counts.named_right += u64::from(first.culprit.as_deref().is_some_and(|c| same_change(c, sha)));
                 }
             }
             if let Some((_, first)) = mine.first() {
@@ -212,7 +216,7 @@ struct Line {
     median_delay_minutes: Option<f64>,
     culprit_top_1: Option<f64>,
     culprit_top_3: Option<f64>,
-    /// Of the commits that were called the cause, those that were.
+    /// Of the changes that were called the cause, those that were.
     culprit_precision: Option<f64>,
     duplicates_per_incident: Option<f64>,
 }
@@ -285,6 +289,7 @@ mod tests {
             ends_at: at(160),
             entity: "f".to_owned(),
             culprit_sha: Some("abcdef0123".to_owned()),
+            culprit: None,
             feature: None,
         };
         Truth {
@@ -327,6 +332,22 @@ mod tests {
             assert_eq!((line.recall, line.precision), (Some(0.0), Some(0.0)));
         }
         assert_eq!(all(vec![episode("1", "cost_spike", "f", 175)]).recall, Some(1.0));
+    }
+
+    #[test]
+    fn a_cause_that_is_no_commit_is_found_by_its_whole_id() {
+        let rank = |suspects: [&str; 2]| {
+            let mut truth = truth();
+            truth.incidents[0].culprit_sha = None;
+            truth.incidents[0].culprit = Some("prompt:writer@8".to_owned());
+            let mut found = episode("1", "cost_spike", "f", 110);
+            found.suspects = suspects.map(str::to_owned).to_vec();
+            let mut tally = Tally::default();
+            tally.add(&truth, vec![found]);
+            tally.table().classes.pop().unwrap().culprit_top_1
+        };
+        assert_eq!(rank(["prompt:writer@8", "abcdef0123"]), Some(1.0));
+        assert_eq!(rank(["prompt:writer@80", "prompt:writer@8"]), Some(0.0));
     }
 
     #[test]

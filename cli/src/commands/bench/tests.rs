@@ -43,8 +43,9 @@ fn other(text: &str) -> String {
 
 /// Gives everything that people named another name: features, tools, models, files, people, projects, channels, messages.
 fn rename(value: &mut Value, key: &str) {
-    const NAMED: [&str; 20] = [
+    const NAMED: [&str; 21] = [
         "name",
+        "promptName",
         "model",
         "slug",
         "_org",
@@ -72,6 +73,11 @@ fn rename(value: &mut Value, key: &str) {
             map.iter_mut().filter(|(key, _)| !is_tag || *key != "value").for_each(|(key, value)| rename(value, key));
         }
         Value::Array(items) => items.iter_mut().for_each(|item| rename(item, key)),
+        // What caused it is told with its kind before its name.
+        Value::String(text) if key == "culprit" && (text.starts_with("prompt:") || text.starts_with("model:")) => {
+            let (kind, name) = text.split_once(':').unwrap_or_default();
+            *text = format!("{kind}:{}", other(name));
+        }
         Value::String(text) if NAMED.contains(&key) && text != "incidents" && text != "Error" => {
             let is_path = matches!(key, "filename" | "culprit");
             let is_id = text.len() == 32 && text.chars().all(|c| c.is_ascii_hexdigit());

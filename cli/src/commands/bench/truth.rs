@@ -43,6 +43,9 @@ pub(super) struct Label {
     pub(super) entity: String,
     #[serde(default)]
     pub(super) culprit_sha: Option<String>,
+    /// The change that caused it where that is no commit: `prompt:NAME@VERSION`, `model:NAME` or `flag:NAME=VALUE`.
+    #[serde(default)]
+    pub(super) culprit: Option<String>,
     /// The feature whose traffic it is in, where that is not the entity.
     #[serde(default)]
     pub(super) feature: Option<String>,
@@ -99,6 +102,16 @@ impl Truth {
             }
             if label.culprit_sha.as_deref().is_some_and(|sha| sha.len() < 7) {
                 return Err(format!("{place}.culprit_sha is no commit"));
+            }
+            if let Some(culprit) = &label.culprit {
+                if label.culprit_sha.is_some() {
+                    return Err(format!("{place} has culprit_sha and culprit: one of them caused it"));
+                }
+                let named = |kind: &str| culprit.strip_prefix(kind).is_some_and(|name| !name.is_empty());
+                if !["prompt:", "model:", "flag:"].into_iter().any(named) {
+                    let allowed = "prompt:NAME@VERSION, model:NAME or flag:NAME=VALUE";
+                    return Err(format!("{place}.culprit '{culprit}' is none of {allowed}; a commit is a culprit_sha"));
+                }
             }
         }
         for (number, outage) in self.outages.iter().enumerate() {
@@ -157,6 +170,10 @@ mod tests {
         let said = refused(r#"{"class": "cost_spike", "entity": "f", "starts_at": "2026-01-10T01:00:00Z"}"#);
         assert!(said.contains("ends_at") && said.contains("line"), "{said}");
         let said = refused(&format!(r#"{{"class": "cost_spike", "entity": "f", "culprit": "x", {times}}}"#));
-        assert!(said.contains("culprit"), "{said}");
+        assert!(said.contains("incidents[0].culprit 'x'"), "{said}");
+        let with = |culprit: &str| refused(&format!(r#"{{"class": "cost_spike", "entity": "f", {culprit}, {times}}}"#));
+        assert_eq!(with(r#""culprit": "prompt:writer@8""#), "accepted");
+        let said = with(r#""culprit": "model:a", "culprit_sha": "abcdef0""#);
+        assert!(said.contains("one of them"), "{said}");
     }
 }

@@ -49,6 +49,10 @@ impl Story {
         self.happened.changes.retain(|change| {
             change.live_at.is_none_or(|at| at < live || at > onset + minutes(20) || (can_be_told && at < onset))
         });
+        self.steady(victim, onset, end);
+        if self.without_commit(class) {
+            return self.without(class, victim, (onset, end), live);
+        }
         self.neighbours(onset, if can_be_told { onset } else { live });
         let telling = self.rng.random_bool(0.3);
         let message = if telling {
@@ -73,9 +77,46 @@ impl Story {
             ends_at: end,
             entity: name,
             culprit_sha: Some(sha.clone()),
+            culprit: None,
             feature: None,
         };
-        match class {
+        if class == "silent_tool_failure" {
+            self.effects.push((Effect::Broken(self.rng.random_range(0.7..1.0)), tool, onset, end));
+        } else {
+            self.effect_of(&mut incident, victim, &file, Some(&sha));
+        }
+        incident
+    }
+
+    /// An incident that a prompt version or a model caused, among commits that did nothing.
+    fn without(
+        &mut self,
+        class: &'static str,
+        victim: usize,
+        (onset, end): (DateTime<Utc>, DateTime<Utc>),
+        live: DateTime<Utc>,
+    ) -> LabelledIncident {
+        self.neighbours(onset, live);
+        let culprit = self.bad_switch(victim, onset, end);
+        let file = self.features[victim].file.clone();
+        let entity = self.features[victim].name.clone();
+        let mut incident = LabelledIncident {
+            class,
+            starts_at: onset,
+            ends_at: end,
+            entity,
+            culprit_sha: None,
+            culprit: Some(culprit),
+            feature: None,
+        };
+        self.effect_of(&mut incident, victim, &file, None);
+        incident
+    }
+
+    /// What a feature's calls show of an incident.
+    fn effect_of(&mut self, incident: &mut LabelledIncident, victim: usize, file: &str, sha: Option<&str>) {
+        let (onset, end) = (incident.starts_at, incident.ends_at);
+        match incident.class {
             "cost_spike" => {
                 let effect = if self.rng.random_bool(0.6) {
                     Effect::Dearer(self.rng.random_range(6.0..12.0))
@@ -92,15 +133,13 @@ impl Story {
                 };
                 self.effects.push((effect, victim, onset, end));
             }
-            "error_cascade" => self.cascade(victim, onset, end, &file, &sha),
-            "agent_loop" => {
-                incident.feature = Some(incident.entity);
-                incident.entity = self.runaway(victim, onset);
+            "error_cascade" => self.cascade(victim, onset, end, file, sha),
+            _ => {
+                let trace = self.runaway(victim, onset);
+                incident.feature = Some(std::mem::replace(&mut incident.entity, trace));
                 incident.ends_at = onset + minutes(15);
             }
-            _ => self.effects.push((Effect::Broken(self.rng.random_range(0.7..1.0)), tool, onset, end)),
         }
-        incident
     }
 
     /// Changes of the hour before that do no harm: a few, now and then a dozen; all but documents are live by `until`.
@@ -122,13 +161,13 @@ impl Story {
         }
     }
 
-    fn cascade(&mut self, victim: usize, onset: DateTime<Utc>, end: DateTime<Utc>, file: &str, sha: &str) {
+    fn cascade(&mut self, victim: usize, onset: DateTime<Utc>, end: DateTime<Utc>, file: &str, sha: Option<&str>) {
         let within_traces = self.rng.random_bool(0.5);
         self.effects.push((Effect::Retries(self.rng.random_range(2.5..4.0), within_traces), victim, onset, end));
         let count = self.rng.random_range(50..140);
         let mut times: Vec<DateTime<Utc>> = (0..count).map(|_| self.within(onset, end)).collect();
         times.push(onset + TimeDelta::seconds(20));
-        let release = self.rng.random_bool(0.5).then(|| sha.to_owned());
+        let release = self.rng.random_bool(0.5).then(|| sha.map(str::to_owned)).flatten();
         self.trouble(times, file.to_owned(), release);
     }
 

@@ -2880,6 +2880,8 @@ export interface components {
             committed_at?: string | null;
             factor?: number | null;
             files?: string[] | null;
+            id?: string | null;
+            kind?: string | null;
             live_at?: string | null;
             live_by?: string | null;
             message?: string | null;

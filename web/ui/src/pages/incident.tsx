@@ -178,7 +178,7 @@ function View({ incident }: { incident: IncidentDetail }) {
       </Card>
       <Card title="Suspects, most likely first">
         <Table label="Suspects" most={marked?.kind === "suspect" ? Math.max(5, marked.index + 1) : 5} rows={suspects} rowProps={(_, index) => ({ id: suspectId(index), className: marked?.kind === "suspect" && marked.index === index ? "marked" : undefined })} empty={incident.gaps.some((gap) => gap.source === "github") ? "Unknown: commits could not be read." : "No commit comes into question."} columns={[
-          { header: "Commit", cell: (suspect) => <External address={suspect.url}><Code>{(suspect.sha ?? "?").slice(0, 8)}</Code></External> },
+          { header: "Change", cell: (suspect) => <External address={suspect.url}><Code>{suspect.sha?.slice(0, 8) ?? suspect.id ?? "?"}</Code></External> },
           { header: "Score", cell: (suspect) => typeof suspect.score === "number" ? suspect.score.toFixed(2) : "–", sort: (suspect) => suspect.score },
           { header: "What", cell: (suspect) => suspect.message }, { header: "By", cell: (suspect) => suspect.author },
           { header: "Parts of the score", cell: (suspect) => <ul className="parts">{(suspect.parts ?? []).map((part, index) => <li key={index}><strong>{part.name}</strong> {typeof part.value === "number" ? part.value.toFixed(2) : "–"} × {part.weight ?? "–"}: {part.reason}</li>)}</ul> },
