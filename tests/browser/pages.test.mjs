@@ -137,6 +137,35 @@ test("a query is written with completion, explained, run, charted, exported, sav
   await page.getByRole("button", { name: "Run", exact: true }).click();
   await page.locator(".error", { hasText: "shaa" }).waitFor();
   assert.equal(await page.locator(".cm-lintRange-error").first().textContent(), "shaa", "the error is marked where it is");
+  await write("SELECT count(*) FROM langfuse.observationz");
+  await page.getByRole("button", { name: "Run", exact: true }).click();
+  await page.locator(".error", { hasText: "observationz" }).waitFor();
+  assert.equal(await page.locator(".cm-lintRange-error").first().textContent(), "langfuse.observationz");
+  await page.locator(".completeness", { hasText: "No rows came" }).waitFor();
+
+  // Columns without an alias, and functions; and a letter that follows at once on what was removed stays.
+  await editor.click();
+  await page.keyboard.press("Control+a");
+  await page.keyboard.press("Delete");
+  await page.keyboard.type("SELECT date_tr");
+  await page.locator(".cm-tooltip-autocomplete li", { hasText: /^date_trunc$/ }).waitFor();
+  assert.equal(await editor.innerText(), "SELECT date_tr");
+  await write("SELECT * FROM langfuse.observations WHERE ");
+  await page.keyboard.type("total_c");
+  await page.locator(".cm-tooltip-autocomplete li", { hasText: /^total_cost/ }).waitFor();
+  await page.keyboard.press("Escape");
+
+  await write("SELECT a.x, b.x, 'NULL' AS t, CAST('NaN' AS DOUBLE) AS f, CAST(NULL AS TEXT) AS none FROM (SELECT 1 AS x) a, (SELECT 9007199254740993 AS x) b");
+  await page.getByRole("button", { name: "Run", exact: true }).click();
+  await page.locator(".completeness", { hasText: "column 2 is called x_1 here" }).waitFor();
+  assert.deepEqual(await page.locator(".grid th").allTextContents(), ["x", "x_1", "t", "f", "none"]);
+  assert.deepEqual(await page.locator(".grid tbody td").allTextContents(), ["1", "9007199254740993", "NULL", "NaN", "NULL"]);
+  assert.deepEqual(await page.locator(".grid td.null").count(), 1, "NULL is not a text of these letters");
+  const address = await page.getByRole("link", { name: "Link to this query" }).getAttribute("href");
+  const tab = await context.newPage();
+  await tab.goto(`${here.url}${address}`);
+  await tab.locator(".cm-content", { hasText: "9007199254740993 AS x" }).waitFor();
+  await tab.close();
 
   await write("SELECT value AS n, value * value AS square FROM generate_series(1, 30000)");
   await page.getByRole("button", { name: "Run", exact: true }).click();
@@ -159,6 +188,7 @@ test("a query is written with completion, explained, run, charted, exported, sav
   await page.getByRole("button", { name: "Run", exact: true }).click();
   await page.getByRole("button", { name: "Cancel" }).click();
   await page.locator(".error", { hasText: "cancelled" }).waitFor();
+  await page.locator(".completeness", { hasText: /cancelled .*0 rows had come, and these are not all/ }).waitFor();
 
   await write("SELECT 'checkout' AS feature WHERE $window_start < $window_end");
   await page.getByLabel("Name of the query").fill("always");
@@ -176,5 +206,32 @@ test("a query is written with completion, explained, run, charted, exported, sav
   await page.getByRole("link", { name: "always_there" }).waitFor();
   // Only the query that was meant to be wrong. Nothing, editor and chart included, tries what the content security policy forbids.
   assert.deepEqual(seen.errors.filter((error) => !/status of 400/.test(error)), []);
+  await context.close();
+});
+
+test("a page whose code cannot be loaded takes no other with it", async () => {
+  const context = await chrome.newContext({ viewport: { width: 1280, height: 900 } });
+  const { page } = await open(context, `${here.url}/incidents`);
+  await page.route("**/assets/quality-*", (route) => route.abort());
+  await page.getByRole("link", { name: "Quality" }).click();
+  await page.getByRole("heading", { name: "This page could not be loaded" }).waitFor();
+  await page.unroute("**/assets/quality-*");
+  await page.getByRole("link", { name: "Jobs" }).click();
+  await page.getByRole("heading", { name: "Jobs" }).waitFor();
+  await page.goto(`${here.url}/nowhere`);
+  await page.getByRole("heading", { name: "There is no such page" }).waitFor();
+  await context.close();
+});
+
+test("a graph is used with the keyboard", async () => {
+  const context = await chrome.newContext({ viewport: { width: 1280, height: 900 } });
+  const { page } = await open(context, `${here.url}/forensics`);
+  await page.locator("td a[href^='/forensics/traces/']").first().click();
+  const node = page.locator(".react-flow__node").first();
+  await node.waitFor();
+  await node.focus();
+  await page.keyboard.press("Enter");
+  await page.getByText("Chosen", { exact: true }).waitFor();
+  assert.equal(await page.locator(".react-flow__attribution").count(), 0, "no address of anybody else's");
   await context.close();
 });

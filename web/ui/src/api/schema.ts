@@ -2629,6 +2629,7 @@ export interface components {
         Session: {
             approver: boolean;
             dev: boolean;
+            installation: boolean;
             name: string;
             /** Format: date-time */
             now: string;
