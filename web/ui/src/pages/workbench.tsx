@@ -8,6 +8,7 @@ import { Badge, Card, Code, Fold, PageTitle, Pre } from "../components/bits";
 import { Empty, Failure, Loading, Show } from "../components/states";
 import { Table } from "../components/table";
 import { bytes, count, figure } from "../lib/format";
+import { useNarrow } from "../lib/narrow";
 import { useMay, Why } from "../lib/may";
 import { draft, remember } from "../lib/workbench";
 import { candidates, chartOf } from "../workbench/chart-of";
@@ -156,6 +157,7 @@ export default function Workbench() {
   const [exporting, setExporting] = useState<{ format: FileFormat; bytes: number } | null>(null);
   const stop = useRef<AbortController | null>(null);
   const catalog = useCatalog();
+  const narrow = useNarrow();
   const setSql = (text: string) => { setSqlState(text); remember({ sql: text }); };
 
   const schema = useMemo(() => {
@@ -212,14 +214,17 @@ export default function Workbench() {
     }
   });
 
+  const beside = (
+    <div className="aside">
+      <Card title="Catalog"><Catalog onPick={(table) => setSql(sql.trim() ? `${sql}${/\s$/.test(sql) ? "" : " "}${table}` : `SELECT *\nFROM ${table}\nLIMIT 100`)} /></Card>
+      <Card title="Saved queries"><Saved sql={sql} onOpen={(query) => setSql(query.sql)} /></Card>
+    </div>
+  );
   return (
     <>
       <PageTitle>Workbench</PageTitle>
       <div className="workbench">
-        <div className="aside">
-          <Card title="Catalog"><Catalog onPick={(table) => setSql(sql.trim() ? `${sql}${/\s$/.test(sql) ? "" : " "}${table}` : `SELECT *\nFROM ${table}\nLIMIT 100`)} /></Card>
-          <Card title="Saved queries"><Saved sql={sql} onOpen={(query) => setSql(query.sql)} /></Card>
-        </div>
+        {narrow ? null : beside}
         <div className="bench">
           <Card title="Query">
             <Editor value={sql} onChange={setSql} schema={schema} mistake={mistake} onRun={() => void execute()} />
@@ -249,6 +254,7 @@ export default function Workbench() {
           ) : null}
           {sql.trim() ? <Card title="Make this a detector"><MakeDetector sql={sql} columns={result?.columns ?? []} /></Card> : null}
         </div>
+        {narrow ? beside : null}
       </div>
     </>
   );
