@@ -91,6 +91,30 @@ test("a source is tested where it is listed, and what another threshold would fi
   assert.deepEqual(seen.errors.filter((error) => !/status of 4(01|22)/.test(error)), []);
 });
 
+test("whoever sets an installation up names its approvers and its policy on the page, and they hold at once", async () => {
+  const admin = await made("setup", "--scope", "admin");
+  const { page, seen } = await signedIn(admin, "/settings");
+  const asked = async (path) => (await here.api(path, { headers: { "X-API-Key": admin } })).body;
+  assert.equal((await asked("/api/v1/session")).approver, false);
+  await page.getByText("Governance", { exact: true }).click();
+  await page.getByRole("button", { name: "Add yourself (setup)" }).click();
+  await page.getByRole("button", { name: "Save governance.approvers" }).click();
+  await page.getByRole("form", { name: "governance.approvers" }).getByText("Saved.").waitFor();
+  assert.equal((await asked("/api/v1/session")).approver, true);
+
+  await page.getByRole("textbox", { name: "Rule 1: condition" }).fill("generations > 50");
+  await page.getByRole("button", { name: "Save governance.policy" }).click();
+  await page.getByRole("form", { name: "governance.policy" }).getByText("Saved.").waitFor();
+  await page.getByRole("textbox", { name: "governance.public_url" }).fill("ftp://x");
+  await page.getByRole("button", { name: "Save governance.public_url" }).click();
+  await page.getByRole("form", { name: "governance.public_url" }).locator(".error", { hasText: "governance.public_url" }).waitFor();
+  const { settings } = await asked("/api/v1/settings");
+  assert.equal(settings.governance.policy[0].when, "generations > 50");
+  assert.equal(settings.governance.public_url, null, "what is no address is refused");
+  assert.deepEqual(await violations(page), []);
+  assert.deepEqual(seen.errors.filter((error) => !/status of 4(01|22)/.test(error)), []);
+});
+
 test("a read key sees every button that it may not press, disabled and with the reason", async () => {
   const reader = await made("looker");
   const { page } = await signedIn(reader, "/settings");

@@ -20,6 +20,12 @@ function set(next: Live) {
   for (const listener of listeners) listener();
 }
 
+/** Reads the sources again, and before them the server's time: by an older one they would have answered in the future. */
+export async function sourcesAgain(client: QueryClient) {
+  await client.invalidateQueries({ queryKey: ["session"] });
+  await client.invalidateQueries({ queryKey: ["sources"] });
+}
+
 /** Follows the stream until the signal; without locks (an address that is neither https nor this machine) each tab has its own. */
 function follow(client: QueryClient, signal: AbortSignal) {
   const channel = "BroadcastChannel" in window ? new BroadcastChannel("tripline") : null;
@@ -32,11 +38,11 @@ function follow(client: QueryClient, signal: AbortSignal) {
     }, 150);
   };
   const hear = (message: Message) => {
-    if (message === "sources") return void client.invalidateQueries({ queryKey: ["sources"] });
+    if (message === "sources") return void sourcesAgain(client);
     // What happened while the stream was lost was not told.
     if (message === "change" || (message === "live" && state === "lost")) {
       refresh();
-      void client.invalidateQueries({ queryKey: ["sources"] });
+      void sourcesAgain(client);
     }
     set(message === "lost" ? "lost" : "live");
   };

@@ -2,7 +2,7 @@ import { render, screen, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { useEffect, useState } from "react";
 import { expect, test } from "vitest";
-import { Table } from "./table";
+import { RowsTable, Table } from "./table";
 
 const COLUMNS = [{ header: "Name", cell: (row: { name: string; n: number | null }) => row.name, sort: (row: { n: number | null }) => row.n }];
 const names = () => within(screen.getByRole("group")).getAllByRole("cell").map((cell) => cell.textContent);
@@ -53,4 +53,12 @@ test("what is typed in a cell is still there after the table was drawn again", a
   await userEvent.type(screen.getByLabelText("note"), "seen");
   rerender(table());
   expect((screen.getByLabelText("note") as HTMLInputElement).value).toBe("seen");
+});
+
+test("a cell knows its heading, which a phone puts before it; rows of any width stay rows", () => {
+  const { container, unmount } = render(<Table label="Things" columns={COLUMNS} rows={[{ name: "a", n: 1 }]} empty="" />);
+  expect(container.querySelector(".stack td")?.getAttribute("data-label")).toBe("Name");
+  unmount();
+  render(<RowsTable label="Evidence" rows={[{ a: 1, b: 2 }]} />);
+  expect(screen.getByRole("group").className).toBe("scroll");
 });

@@ -1,4 +1,5 @@
-// Tables: sorted by a press on a heading, scrolled sideways inside of themselves, never wider than the page.
+// Tables: sorted by a press on a heading, scrolled sideways inside of themselves, never wider than the page. On a phone a row is a
+// list of what it says, so that nothing of it is beyond the edge.
 import { flexRender, getCoreRowModel, getSortedRowModel, useReactTable, type ColumnDef, type SortingState } from "@tanstack/react-table";
 import { useState, type ReactNode } from "react";
 import { usePrinting } from "../lib/print";
@@ -8,11 +9,12 @@ export { show } from "./time";
 
 export type Column<T> = { header: string; cell: (row: T) => ReactNode; sort?: (row: T) => string | number | null | undefined };
 
-export function Table<T>({ label, columns, rows: every, empty, rowKey, rowProps, most = Infinity, more = false }: {
+export function Table<T>({ label, columns, rows: every, empty, rowKey, rowProps, most = Infinity, more = false, wide = false }: {
   label: string; columns: Column<T>[]; rows: T[]; empty: ReactNode; rowKey?: (row: T, index: number) => string;
   /** An id to be linked to, and a class, by the row and its place in `rows`. */ rowProps?: (row: T, index: number) => { id?: string; className?: string };
   /** How many rows are shown before somebody asks for all. */ most?: number;
   /** Whether there are rows that were not read yet. */ more?: boolean;
+  /** Whether there may be so many columns that a row stays a row on a phone, too. */ wide?: boolean;
 }) {
   const [pressed, setAll] = useState(false);
   const all = usePrinting() || pressed;
@@ -36,7 +38,7 @@ export function Table<T>({ label, columns, rows: every, empty, rowKey, rowProps,
   const rows = all ? sorted : sorted.slice(0, most);
   if (!every.length) return <Empty>{empty}</Empty>;
   return (
-    <div className="scroll" tabIndex={0} role="group" aria-label={label}>
+    <div className={wide ? "scroll" : "scroll stack"} tabIndex={0} role="group" aria-label={label}>
       <table>
         <thead>
           {table.getHeaderGroups().map((group) => (
@@ -57,7 +59,7 @@ export function Table<T>({ label, columns, rows: every, empty, rowKey, rowProps,
         </thead>
         <tbody>
           {rows.map((row) => (
-            <tr key={row.id} {...rowProps?.(row.original, row.index)}>{row.getVisibleCells().map((cell) => <td key={cell.id}>{columns[Number(cell.column.id)]?.cell(row.original) ?? "–"}</td>)}</tr>
+            <tr key={row.id} {...rowProps?.(row.original, row.index)}>{row.getVisibleCells().map((cell) => <td key={cell.id} data-label={columns[Number(cell.column.id)]?.header}>{columns[Number(cell.column.id)]?.cell(row.original) ?? "–"}</td>)}</tr>
           ))}
         </tbody>
       </table>
@@ -75,7 +77,7 @@ export function RowsTable({ label, rows, empty = "No rows." }: { label: string; 
     cell: (row) => <Value of={row[name]} />,
     sort: (row) => { const value = row[name]; return typeof value === "number" || typeof value === "string" ? value : value === null || value === undefined ? null : JSON.stringify(value); },
   }));
-  return <Table label={label} columns={columns} rows={rows} empty={empty} />;
+  return <Table label={label} columns={columns} rows={rows} empty={empty} wide />;
 }
 
 /** What `useListing` has read so far, and a button for more. */

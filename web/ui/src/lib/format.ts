@@ -15,9 +15,10 @@ export const title = (name: string | null | undefined) => {
 const VERBS: Record<string, string> = { open_github_issue: "open a GitHub issue", kill_loop: "kill the loop" };
 export const verb = (action: string) => VERBS[action] ?? action.replaceAll("_", " ");
 
-/** Dollars: two digits from a dollar up, four below; `unknown` when nobody knows. */
+/** Dollars: two digits from a dollar up, four below, and the first two that are none where four would say nothing; `unknown` when nobody knows. */
 export function money(usd: number | null | undefined): string {
   if (usd === null || usd === undefined || !Number.isFinite(usd)) return "unknown";
+  if (usd !== 0 && Math.abs(usd) < 0.001) return usd.toLocaleString("en-US", { style: "currency", currency: "USD", maximumSignificantDigits: 2 });
   const digits = usd === 0 || Math.abs(usd) >= 1 ? 2 : 4;
   return usd.toLocaleString("en-US", { style: "currency", currency: "USD", minimumFractionDigits: digits, maximumFractionDigits: digits });
 }

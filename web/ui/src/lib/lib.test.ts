@@ -9,6 +9,8 @@ import { answer, project } from "./status";
 
 describe("figures and times", () => {
   test("money has two digits from a dollar up, four below, and is never zero when nobody knows", () => {
+    // A sum that four digits cannot tell from nothing is not said to be nothing.
+    expect([money(0.00004), money(0.000096), money(0.00000012), money(-0.00003), money(0.00095)]).toEqual(["$0.00004", "$0.000096", "$0.00000012", "-$0.00003", "$0.00095"]);
     expect([money(3.14159), money(0.00345), money(0), money(1234567.5), money(null), money(Number.NaN)])
       .toEqual(["$3.14", "$0.0035", "$0.00", "$1,234,567.50", "unknown", "unknown"]);
   });

@@ -29,7 +29,7 @@ function Thresholds({ name }: { name: string }) {
       {preview.isLoading ? <Loading what="the newest runs, judged again" /> : null}
       {preview.isError ? <Failure error={preview.error} again={() => void preview.refetch()} /> : null}
       {preview.data ? <PreviewLines preview={preview.data} /> : null}
-      {keys && settings.data ? <div className="form-rows">{keys.map((key) => { const value = settings.data.settings[key]; return typeof value === "number" ? <Field key={`${key}=${value}`} path={[key]} value={value} may={may.may} /> : null; })}<p><Why id="why-settings" may={may} /></p></div> : null}
+      {keys && settings.data ? <div className="form-rows">{keys.map((key) => { const value = settings.data.settings[key]; return typeof value === "number" ? <Field key={key} path={[key]} value={value} may={may.may} /> : null; })}<p><Why id="why-settings" may={may} /></p></div> : null}
       {keys && !keys.length ? <p className="hint">It is bound to no threshold: its limits are in its file.</p> : null}
     </>
   );
@@ -54,7 +54,7 @@ function RunDetectors({ of }: { of: (name: string) => Detector | undefined }) {
           { header: "Fires for", cell: (item) => item.fires_now === null ? <span className="gap">unknown: {item.error}</span> : `${figure(item.fires_now)} of the last ${count(runs.runs, "run")}`, sort: (item) => item.fires_now },
           { header: "Found", cell: (item) => figure(of(item.detector)?.found ?? 0), sort: (item) => of(item.detector)?.found },
           { header: "Precision", cell: (item) => precisionOf(of(item.detector)), sort: (item) => of(item.detector)?.precision },
-          { header: "Thresholds", cell: (item) => item.settings.length ? <Fold summary={count(item.settings.length, "threshold")}>{item.settings.map((key) => { const value = settings.data?.settings[key]; return typeof value === "number" ? <Field key={`${key}=${value}`} path={[key]} value={value} may={may.may} /> : null; })}</Fold> : "in its file" },
+          { header: "Thresholds", cell: (item) => item.settings.length ? <Fold summary={count(item.settings.length, "threshold")}>{item.settings.map((key) => { const value = settings.data?.settings[key]; return typeof value === "number" ? <Field key={key} path={[key]} value={value} may={may.may} /> : null; })}</Fold> : "in its file" },
         ]} />
         <p><Why id="why-settings" may={may} /></p>
       </>

@@ -1,15 +1,16 @@
 // What the installation runs by: settings, sources, where actions go, keys. Secrets of vendors are in the environment and never here.
 import { Link } from "react-router";
 import { useSettings, useSources } from "../api/hooks";
-import { Badge, Card, Code, Fold, Json, PageTitle } from "../components/bits";
+import { Badge, Card, Fold, PageTitle } from "../components/bits";
 import { Show } from "../components/states";
 import { Table } from "../components/table";
 import { Since, Time } from "../components/time";
+import { title } from "../lib/format";
 import { OfInstallation, useMayHere, Why } from "../lib/may";
 import { KeysPanel } from "../settings/keys";
 import { SamplerPanel } from "../settings/sampler";
 import { SourcesPanel } from "../settings/sources";
-import { Group, simple, Thresholds, type Values } from "../settings/values";
+import { Group, simple, Structured, Thresholds, type Values } from "../settings/values";
 
 export default function Settings() {
   const settings = useSettings();
@@ -22,13 +23,13 @@ export default function Settings() {
       <Card title="In force">
         <Show query={settings} what="settings">{(data) => {
           const top = Object.fromEntries(Object.entries(data.settings).filter(([, value]) => simple(value)));
-          const groups = Object.entries(data.settings).filter(([name, value]) => !simple(value) && value !== null && name !== "sampling") as [string, Values][];
+          const groups = Object.entries(data.settings).filter(([name, value]) => !simple(value) && name !== "sampling");
           return (
             <>
               {data.reload.error ? <p className="gap">The newest settings.json is not in force: {data.reload.error} (<Time at={data.reload.refused_at} />)</p> : null}
               <p className="hint">{may.may ? "A change is checked, on the record, and in force at once. " : null}<Why id="why-settings" may={may} /> What another threshold would find is shown while it is typed. <Link to="/audit">Who changed what</Link>{data.reload.reloaded_at ? <>; last taken over <Since at={data.reload.reloaded_at} /></> : null}.</p>
               {Object.keys(top).length ? <Thresholds values={top} may={may.may} /> : null}
-              {groups.map(([name, value]) => Array.isArray(value) ? <Fold key={name} summary={<Code>{name}</Code>}><Json label={name} value={value} /></Fold> : <Group key={name} name={name} value={value} may={may.may} path={[name]} />)}
+              {groups.map(([name, value]) => value === null || Array.isArray(value) ? <Fold key={name} summary={<strong>{title(name)}</strong>}><Structured path={[name]} value={value} may={may.may} /></Fold> : <Group key={name} name={name} value={value as Values} may={may.may} path={[name]} />)}
             </>
           );
         }}</Show>

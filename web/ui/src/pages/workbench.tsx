@@ -9,6 +9,7 @@ import { Badge, Card, Code, Fold, PageTitle, Pre } from "../components/bits";
 import { Empty, Failure, Loading, Show } from "../components/states";
 import { Table } from "../components/table";
 import { bytes, count, figure } from "../lib/format";
+import { useNarrow } from "../lib/narrow";
 import { OfInstallation, useMayHere, Why } from "../lib/may";
 import { carried, draft, remember, workbench } from "../lib/workbench";
 import { candidates, chartOf } from "../workbench/chart-of";
@@ -190,6 +191,7 @@ export default function Workbench() {
   const stop = useRef<AbortController | null>(null);
   const catalog = useCatalog();
   const functions = useFunctions();
+  const narrow = useNarrow();
   const setSql = (text: string) => { setSqlState(text); remember({ sql: text }); };
   const put = (text: string) => { setGiven({ text }); setSql(text); };
   const seen = useRef(hash);
@@ -271,14 +273,17 @@ export default function Workbench() {
     }
   });
 
+  const beside = (
+    <div className="aside">
+      <Card title="Catalog"><Catalog onPick={(table) => put(sql.trim() ? `${sql}${/\s$/.test(sql) ? "" : " "}${table}` : `SELECT *\nFROM ${table}\nLIMIT 100`)} /></Card>
+      <Card title="Saved queries"><OfInstallation what="Saved queries"><Saved sql={sql} onOpen={(query) => put(query.sql)} /></OfInstallation></Card>
+    </div>
+  );
   return (
     <>
       <PageTitle>Workbench</PageTitle>
       <div className="workbench">
-        <div className="aside">
-          <Card title="Catalog"><Catalog onPick={(table) => put(sql.trim() ? `${sql}${/\s$/.test(sql) ? "" : " "}${table}` : `SELECT *\nFROM ${table}\nLIMIT 100`)} /></Card>
-          <Card title="Saved queries"><OfInstallation what="Saved queries"><Saved sql={sql} onOpen={(query) => put(query.sql)} /></OfInstallation></Card>
-        </div>
+        {narrow ? null : beside}
         <div className="bench">
           <Card title="Query">
             <Editor given={given} onChange={edit} schema={schema} functions={functions.data} mistake={mistake} onRun={() => void execute()} />
@@ -309,6 +314,7 @@ export default function Workbench() {
           ) : null}
           {sql.trim() ? <Card title="Make this a detector"><MakeDetector sql={sql} columns={result?.columns ?? []} /></Card> : null}
         </div>
+        {narrow ? beside : null}
       </div>
     </>
   );

@@ -1,18 +1,16 @@
 // Every setting as a field of its own: what would come of another value is shown before it is saved.
-import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
-import { write } from "../api/client";
-import type { SettingsChanged } from "../api/types";
-import { Code, Fold, Json } from "../components/bits";
+import { Code, Fold } from "../components/bits";
 import { Failure } from "../components/states";
 import { title } from "../lib/format";
+import { patch, useChange, type Values } from "./change";
+import { useDraft } from "./draft";
+import { JsonField, ListField, OPEN, OptionalField } from "./lists";
+import { PolicyField, type Rule } from "./policy";
 import { LivePreview } from "./preview";
 
-export type Values = Record<string, unknown>;
+export { patch, type Values };
 export const simple = (value: unknown) => typeof value === "number" || typeof value === "boolean" || typeof value === "string";
-
-/** A change of one value, with the objects that it lies in. */
-export const patch = (path: string[], value: unknown) => path.reduceRight<unknown>((inner, name) => ({ [name]: inner }), value) as Values;
 
 /** What was typed, as the kind of value that was there: text that is no number stays text, and the server says so. */
 export function typedAs(text: string, like: unknown): unknown {
@@ -22,41 +20,55 @@ export function typedAs(text: string, like: unknown): unknown {
 
 /** One value, changed on its own: what is not given stays. */
 export function Field({ path, value, may }: { path: string[]; value: string | number | boolean; may: boolean }) {
-  const client = useQueryClient();
-  const [text, setText] = useState(String(value));
+  const change = useChange();
+  const { shown: text, changed, edit, undo } = useDraft(String(value));
   const key = path.join(".");
   const next = typedAs(text, value);
-  const changed = text !== String(value);
-  const change = useMutation({
-    mutationFn: () => write<SettingsChanged>("PATCH", "/api/v1/settings", patch(path, next)),
-    onSuccess: (answer) => { client.setQueryData(["live", "/api/v1/settings"], { settings: answer.settings, reload: answer.reload }); },
-  });
-  const submit = (event: FormEvent) => { event.preventDefault(); change.mutate(); };
+  // What was refused was said of what had been typed then.
+  const type = (typed: string) => { change.reset(); edit(typed); };
+  const submit = (event: FormEvent) => { event.preventDefault(); change.mutate(patch(path, next), { onSuccess: undo }); };
   // Thresholds are at the top, and numbers; what a key may do does not matter for looking.
   const threshold = path.length === 1 && typeof value === "number";
   return (
     <form className="field setting" data-key={key} onSubmit={submit}>
       <label><Code>{key}</Code>{" "}{typeof value === "boolean"
-        ? <select value={text} disabled={!may} onChange={(event) => setText(event.target.value)}><option value="true">true</option><option value="false">false</option></select>
-        : <input type="text" inputMode={typeof value === "number" ? "decimal" : "text"} value={text} disabled={!may && !threshold} onChange={(event) => setText(event.target.value)} />}</label>
-      {changed ? <><button type="submit" className="primary" disabled={!may || change.isPending} aria-describedby={may ? undefined : "why-settings"}>Save</button><button type="button" onClick={() => setText(String(value))}>Undo</button></> : null}
-      {change.isSuccess && !changed ? <span role="status"> Saved.{change.data.overridden_by_environment.includes(key) ? <span className="gap"> The environment overrides it.</span> : null}</span> : null}
+        ? <select value={text} disabled={!may} onChange={(event) => type(event.target.value)}><option value="true">true</option><option value="false">false</option></select>
+        : <input type="text" inputMode={typeof value === "number" ? "decimal" : "text"} value={text} disabled={!may && !threshold} onChange={(event) => type(event.target.value)} />}</label>
+      {changed ? <><button type="submit" className="primary" disabled={!may || change.isPending} aria-describedby={may ? undefined : "why-settings"}>Save</button><button type="button" onClick={() => { change.reset(); undo(); }}>Undo</button></> : null}
+      {change.isSuccess && !changed ? <span role="status"> Saved.{change.data.overridden_by_environment.includes(key) ? <span className="gap"> The environment says otherwise, and wins.</span> : null}</span> : null}
       {change.isError ? <Failure error={change.error} /> : null}
       {changed && threshold && typeof next === "number" ? <LivePreview settings={patch(path, next)} /> : null}
     </form>
   );
 }
 
+const words = (value: unknown): value is string[] => Array.isArray(value) && value.every((each) => typeof each === "string");
+
+/** A setting of any other shape, with a field that fits it. */
+export function Structured({ path, value, may }: { path: string[]; value: unknown; may: boolean }) {
+  const key = path.join(".");
+  if (value === null || value === undefined) return <OptionalField path={path} value={null} may={may} />;
+  // Not set at the moment or set: it stays the same field.
+  if (key === "governance.public_url") return <OptionalField path={path} value={String(value)} may={may} />;
+  if (key === "governance.policy" && Array.isArray(value)) return <PolicyField path={path} value={value as Rule[]} may={may} />;
+  return words(value) ? <ListField path={path} value={value} may={may} /> : <JsonField path={path} value={value} may={may} />;
+}
+
+/** Whether a key has a field of its own shape although its value is one word. */
+const shaped = (path: string[]) => path.join(".") === "governance.public_url";
+
 export function Group({ name, value, may, path }: { name: string; value: Values; may: boolean; path: string[] }) {
   const entries = Object.entries(value);
-  const fields = entries.filter(([, inner]) => simple(inner));
-  const rest = Object.fromEntries(entries.filter(([, inner]) => !simple(inner) && inner !== null));
+  const open = OPEN.includes(path.join("."));
+  const fields = entries.filter(([key, inner]) => simple(inner) && !shaped([...path, key]));
+  const rest = entries.filter(([key, inner]) => !open && (!simple(inner) || shaped([...path, key])));
   return (
     <Fold summary={<strong>{title(name)}</strong>} open={path.length === 0}>
-      <div className="form-rows">{fields.map(([key, inner]) => <Field key={`${key}=${String(inner)}`} path={[...path, key]} value={inner as string | number | boolean} may={may} />)}</div>
-      {Object.entries(rest).map(([key, inner]) => !Array.isArray(inner) && Object.values(inner as Values).some(simple)
+      <div className="form-rows">{fields.map(([key, inner]) => <Field key={key} path={[...path, key]} value={inner as string | number | boolean} may={may} />)}</div>
+      {open ? <JsonField path={path} value={value} may={may} /> : null}
+      {rest.map(([key, inner]) => inner !== null && typeof inner === "object" && !Array.isArray(inner) && !OPEN.includes([...path, key].join(".")) && Object.values(inner).some(simple)
         ? <Group key={key} name={key} value={inner as Values} may={may} path={[...path, key]} />
-        : <Fold key={key} summary={<Code>{[...path, key].join(".")}</Code>}><Json label={key} value={inner} /></Fold>)}
+        : <Structured key={key} path={[...path, key]} value={inner} may={may} />)}
     </Fold>
   );
 }
@@ -88,7 +100,7 @@ export function Thresholds({ values, may }: { values: Values; may: boolean }) {
     <Fold summary={<strong>Thresholds</strong>} open>
       <p><input type="search" aria-label="Find a threshold" placeholder="find a threshold" value={word} onChange={(event) => setWord(event.target.value)} /></p>
       {names.length ? families(names).map(([family, members]) => (
-        <div key={family}><h3>{title(family)}</h3><div className="form-rows">{members.map((key) => <Field key={`${key}=${String(values[key])}`} path={[key]} value={values[key] as string | number | boolean} may={may} />)}</div></div>
+        <div key={family}><h3>{title(family)}</h3><div className="form-rows">{members.map((key) => <Field key={key} path={[key]} value={values[key] as string | number | boolean} may={may} />)}</div></div>
       )) : <p className="empty">No threshold is called so.</p>}
     </Fold>
   );
