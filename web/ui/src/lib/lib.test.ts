@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
-import type { Anomaly, Evidence, Suspect } from "../api/types";
+import type { Anomaly, Evidence, Loop, Suspect } from "../api/types";
 import { chartOf } from "../workbench/chart-of";
 import { place, placeholders, requests, typed } from "../workbench/run";
 import { claims, targetId, targetOf, type Part, type Sources } from "./claims";
 import { differences } from "./diff";
 import { ago, duration, left, money, safeLink, utc } from "./format";
-import { answer, project } from "./status";
+import { answer, going, project } from "./status";
 
 describe("figures and times", () => {
   test("money has two digits from a dollar up, four below, and is never zero when nobody knows", () => {
@@ -24,6 +24,13 @@ describe("figures and times", () => {
   test("only GitHub's https pages become links", () => {
     for (const bad of ["javascript:alert(1)", "http://github.com/x", "https://github.com.evil.example/", "https://a:b@github.com/", "//github.com", null, 7]) expect(safeLink(bad)).toBeNull();
     expect(safeLink("https://github.com/a/b")).toBe("https://github.com/a/b");
+  });
+});
+
+describe("loops", () => {
+  const loop = (status: Loop["status"]): Loop => ({ id: status, trace_id: "t", detected_at: "2026-11-20T12:00:00Z", loop_count: 30, cost_burned: 1, tool_pattern: null, status, kill_method: null, slack_ts: null });
+  test("one that was stopped is none that goes on, though its incident is still open; one that was asked to stop is", () => {
+    expect(going([loop("active"), loop("kill_requested"), loop("killed"), loop("ended")]).map((each) => each.status)).toEqual(["active", "kill_requested"]);
   });
 });
 

@@ -1,5 +1,5 @@
 // The first line, and what it is made of.
-import type { Incident, Source } from "../api/types";
+import type { Incident, Loop, Source } from "../api/types";
 import { count } from "./format";
 
 export const SEVERITY: Record<Incident["severity"], number> = { critical: 0, high: 1, medium: 2, info: 3 };
@@ -20,6 +20,9 @@ export function answer({ open, whole = true, pending, may, down: failing, unseen
 const HOUR = 3_600_000;
 /** Hours of cost are on record once a window after them was judged, some two hours after their end; what is older than this is missing. */
 const ON_RECORD_AFTER = 4 * HOUR;
+
+/** The loops that go on: one whose agent said that it stopped does not, though its incident is open until it was quiet for some windows. */
+export const going = (loops: Loop[]) => loops.filter((loop) => loop.status !== "killed" && loop.status !== "ended");
 
 export type Projection = { usd: number | null; hours: number; mean: number | null; from: string | null; to: string | null; why: string | null };
 

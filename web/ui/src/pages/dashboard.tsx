@@ -12,7 +12,7 @@ import { Since, Time, Told } from "../components/time";
 import { latency, Quota } from "../components/source";
 import { DigestText } from "../components/digest-text";
 import { costName, count, figure, money, now, percent, title } from "../lib/format";
-import { answer, down, project, sampling, SEVERITY } from "../lib/status";
+import { answer, down, going, project, sampling, SEVERITY } from "../lib/status";
 
 const SAMPLER = "SELECT window_start, window_end, total_traces, sampled_traces, keep_reasons FROM agent.sampling_stats ORDER BY window_end DESC LIMIT 1";
 
@@ -41,16 +41,18 @@ function LoopStat({ approvals, unseen }: { approvals: Approval[]; unseen: Blind[
   const waiting = approvals.filter((approval) => approval.action_type === "kill_loop").length;
   const hint = kills.isError ? "kill requests unknown" : `${asked === undefined ? "…" : count(asked, "kill request")} not answered yet${waiting ? `, ${waiting} to decide` : ""}`;
   const failed = unseen.find(({ job }) => job === "agent_loop");
-  const value = !items ? (listing.isError ? "unknown" : "…") : failed && !items.length ? "unknown" : `${figure(items.length)}${failed || !whole ? "+" : ""}`;
-  return <Stat label="Active loops" value={value} hint={<>{hint}{failed ? <span className="gap"> newest look failed: {failed.reason}</span> : null}</>} tone={items?.length ? "bad" : failed ? "warn" : undefined} />;
+  const active = items && going(items).length;
+  const stopped = items && active !== undefined ? items.length - active : 0;
+  const value = active === undefined ? (listing.isError ? "unknown" : "…") : failed && !active ? "unknown" : `${figure(active)}${failed || !whole ? "+" : ""}`;
+  return <Stat label="Active loops" value={value} hint={<>{hint}{stopped ? `; ${figure(stopped)} stopped, not yet resolved` : ""}{failed ? <span className="gap"> newest look failed: {failed.reason}</span> : null}</>} tone={active ? "bad" : failed ? "warn" : undefined} />;
 }
 
 const METHODS: Record<string, string> = { auto: "by policy", slack_approval: "approved in Slack", api_approval: "approved here" };
 
-/** Loops that go on, each with what was asked to stop it. */
+/** Loops of open incidents, each with what was asked to stop it, and whether it did. */
 function Loops() {
   const { listing, items } = useLoops();
-  return <Show query={listing} what="loops">{() => <Table label="Active loops" most={20} rows={items ?? []} rowKey={(loop) => loop.id} empty="No loop goes on." columns={[
+  return <Show query={listing} what="loops">{() => <Table label="Loops of open incidents" most={20} rows={items ?? []} rowKey={(loop) => loop.id} empty="No loop goes on." columns={[
     { header: "Trace", cell: (loop) => <Link to={`/forensics/traces/${seg(loop.trace_id)}`}>{loop.trace_id.slice(0, 16)}</Link> },
     { header: "Generations", cell: (loop) => figure(loop.loop_count), sort: (loop) => loop.loop_count }, { header: "Burned", cell: (loop) => money(loop.cost_burned), sort: (loop) => loop.cost_burned },
     { header: "Kill", cell: (loop) => <><Badge word={loop.status} />{loop.kill_method ? <span className="hint"> {METHODS[loop.kill_method]}</span> : null}</> },
@@ -172,7 +174,7 @@ export function Dashboard() {
       </dl>
       {pending.length ? <Card title="Decisions that wait">{pending.map((approval) => <DecisionBlock key={approval.id} approval={approval} />)}</Card> : null}
       <Card title="Incidents now">{open.length ? <ul className="lines">{open.map((incident) => <IncidentLine key={incident.id} incident={incident} />)}</ul> : <p className="empty">{unseen.length || failing.length ? "None known; see above what could not be looked at." : "None."}</p>}</Card>
-      {open.some((incident) => incident.type === "agent_loop") ? <Card title="Active loops"><Loops /></Card> : null}
+      {open.some((incident) => incident.type === "agent_loop") ? <Card title="Loops of open incidents"><Loops /></Card> : null}
       <Card title="Sources">{foreign ? <p className="empty">Sources belong to the installation: a key of its own project sees them.</p> : <Show query={sources} what="sources">{(data) => <Health sources={data.items} />}</Show>}</Card>
       <div className="columns">
         <Card title="Recent incidents" action={<Link to="/incidents">All incidents</Link>}>{ended.isError ? <Failure error={ended.error} again={() => void ended.refetch()} /> : ended.isLoading ? <Loading /> : resolved.length ? <ul className="lines">{resolved.slice(0, 5).map((incident) => <IncidentLine key={incident.id} incident={incident} />)}</ul> : <p className="empty">No resolved incidents.</p>}</Card>

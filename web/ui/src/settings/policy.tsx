@@ -9,7 +9,8 @@ export type Rule = { type?: string; min_severity?: string; when?: string; action
 
 const SEVERITIES = ["info", "medium", "high", "critical"];
 const ACTIONS = ["open_github_issue", "kill_loop", "request_changes", "record"];
-const DECISIONS: Record<string, string> = { record: "record: write it down", ask: "ask an approver", act: "act, and say so" };
+const DECISIONS: Record<string, string> = { record: "write it down", ask: "ask an approver", act: "act, and say so" };
+const HEADINGS = ["Rule", "Type", "From", "When", "Action", "Decision", "Order"];
 const TYPES = ["agent_loop", "cost_spike", "error_cascade", "prompt_drift", "silent_tool_failure", "pr_risk"];
 /** A figure, a comparison and a number: what the server takes. */
 const CONDITION = /^[a-z][a-z0-9_]*\s*(>=|<=|>|<|=)\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i;
@@ -58,17 +59,17 @@ export function PolicyField({ path, value, may }: { path: string[]; value: Rule[
       hint="The first rule that matches an incident decides. Without a type it is for every one; a condition compares a figure of the finding, as in generations > 20, and is false where the finding does not have it. When no rule matches, the incident is recorded.">
       <datalist id={types}>{[...new Set([...TYPES, ...rules.flatMap((rule) => rule.type ?? [])])].map((type) => <option key={type} value={type} />)}</datalist>
       {rules.length ? (
-        <div className="scroll" tabIndex={0} role="group" aria-label="Rules of the policy"><table>
-          <thead><tr>{["#", "Type", "From", "When", "Action", "Decision", "Order"].map((name) => <th key={name} scope="col">{name}</th>)}</tr></thead>
+        <div className="scroll stack policy" tabIndex={0} role="group" aria-label="Rules of the policy"><table>
+          <thead><tr>{HEADINGS.map((name) => <th key={name} scope="col">{name}</th>)}</tr></thead>
           <tbody>{rules.map((rule, index) => (
             <tr key={index}>
-              <td>{index + 1}</td>
-              <td><input type="text" list={types} aria-label={`Rule ${index + 1}: type`} placeholder="every type" disabled={!may} value={rule.type ?? ""} onChange={(event) => set(index, { type: event.target.value })} /></td>
-              <td>{pick(index, "min_severity", "least severity", SEVERITIES, (option) => (option === "info" ? "every severity" : title(option)))}</td>
-              <td><input type="text" aria-label={`Rule ${index + 1}: condition`} placeholder="always" disabled={!may} value={rule.when ?? ""} onChange={(event) => set(index, { when: event.target.value })} /></td>
-              <td>{pick(index, "action", "action", ACTIONS, (option) => (option === "record" ? "nothing" : title(verb(option))))}</td>
-              <td>{pick(index, "decision", "decision", Object.keys(DECISIONS), (option) => DECISIONS[option] ?? option)}</td>
-              <td className="nowrap"><button type="button" disabled={!may || index === 0} aria-label={`Rule ${index + 1}: earlier`} onClick={() => move(index, -1)}>↑</button>{" "}<button type="button" disabled={!may || index === rules.length - 1} aria-label={`Rule ${index + 1}: later`} onClick={() => move(index, 1)}>↓</button>{" "}<button type="button" disabled={!may} aria-label={`Rule ${index + 1}: remove`} onClick={() => put(rules.filter((_, at) => at !== index))}>Remove</button></td>
+              <td data-label="Rule">{index + 1}</td>
+              <td data-label="Type"><input type="text" list={types} aria-label={`Rule ${index + 1}: type`} placeholder="every type" disabled={!may} value={rule.type ?? ""} onChange={(event) => set(index, { type: event.target.value })} /></td>
+              <td data-label="From">{pick(index, "min_severity", "least severity", SEVERITIES, (option) => (option === "info" ? "every severity" : title(option)))}</td>
+              <td data-label="When"><input type="text" aria-label={`Rule ${index + 1}: condition`} placeholder="always" disabled={!may} value={rule.when ?? ""} onChange={(event) => set(index, { when: event.target.value })} /></td>
+              <td data-label="Action">{pick(index, "action", "action", ACTIONS, (option) => (option === "record" ? "nothing" : title(verb(option))))}</td>
+              <td data-label="Decision">{pick(index, "decision", "decision", Object.keys(DECISIONS), (option) => DECISIONS[option] ?? option)}</td>
+              <td className="nowrap" data-label="Order"><button type="button" disabled={!may || index === 0} aria-label={`Rule ${index + 1}: earlier`} onClick={() => move(index, -1)}>↑</button>{" "}<button type="button" disabled={!may || index === rules.length - 1} aria-label={`Rule ${index + 1}: later`} onClick={() => move(index, 1)}>↓</button>{" "}<button type="button" disabled={!may} aria-label={`Rule ${index + 1}: remove`} onClick={() => put(rules.filter((_, at) => at !== index))}>Remove</button></td>
             </tr>
           ))}</tbody>
         </table></div>
