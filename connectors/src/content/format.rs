@@ -21,21 +21,26 @@ pub(super) fn of_json(string: &str) -> &'static str {
     serde_json::from_str::<String>(string).map_or(TEXT, |text| of(&text))
 }
 
+/// Whether a text has a format.
+type Fits = fn(&str) -> bool;
+
+/// The formats, in the order in which they are tried.
+const FORMATS: [(&str, Fits); 7] = [
+    ("uuid", is_uuid),
+    ("date-time", is_date_time),
+    ("date", is_date),
+    ("email", is_email),
+    ("uri", is_uri),
+    ("integer", is_integer),
+    ("number", is_number),
+];
+
 /// The format of a text: the first that fits.
 fn of(text: &str) -> &'static str {
     if text.is_empty() || text.len() > LONGEST {
         return TEXT;
     }
-    let formats: [(&'static str, fn(&str) -> bool); 7] = [
-        ("uuid", is_uuid),
-        ("date-time", is_date_time),
-        ("date", is_date),
-        ("email", is_email),
-        ("uri", is_uri),
-        ("integer", is_integer),
-        ("number", is_number),
-    ];
-    formats.into_iter().find(|(_, fits)| fits(text)).map_or(TEXT, |(name, _)| name)
+    FORMATS.into_iter().find(|(_, fits)| fits(text)).map_or(TEXT, |(name, _)| name)
 }
 
 fn is_uuid(text: &str) -> bool {
