@@ -2,6 +2,8 @@
 //!
 //! Must hold: 200 comes after what was mapped is on disk; decoding a large body does not hold up other requests.
 
+use std::collections::BTreeSet;
+
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
