@@ -1,7 +1,7 @@
 //! Suspects: changes that may be behind an incident, ranked by a score whose parts are shown.
 //!
 //! Owns: when a commit went live, which commits are candidates, and the score; of changes that are no commits, the ranking
-//! alone ([`super::seen`]). Must hold: the score is a pure function of
+//! alone (`seen`). Must hold: the score is a pure function of
 //! what was gathered; it reads no words of messages and no names, only times, ids and file paths (and of a message only
 //! git's own line "This reverts commit …"); every part is in the result with its weight and reason; ties are broken
 //! by time.
@@ -128,7 +128,7 @@ pub struct Suspect {
 }
 
 impl Suspect {
-    /// Whether it is no rival of a commit but what that commit brought along ([`super::seen`]).
+    /// Whether it is no rival of a commit but what that commit brought along.
     #[must_use]
     pub fn came_with_a_commit(&self) -> bool {
         self.live_by == LiveBy::Seen && self.factor < 1.0
