@@ -1,7 +1,7 @@
 //! Raw content never rests: what people, models and tools wrote is replaced by its hash and length before anything is stored.
 //!
 //! Owns the one rule of what is content, for every door (events, sessions, deploys, OpenTelemetry, files), and the hash of
-//! content. [`keys`] says what the name of a field tells. Must hold: after [`strip`] no value and no key is a text that a person
+//! content. `keys` says what the name of a field tells. Must hold: after [`strip`] no value and no key is a text that a person
 //! or a model wrote, as far as its key or its form tells; what is kept holds no secrets; doing it twice changes nothing.
 //!
 //! The rule: a value under a name for content goes; a name (`tool_name`) stays if it is one line of at most

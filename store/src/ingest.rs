@@ -1,6 +1,6 @@
 //! The event log: what agents send, kept for good, and read as one table while it is sealed into files.
 //!
-//! **Owns** the shape of an event on arrival ([`wire`]), its validation, the removal of raw content ([`content`]), its
+//! **Owns** the shape of an event on arrival ([`wire`]), its validation, the removal of raw content ([`crate::content`]), its
 //! canonical hash, de-duplication, the durable log, sealing into Parquet files, their compaction, retention, and the table
 //! `ingest.events`. **Does not own** any wire protocol (web), nor what events mean (runs, sessions).
 //!

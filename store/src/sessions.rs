@@ -1,7 +1,7 @@
 //! Sessions: the working session of an agent or a developer, its events, and what was derived from them (seed 002).
 //!
 //! **Owns** the data model ([`model`]), what an event or session must look like ([`validate`]), what of it is kept
-//! ([`content`]), the canonical hash ([`hash`]), the rule that tells a repetition from an event ([`dedupe`]), and the trait
+//! ([`crate::content`]), the canonical hash ([`hash`]), the rule that tells a repetition from an event ([`dedupe`]), and the trait
 //! of all operations ([`Sessions`]).
 //!
 //! **Does not own** what the events mean: clusters, correlations, summaries and insights are the agent's (`agent::sessions`).
