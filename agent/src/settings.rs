@@ -240,7 +240,7 @@ settings! {
     drift_min_failures: i64 = 2 in 1 ..= 20,
     /// Standard deviations of chance that broken outputs must exceed, by the share that healthy outputs always had.
     drift_noise_sigmas: f64 = 4.0 in 0.0 ..= 1000.0,
-    /// Healthy outputs without which no schema is captured.
+    /// Healthy outputs without which no schema is captured, and texts at a key without which it has no format.
     drift_min_history: i64 = 20 in 1 ..= 100_000,
     /// Share of healthy outputs that must have a key for it to be required.
     drift_required_key_share: f64 = 0.95 in 0.5 ..= 1.0,

@@ -82,7 +82,7 @@ mod tests {
         for sql in [
             "SELECT id, input FROM langfuse.traces LIMIT 1",
             "SELECT count(*) AS n FROM sentry.issues",
-            "SELECT t.id FROM langfuse.traces t JOIN ingest.runs r ON r.trace_id = t.id",
+            "SELECT t.id FROM langfuse.traces t LEFT JOIN ingest.runs r ON r.trace_id = t.id",
         ] {
             for partial in [false, true] {
                 let refused = of_project.collect(sql, QueryOptions { partial, ..QueryOptions::default() }).await;

@@ -1,10 +1,12 @@
 //! The shape of a content: what may be kept of what people and models wrote, and is enough to judge it by.
 //!
 //! Owns: [`ContentShape`], made where an answer is decoded (columns with `shape: true`), so that local copies have it and
-//! no text. Does not own: what a shape is compared with (agent, `queries/`).
+//! no text. Does not own: what a shape is compared with (agent, `queries/`), nor which format a text has (`format`).
 //!
 //! Must hold: no value is in a shape, nor a key that looks like one; the same text has the same shape everywhere, since the
 //! shape that a feature always had was taken from other rows.
+
+mod format;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -36,7 +38,15 @@ pub struct ContentShape {
     /// read: then nothing is known of them. A key that is no name (long, an address, a number) is told by a hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<BTreeMap<String, Cow<'static, str>>>,
+    /// Of the keys whose value is a string: its format (`uuid`, `date-time`, `date`, `email`, `uri`, `integer`, `number`),
+    /// `text` where it has none of them. A key of a string that is not there was told before formats were: nothing is known
+    /// of its format.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub formats: BTreeMap<String, Cow<'static, str>>,
 }
+
+/// What is told of the fields of an object: their types by key, and the formats of those that are strings.
+type Fields = (BTreeMap<String, Cow<'static, str>>, BTreeMap<String, Cow<'static, str>>);
 
 impl ContentShape {
     /// The shape of a text, which is JSON or not.
@@ -52,12 +62,14 @@ impl ContentShape {
             whole => Cow::Borrowed(&**whole),
         };
         let kind = json_kind(&said);
+        let (keys, formats) = (kind == "object").then(|| fields_of(&said)).flatten().unzip();
         Self {
             kind: Cow::Borrowed(json_kind(&whole)),
             length: whole.chars().count() as u64,
             hash: digest(&whole),
             said: Cow::Borrowed(kind),
-            keys: (kind == "object").then(|| keys_of(&said)).flatten(),
+            keys,
+            formats: formats.unwrap_or_default(),
         }
     }
 
@@ -90,10 +102,20 @@ fn content_of(object: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str::<String>(fields.get("content")?.get()).ok().map(Cow::Owned)
 }
 
-fn keys_of(object: &str) -> Option<BTreeMap<String, Cow<'static, str>>> {
+fn fields_of(object: &str) -> Option<Fields> {
     let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(object).ok()?;
-    let few = fields.len() <= MOST_KEYS;
-    few.then(|| fields.into_iter().map(|(key, value)| (told(&key), Cow::Borrowed(kind_of(value)))).collect())
+    if fields.len() > MOST_KEYS {
+        return None;
+    }
+    let (mut keys, mut formats) = Fields::default();
+    for (key, value) in fields {
+        let (key, kind) = (told(&key), kind_of(value));
+        if kind == "string" {
+            formats.insert(key.clone(), Cow::Borrowed(format::of_json(value.get())));
+        }
+        keys.insert(key, Cow::Borrowed(kind));
+    }
+    Some((keys, formats))
 }
 
 /// The JSON type of a value that is known to be JSON.
@@ -183,6 +205,28 @@ mod tests {
             assert!(told.starts_with('#') && told.len() == 17, "{key}: {told}");
         }
         assert_eq!(keys(r#"{"Größe in cm": 1, "_2": 2}"#), json!({"Größe in cm": "number", "_2": "number"}));
+    }
+
+    #[test]
+    fn the_formats_of_texts_are_told_by_key_and_their_values_are_not() {
+        let text = r#"{"due": "2026-11-20", "to": "jane@example.org", "note": "soon", "n": 5, "none": null, "in": {"at": "x"},
+            "+49 30 1234567": "https://example.org"}"#;
+        let shape = ContentShape::of(text);
+        let telephone = format!("#{}", digest("+49 30 1234567"));
+        assert_eq!(json!(shape.formats), json!({"due": "date", "to": "email", "note": "text", telephone: "uri"}));
+        let told = shape.to_json();
+        assert!(!["2026", "jane", "soon", "example"].iter().any(|value| told.contains(value)), "{told}");
+        assert_eq!(ContentShape::parse(&told).unwrap(), shape);
+        for without in [r#"{"a": 1}"#, "[\"2026-11-20\"]", "2026-11-20", ""] {
+            assert!(!ContentShape::of(without).to_json().contains("formats"), "{without}");
+        }
+    }
+
+    #[test]
+    fn a_shape_that_was_made_before_formats_is_still_read() {
+        let old = r#"{"kind":"object","length":8,"hash":"0123456789abcdef","said":"object","keys":{"a":"string"}}"#;
+        let shape = ContentShape::parse(old).unwrap();
+        assert_eq!((shape.formats.len(), shape.to_json()), (0, old.to_owned()));
     }
 
     #[test]

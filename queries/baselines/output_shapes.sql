@@ -7,8 +7,9 @@
 -- param: required_share = drift_required_key_share
 --
 -- One row per feature with a NULL key: how many outputs, their kind when 95 of 100 agree (object, array, text), else
--- 'mixed', and the share of them that breaks the schema all the same. And one row per key of a feature whose outputs are objects: whether it is required, and the JSON types seen
--- there. A key that is absent or null now and then is optional. $skip_newest is 0 over history; for a feature without any, the
+-- 'mixed', and the share of them that breaks the schema all the same. And one row per key of a feature whose outputs are objects: whether it is required, the JSON types seen
+-- there, and the format of its texts where every one of them had it (connectors/src/content/format.rs; a shape that was made before formats tells none).
+-- A key that is absent or null now and then is optional. $skip_newest is 0 over history; for a feature without any, the
 -- window itself stands in, without the newest outputs, which are judged.
 
 WITH outputs AS MATERIALIZED (
@@ -17,7 +18,8 @@ WITH outputs AS MATERIALIZED (
         start_time,
         CASE WHEN trim(coalesce(name, '')) = '' THEN '(unnamed)' ELSE name END AS feature,
         coalesce(json_get_str(output_shape, 'said'), 'blank') AS said,
-        json_get_json(output_shape, 'keys') AS said_keys
+        json_get_json(output_shape, 'keys') AS said_keys,
+        json_get_json(output_shape, 'formats') AS said_formats
     FROM langfuse.observations
     WHERE type = 'GENERATION'
       AND start_time >= $start
@@ -43,8 +45,8 @@ features AS MATERIALIZED (
     GROUP BY feature
 ),
 keys AS (
-    SELECT feature, id, key, json_get_str(said_keys, key) AS value_kind
-    FROM (SELECT feature, id, said_keys, unnest(json_object_keys(said_keys)) AS key FROM kinds WHERE said_keys IS NOT NULL)
+    SELECT feature, id, key, json_get_str(said_keys, key) AS value_kind, json_get_str(said_formats, key) AS format
+    FROM (SELECT feature, id, said_keys, said_formats, unnest(json_object_keys(said_keys)) AS key FROM kinds WHERE said_keys IS NOT NULL)
 ),
 schema_keys AS MATERIALIZED (
     SELECT
@@ -52,7 +54,13 @@ schema_keys AS MATERIALIZED (
         keys.key,
         max(features.outputs) AS outputs,
         CAST(count(DISTINCT CASE WHEN keys.value_kind <> 'null' THEN keys.id END) AS DOUBLE) / max(features.objects) AS present_share,
-        concat('|', string_agg(DISTINCT keys.value_kind, '|'), '|') AS kinds
+        concat('|', string_agg(DISTINCT keys.value_kind, '|'), '|') AS kinds,
+        -- One format that all texts there had, of enough of them. An integer is a number, and no other name is between theirs.
+        CASE
+            WHEN count(keys.format) < $min_history OR max(keys.format) = 'text' THEN NULL
+            WHEN min(keys.format) = max(keys.format) THEN min(keys.format)
+            WHEN min(keys.format) = 'integer' AND max(keys.format) = 'number' THEN 'number'
+        END AS format
     FROM keys
     JOIN features ON features.feature = keys.feature
     WHERE features.outputs >= $min_history
@@ -78,7 +86,8 @@ SELECT
     1.0 - CAST(greatest(objects, arrays, texts) AS DOUBLE) / outputs * coalesce(weakest.present_share, 1.0) AS fail_share,
     CAST(NULL AS VARCHAR) AS key,
     CAST(NULL AS BOOLEAN) AS required,
-    CAST(NULL AS VARCHAR) AS kinds
+    CAST(NULL AS VARCHAR) AS kinds,
+    CAST(NULL AS VARCHAR) AS format
 FROM features
 LEFT JOIN weakest ON weakest.feature = features.feature
 WHERE outputs >= $min_history
@@ -90,5 +99,6 @@ SELECT
     CAST(NULL AS DOUBLE) AS fail_share,
     key,
     present_share >= $required_share AS required,
-    kinds
+    kinds,
+    format
 FROM schema_keys

@@ -23,7 +23,8 @@
 --
 -- Strategy A, schema_break: the newest 20 outputs of each feature against the schema of its healthy outputs
 -- (input.output_shapes, one row per feature; input.output_shapes_keys, one row per key). An output fails that is blank,
--- that is not JSON of the feature's kind, that lacks a required key, or whose value has a type never seen at that key.
+-- that is not JSON of the feature's kind, that lacks a required key, whose value has a type never seen at that key, or
+-- whose text has another format than all healthy texts at that key had (an integer is a number too).
 -- A text feature fails only by being blank; a feature of mixed outputs, or without a schema yet, is not judged.
 -- Outputs are judged in blocks of 20: the newest, and every other one that has outputs since the run before.
 -- An output is judged by its shape, which local copies keep: its text is not asked for.
@@ -39,7 +40,8 @@ WITH outputs AS MATERIALIZED (
         coalesce(total_cost, 0.0) AS cost_usd,
         -- Of a chat message: what the model said is its content.
         coalesce(json_get_str(output_shape, 'said'), 'blank') AS kind,
-        json_get_json(output_shape, 'keys') AS said_keys
+        json_get_json(output_shape, 'keys') AS said_keys,
+        json_get_json(output_shape, 'formats') AS said_formats
     FROM langfuse.observations
     WHERE type = 'GENERATION'
       AND start_time >= $window_start
@@ -66,6 +68,9 @@ broken_keys AS MATERIALIZED (
             WHEN key.required AND coalesce(json_get_str(kinds.said_keys, key.key), 'null') = 'null' THEN 'missing'
             WHEN strpos(key.kinds, concat('|', coalesce(json_get_str(kinds.said_keys, key.key), 'null'), '|')) = 0
                  AND coalesce(json_get_str(kinds.said_keys, key.key), 'null') <> 'null' THEN 'type'
+            -- A shape that was made before formats tells none: that is no failure.
+            WHEN json_get_str(kinds.said_formats, key.key) <> key.format
+                 AND NOT (key.format = 'number' AND json_get_str(kinds.said_formats, key.key) = 'integer') THEN 'format'
         END AS problem
     FROM kinds
     JOIN input.output_shapes_keys AS key ON key.feature = kinds.feature

@@ -1,7 +1,7 @@
 //! What the outputs of each feature look like: schemas kept in the store, version by version.
 //!
 //! Owns: when schemas are captured, and the two tables detectors see: `input.<name>` (feature, kind, outputs, fail_share) and
-//! `input.<name>_keys` (feature, key, required, kinds). Must hold: what is captured comes from before the window and not
+//! `input.<name>_keys` (feature, key, required, kinds, format). Must hold: what is captured comes from before the window and not
 //! from a time when the feature was drifting (D7: a broken prompt must not become the contract); only of a feature that
 //! has no history the older outputs of the window stand in, never those that are judged.
 
@@ -43,6 +43,9 @@ struct Key {
     required: bool,
     /// JSON types seen there, sorted.
     types: BTreeSet<String>,
+    /// The format that all texts there had, where they agreed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    format: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -191,6 +194,7 @@ fn read_key(row: &Map<String, Value>) -> Key {
     Key {
         required: row.get("required").and_then(Value::as_bool).unwrap_or_default(),
         types: kinds.split('|').filter(|kind| !kind.is_empty()).map(str::to_owned).collect(),
+        format: row.get("format").and_then(Value::as_str).map(str::to_owned),
     }
 }
 
@@ -219,6 +223,7 @@ fn tables(name: &str, shapes: &Shapes) -> Result<Vec<InputTable>, arrow::error::
         Field::new("key", DataType::Utf8, false),
         Field::new("required", DataType::Boolean, false),
         Field::new("kinds", DataType::Utf8, false),
+        Field::new("format", DataType::Utf8, true),
     ]));
     let kinds = keys.iter().map(|(_, _, key)| {
         let types: Vec<&str> = key.types.iter().map(String::as_str).collect();
@@ -231,6 +236,7 @@ fn tables(name: &str, shapes: &Shapes) -> Result<Vec<InputTable>, arrow::error::
             Arc::new(StringArray::from_iter_values(keys.iter().map(|(_, name, _)| name))),
             Arc::new(BooleanArray::from_iter(keys.iter().map(|(.., key)| Some(key.required)))),
             Arc::new(StringArray::from_iter_values(kinds)),
+            Arc::new(StringArray::from_iter(keys.iter().map(|(.., key)| key.format.as_deref()))),
         ],
     )?;
     Ok(vec![

@@ -128,6 +128,12 @@ pub struct Suspect {
 }
 
 impl Suspect {
+    /// Whether it is no rival of a commit but what that commit brought along ([`super::seen`]).
+    #[must_use]
+    pub fn came_with_a_commit(&self) -> bool {
+        self.live_by == LiveBy::Seen && self.factor < 1.0
+    }
+
     /// Its id as it is told: of a commit eight digits.
     #[must_use]
     pub fn short(&self) -> &str {

@@ -187,7 +187,10 @@ fn tool_symptoms(story: Story<'_>) -> String {
 fn likely_cause(story: Story<'_>) -> String {
     let unknown: Vec<&str> = story.findings.gaps.iter().map(|gap| gap.source.as_str()).collect();
     let mut text = match &story.findings.culprit {
-        Some(suspect) => accused(suspect, story.findings.suspects.iter().find(|other| other.id != suspect.id)),
+        Some(suspect) => {
+            let others = story.findings.suspects.iter().filter(|other| other.id != suspect.id);
+            accused(suspect, others.into_iter().find(|other| !other.came_with_a_commit()))
+        }
         None => match story.findings.suspects.first() {
             Some(first) => format!(
                 "No change stands out. The nearest lead is {} (\"{}\", score {:.2}), which proves nothing.",

@@ -1,8 +1,9 @@
 //! A feature's schema as it is kept, and whether an output keeps it.
 //!
 //! Owns: the rule, which is that of `queries/detectors/prompt_drift.sql` (strategy A): an output fails that is blank, that is not
-//! JSON of the feature's kind, that lacks a required key, or whose value has a type never seen at that key. A text feature
-//! fails only by being blank, and a feature of mixed outputs never.
+//! JSON of the feature's kind, that lacks a required key, whose value has a type never seen at that key, or whose text has
+//! another format than all healthy texts at that key had. A text feature fails only by being blank, and a feature of mixed
+//! outputs never.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +31,9 @@ pub struct Key {
     /// JSON types seen there.
     #[serde(default)]
     pub types: BTreeSet<String>,
+    /// The format that all texts there had, where they agreed (`date-time`, `email` …).
+    #[serde(default)]
+    pub format: Option<String>,
 }
 
 impl Shape {
@@ -70,14 +74,28 @@ impl Shape {
                 (!known.types.contains(&**found)).then(|| format!("{} is {found}", named(name)))
             })
             .collect();
-        if missing.is_empty() && other_types.is_empty() {
+        // A shape that was made before formats has none: then they are not judged.
+        let other_formats: Vec<String> = output
+            .formats
+            .iter()
+            .filter_map(|(name, found)| {
+                let format = self.keys.get(name)?.format.as_deref()?;
+                (!fits(found, format)).then(|| format!("{} is no {format}", named(name)))
+            })
+            .collect();
+        if missing.is_empty() && other_types.is_empty() && other_formats.is_empty() {
             return Ok(());
         }
         // Keys that are new say where the missing ones went.
         let extra: Vec<String> =
             fields.keys().filter(|name| !self.keys.contains_key(*name)).map(|name| named(name)).collect();
         let mut problems = Vec::new();
-        for (what, names) in [("missing keys", missing), ("other types", other_types), ("extra keys", extra)] {
+        for (what, names) in [
+            ("missing keys", missing),
+            ("other types", other_types),
+            ("other formats", other_formats),
+            ("extra keys", extra),
+        ] {
             if !names.is_empty() {
                 let shown = names.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
                 problems.push(format!("{what}: [{shown}]"));
@@ -85,6 +103,11 @@ impl Shape {
         }
         Err(problems.join("; "))
     }
+}
+
+/// Whether a text of one format may stand where all had another: an integer is a number.
+fn fits(found: &str, known: &str) -> bool {
+    found == known || (known == "number" && found == "integer")
 }
 
 /// A key's name, shortened: a model may write anything there.

@@ -15,6 +15,8 @@ fn schema() -> Value {
         "response": {"required": true, "types": ["string"]},
         "confidence": {"required": true, "types": ["number"]},
         "note": {"required": false, "types": ["string"]},
+        "due": {"required": false, "types": ["string"], "format": "date"},
+        "price": {"required": false, "types": ["string"], "format": "number"},
     }})
 }
 
@@ -42,6 +44,8 @@ fn an_output_is_judged_by_kind_required_keys_and_types() {
     let judge = |text: &str| shape.judge(&ContentShape::of(text));
     for good in [
         r#"{"response": "a", "confidence": 1}"#,
+        r#"{"response": "a", "confidence": 1, "due": "2026-11-20", "price": "3.50"}"#,
+        r#"{"response": "a", "confidence": 1, "due": null, "price": "3"}"#,
         r#"{"response": "a", "confidence": 0.5, "more": true, "note": null}"#,
         r#""{\"response\": \"a\", \"confidence\": 1}""#,
         r#"{"role": "assistant", "content": "{\"response\": \"a\", \"confidence\": 1}"}"#,
@@ -55,9 +59,18 @@ fn an_output_is_judged_by_kind_required_keys_and_types() {
         (r#"{"answer": "a", "score": 1}"#, "missing keys: [confidence, response]; extra keys: [answer, score]"),
         (r#"{"response": null, "confidence": 1}"#, "missing keys: [response]"),
         (r#"{"response": 7, "confidence": 1}"#, "other types: [response is number]"),
+        (r#"{"response": "a", "confidence": 1, "due": "next week"}"#, "other formats: [due is no date]"),
+        (
+            r#"{"answer": "a", "confidence": 1, "due": "", "price": "2026-11-20"}"#,
+            "missing keys: [response]; other formats: [due is no date, price is no number]; extra keys: [answer]",
+        ),
     ] {
         assert_eq!(judge(bad).unwrap_err(), why, "{bad}");
     }
+    // A shape that was made before formats tells none, and is not judged by them.
+    let mut old = ContentShape::of(r#"{"response": "a", "confidence": 1, "due": "next week"}"#);
+    old.formats.clear();
+    assert_eq!(shape.judge(&old), Ok(()));
     let text = Shape { kind: "text".to_owned(), keys: BTreeMap::new() };
     assert!(text.judge(&ContentShape::of("anything")).is_ok() && text.judge(&ContentShape::of(" ")).is_err());
     let mixed = Shape { kind: "mixed".to_owned(), keys: BTreeMap::new() };

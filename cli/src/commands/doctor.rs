@@ -89,9 +89,8 @@ pub(crate) async fn run(args: DoctorArgs, home: &Home) -> Result<(), Failure> {
         }
     }
 
-    let is_configured = |name| {
-        connectors.source(name).is_some_and(|source| matches!(source.status(), SourceStatus::Configured))
-    };
+    let is_configured =
+        |name| connectors.source(name).is_some_and(|source| matches!(source.status(), SourceStatus::Configured));
     if let Ok(settings) = &settings
         && is_configured("langfuse")
         && !settings.sync.contains_key("langfuse.observations")

@@ -62,8 +62,8 @@ fn names_run_detectors(state: &WebState, patch: &Map<String, Value>) -> Result<(
     let queries = state.parts().queries.current();
     let Some(runs) = patch.get("runs") else { return Ok(()) };
     for key in ["live", "shadow"] {
-        let names = runs.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-        for name in names.filter(|name| !queries.runs.contains_key(*name)) {
+        let mut names = runs.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        if let Some(name) = names.find(|name| !queries.runs.contains_key(*name)) {
             let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
             let known: Vec<&str> = queries.runs.keys().map(String::as_str).collect();
             return Err(ApiError::unprocessable(format!("runs.{key}: there is no run detector '{shown}'"))

@@ -140,7 +140,11 @@ impl Loose for i64 {
     }
     fn float(value: f64) -> Lenient<Self> {
         let is_whole = value.fract() == 0.0 && value.abs() < 9e15;
-        if is_whole { Lenient::Is(value as Self) } else { Lenient::Wrong("a fraction") }
+        match is_whole {
+            true => Lenient::Is(value as Self),
+            false if value.fract() == 0.0 => Lenient::Wrong("a number beyond 64 bits"),
+            false => Lenient::Wrong("a fraction"),
+        }
     }
 }
 

@@ -118,6 +118,7 @@ pub(crate) async fn events(
         return Err(ApiError::unprocessable(format!("limit must be between 1 and {MAX_EVENTS}")));
     }
     judged(&state, &caller.scope, &run_id).await?;
-    let (events, events_truncated) = events_of(&state, &caller.scope, &run_id, limit, query.offset.unwrap_or(0)).await?;
+    let (events, events_truncated) =
+        events_of(&state, &caller.scope, &run_id, limit, query.offset.unwrap_or(0)).await?;
     Ok(Json(RunEvents { run_id, events, events_truncated }))
 }

@@ -106,7 +106,9 @@ async fn every_endpoint_answers_exactly_the_keys_it_is_for() {
                 "/api/v1/queries/{name}",
                 "/api/v1/quality/feature/{name}/validation",
                 "/api/v1/risk/current/{pr}",
-                "/api/v1/sampling/policy",
+                "/api/v1/forensics/worst-traces",
+                "/api/v1/forensics/trace/{id}",
+                "/metrics",
             ];
             if name == "other" && installation_only.contains(&route.path) {
                 assert_eq!(status, 403, "{route:?} with a key of another project");

@@ -88,11 +88,15 @@ async fn every_event_of_a_long_run_can_be_read_part_by_part() {
         .map(|n| json!({"event_type": "llm.called", "run_id": "r0", "agent_id": "agent", "agent_version": "v", "step_index": n}))
         .collect();
     assert_eq!(post(&site, "ingest", "/v1/ingest", json!({"agent_id": "agent", "events": events})).await.0, 202);
-    for (query, steps, more) in
-        [("", vec![0, 1, 2, 3, 4], false), ("?limit=2", vec![0, 1], true), ("?limit=2&offset=3", vec![3, 4], false), ("?offset=9", vec![], false)]
-    {
+    for (query, steps, more) in [
+        ("", vec![0, 1, 2, 3, 4], false),
+        ("?limit=2", vec![0, 1], true),
+        ("?limit=2&offset=3", vec![3, 4], false),
+        ("?offset=9", vec![], false),
+    ] {
         let (status, part) = get(&site, "read", &format!("/v1/runs/r0/events{query}")).await;
-        let shown: Vec<i64> = part["events"].as_array().unwrap().iter().filter_map(|e| e["step_index"].as_i64()).collect();
+        let shown: Vec<i64> =
+            part["events"].as_array().unwrap().iter().filter_map(|e| e["step_index"].as_i64()).collect();
         assert_eq!((status, shown, &part["events_truncated"]), (200, steps, &json!(more)), "{query}: {part}");
     }
 }

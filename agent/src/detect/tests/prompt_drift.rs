@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
+use tripline_connectors::ContentShape;
 
 use super::{healthy, judged_at, none, only};
 use crate::detect::Persist;
@@ -189,4 +190,90 @@ async fn a_feature_that_drifts_in_both_ways_is_one_finding() {
 #[tokio::test]
 async fn healthy_outputs_are_none() {
     none(&healthy(), "prompt_drift").await;
+}
+
+/// A week of replies that are due at times, with a note that is now a date and now a word; then ten that are due `due`.
+fn due(due: &str, note: &str) -> World {
+    let with = |due: &str, note: &str| json!({"response": "r", "due": due, "note": note});
+    let mut world = World::default();
+    for hour in 1..170 {
+        let note = if hour % 2 == 0 { "2026-11-20" } else { "soon" };
+        let before = judged_at() - TimeDelta::hours(hour);
+        world.generation("reply", before, 0.01, &with("2026-11-20T12:00:00Z", note));
+    }
+    world.outputs("reply", judged_at() - minutes(30), 10, &with(due, note));
+    world
+}
+
+/// The rows from a time on, as a copy tells them that was made before shapes had formats.
+fn without_formats(mut world: World, from: TimeDelta) -> World {
+    for row in world.rows.get_mut("langfuse.observations").unwrap() {
+        let start = row["start_time"].as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+        if start >= judged_at() - from {
+            let mut shape = ContentShape::of(row["output"].as_str().unwrap());
+            shape.formats.clear();
+            row.insert("output".to_owned(), Value::Null);
+            row.insert("output_shape".to_owned(), Value::from(shape.to_json()));
+        }
+    }
+    world
+}
+
+#[tokio::test]
+async fn a_text_that_loses_the_format_it_always_had_breaks_the_schema() {
+    let finding = only(&due("next Friday", "soon"), "prompt_drift").await;
+    assert_eq!((&finding.evidence["failed"], &finding.evidence["judged"]), (&json!(10), &json!(20)));
+    assert_eq!(finding.evidence["missing_keys"], json!([]));
+    assert_eq!(only(&due("1764244800", "soon"), "prompt_drift").await.entity, "reply");
+    none(&due("2027-01-01T00:00:00+01:00", "whenever"), "prompt_drift").await;
+}
+
+#[tokio::test]
+async fn a_format_that_few_texts_agreed_on_is_none() {
+    let mut world = World::default();
+    for hour in 1..170 {
+        let due = if hour % 10 == 0 { json!("2026-11-20") } else { Value::Null };
+        let output = json!({"response": "r", "due": due});
+        world.generation("reply", judged_at() - TimeDelta::hours(hour), 0.01, &output);
+    }
+    world.outputs("reply", judged_at() - minutes(30), 10, &json!({"response": "r", "due": "soon"}));
+    none(&world, "prompt_drift").await;
+}
+
+#[tokio::test]
+async fn numbers_in_texts_may_be_whole_or_not() {
+    let priced = |price: &str| json!({"response": "r", "price": price});
+    let judge = |price: &str| {
+        let mut world = World::default();
+        for hour in 1..170 {
+            let before = if hour % 3 == 0 { "4" } else { "3.50" };
+            world.generation("reply", judged_at() - TimeDelta::hours(hour), 0.01, &priced(before));
+        }
+        world.outputs("reply", judged_at() - minutes(30), 10, &priced(price));
+        world
+    };
+    none(&judge("12"), "prompt_drift").await;
+    none(&judge("0.99"), "prompt_drift").await;
+    assert_eq!(only(&judge("3.50 EUR"), "prompt_drift").await.evidence["failed"], 10);
+}
+
+#[tokio::test]
+async fn a_copy_whose_shapes_tell_no_formats_is_no_evidence() {
+    // Neither of what was healthy, nor of what is judged.
+    none(&without_formats(due("next Friday", "soon"), TimeDelta::days(30)), "prompt_drift").await;
+    none(&without_formats(due("next Friday", "soon"), TimeDelta::hours(24)), "prompt_drift").await;
+    let healthy_only = without_formats(good(&json!({"due": "2026-11-20"})), TimeDelta::days(30));
+    let mut then_told = healthy_only;
+    then_told.outputs("reply", judged_at() - minutes(30), 10, &json!({"due": "soon"}));
+    none(&then_told, "prompt_drift").await;
+}
+
+#[tokio::test]
+async fn the_format_of_a_key_is_kept_in_its_schema() {
+    let scene = due("2026-11-21T12:00:00Z", "soon").scene(judged_at());
+    scene.detectors.run_once("prompt_drift", judged_at(), Persist::Baselines).await.unwrap();
+    let versions = scene.ctx.store.schemas.list(&scene.ctx.scope, Some("reply")).await.unwrap();
+    let keys = &versions[0].snapshot.schema["keys"];
+    assert_eq!(keys["due"], json!({"required": true, "types": ["string"], "format": "date-time"}));
+    assert_eq!(keys["note"], json!({"required": true, "types": ["string"]}));
 }

@@ -5761,7 +5761,10 @@ export interface operations {
     };
     getV1RunsIdEvents: {
         parameters: {
-            query?: never;
+            query?: {
+                limit?: string;
+                offset?: string;
+            };
             header?: never;
             path: {
                 id: string;
