@@ -30,7 +30,7 @@ test("every part of an incident's row is on the screen of a phone, with its name
   assert.ok(list.all >= 6 && list.named);
   assert.deepEqual(list.beyond, []);
   await page.getByRole("button", { name: "Severity" }).click();
-  assert.equal(await page.getByRole("columnheader", { name: "Severity" }).getAttribute("aria-sort"), "ascending");
+  assert.equal(await page.getByRole("columnheader", { name: "Severity" }).getAttribute("aria-sort"), "descending", "the worst first");
   await page.getByRole("link", { name: /^Cost spike/ }).first().click();
   await page.getByRole("heading", { name: /^Timeline/ }).waitFor();
   const one = await cells(page);

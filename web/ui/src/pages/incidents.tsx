@@ -33,7 +33,7 @@ export default function Incidents() {
         <Card>
           <Unseen blind={unseen} />
           <Table label="Incidents" more={incidents.hasNextPage} rows={items} rowKey={(incident) => incident.id} empty={unseen.length ? "No incidents like that are known; see above what could not be looked at." : "No incidents like that."} columns={[
-            { header: "Severity", cell: (incident) => <Badge word={incident.severity} />, sort: (incident) => SEVERITY[incident.severity] },
+            { header: "Severity", cell: (incident) => <Badge word={incident.severity} />, sort: (incident) => -SEVERITY[incident.severity] },
             { header: "Incident", cell: (incident) => <><Link to={`/incidents/${seg(incident.id)}`}>{title(incident.type)}: {incident.entity}</Link><br /><span className="hint"><Told>{incident.narrative_parts?.what_happened ?? incident.description}</Told></span></>, sort: (incident) => incident.type },
             { header: "Status", cell: (incident) => <><Badge word={incident.status} />{incident.gaps.length ? <> <span className="gap">unknown: {incident.gaps.map((gap) => gap.source).join(", ")}</span></> : null}</>, sort: (incident) => incident.status },
             { header: "Cost", cell: (incident) => <span title={costName(incident.type)}>{money(incident.cost_usd)}{incident.type === "cost_spike" && incident.cost_usd !== null ? <span className="hint"> above the usual</span> : null}</span>, sort: (incident) => incident.cost_usd },
