@@ -80,15 +80,12 @@ pub(super) fn read(text: &str, within: bool) -> Found {
     }
     match serde_json::from_str::<Value>(text) {
         Ok(value) => read_value(value, usize::from(within)),
-        Err(error) => match is_too_deep(&error).then(|| read_deep_batch(text)).flatten() {
-            Some(found) => found,
-            None => Found::refused(&no_json(&error)),
-        },
+        Err(error) => read_item_by_item(text).unwrap_or_else(|| Found::refused(&no_json(&error))),
     }
 }
 
-/// A batch of which one event is nested too deeply to be read: the others are read all the same.
-fn read_deep_batch(text: &str) -> Option<Found> {
+/// A batch of which one event is nested too deeply to be read, or has a number that is none: the others are read all the same.
+fn read_item_by_item(text: &str) -> Option<Found> {
     #[derive(serde::Deserialize)]
     struct Batch<'a> {
         #[serde(borrow)]

@@ -73,7 +73,7 @@ fn packed(content: &[u8]) -> Vec<u8> {
 async fn each_hostile_line_is_refused_with_file_line_and_field_and_the_lines_around_it_are_kept() {
     let mut desk = Desk::new();
     let fields: Map<String, Value> = (0..10_000).map(|n| (format!("field_{n}"), json!(n))).collect();
-    let large: Map<String, Value> = (0..900).map(|n| (n.to_string(), json!("x".repeat(250)))).collect();
+    let large: Map<String, Value> = (0..900).map(|n| (n.to_string(), json!("x".repeat(120)))).collect();
     let deep = format!("{}1{}", "[".repeat(60), "]".repeat(60));
     let deeper = format!("{}1{}", "[".repeat(60_000), "]".repeat(60_000));
     let long = "x".repeat(33 << 20);
@@ -83,7 +83,7 @@ async fn each_hostile_line_is_refused_with_file_line_and_field_and_the_lines_aro
         (with_payload(&format!(r#"{{"a": {deeper}}}"#)).into(), "it is nested more than 128 levels deep"),
         (with_payload("[1]").into(), "payload: it must be an object"),
         (with_payload(r#"{"a": NaN}"#).into(), "it is no JSON at its line 1, column"),
-        (with_payload(&Value::Object(large).to_string()).into(), "payload: it has 2"),
+        (with_payload(&Value::Object(large).to_string()).into(), "payload: it has 1"),
         (event(0).replace(r#""step_index":0"#, r#""step_index":-1"#).into(), "step_index: it must be a whole number"),
         (event(0).replace("1700000000.5", "4700000000.5").into(), "timestamp: it is"),
         (event(0).replace("1700000000.5", "5.0").into(), "timestamp: it must be seconds since 1970"),
