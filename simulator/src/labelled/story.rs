@@ -355,18 +355,8 @@ impl Story {
         while bin < self.end {
             let next = bin + minutes(15);
             for number in 0..self.features.len() {
-                let load = self.load(&self.features[number], bin) * self.features[number].per_hour / 4.0;
-                let (average, tries) = self.under_effect(number, bin, load);
-                let mut left = self.so_many(average);
-                while left > 0 {
-                    let (time, trace) = (self.within(bin, next), self.hex(32));
-                    let steps = if self.rng.random_bool(0.15) { self.rng.random_range(2..8).min(left) } else { 1 };
-                    // A trace that is tried again stays shorter than what is called a loop.
-                    let tries = if steps > 2 { 1 } else { self.so_often(tries) };
-                    for step in 0..steps * tries {
-                        self.call(number, time + TimeDelta::seconds(7 * step as i64), &trace, 1.0);
-                    }
-                    left -= steps;
+                for (from, to) in self.parts(number, bin, next) {
+                    self.calls(number, from, to);
                 }
             }
             for number in 0..self.tools.len() {
@@ -380,18 +370,46 @@ impl Story {
         }
     }
 
-    /// How many calls there are in a quarter of an hour, and how often each is tried within its trace.
-    fn under_effect(&self, number: usize, bin: DateTime<Utc>, load: f64) -> (f64, f64) {
+    /// A time, cut where something begins or ends to go wrong in a feature.
+    fn parts(&self, number: usize, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<(DateTime<Utc>, DateTime<Utc>)> {
+        let own = self.effects.iter().filter(|(_, which, ..)| *which == number);
+        let mut cuts: Vec<DateTime<Utc>> = own.flat_map(|(.., begin, end)| [*begin, *end]).collect();
+        cuts.retain(|cut| from < *cut && *cut < to);
+        cuts.extend([from, to]);
+        cuts.sort();
+        cuts.windows(2).map(|pair| (pair[0], pair[1])).collect()
+    }
+
+    /// The calls of a feature in a part of a quarter of an hour.
+    fn calls(&mut self, number: usize, from: DateTime<Utc>, to: DateTime<Utc>) {
+        let hours = (to - from).num_milliseconds() as f64 / 3_600_000.0;
+        let load = self.load(&self.features[number], from) * self.features[number].per_hour * hours;
+        let (average, tries) = self.under_effect(number, from, load, hours);
+        let mut left = self.so_many(average);
+        while left > 0 {
+            let (time, trace) = (self.within(from, to), self.hex(32));
+            let steps = if self.rng.random_bool(0.15) { self.rng.random_range(2..8).min(left) } else { 1 };
+            // A trace that is tried again stays shorter than what is called a loop.
+            let tries = if steps > 2 { 1 } else { self.so_often(tries) };
+            for step in 0..steps * tries {
+                self.call(number, time + TimeDelta::seconds(7 * step as i64), &trace, 1.0);
+            }
+            left -= steps;
+        }
+    }
+
+    /// How many calls there are in so many hours, and how often each is tried within its trace.
+    fn under_effect(&self, number: usize, at: DateTime<Utc>, load: f64, hours: f64) -> (f64, f64) {
         let (mut average, mut tries) = (load, 1.0);
         for (effect, which, from, to) in &self.effects {
-            if *which != number || bin < *from || *to <= bin {
+            if *which != number || at < *from || *to <= at {
                 continue;
             }
             match effect {
                 Effect::More(factor) => average *= factor,
                 Effect::Retries(factor, true) => tries = *factor,
                 // Retries are of calls that fail: in a quiet hour they are at least a few.
-                Effect::Retries(factor, false) => average = (average * factor).max(average + 6.0),
+                Effect::Retries(factor, false) => average = (average * factor).max(average + 24.0 * hours),
                 _ => {}
             }
         }

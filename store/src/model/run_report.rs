@@ -24,7 +24,7 @@ pub struct AgentSummary {
     pub critical: i64,
     /// Those that are high.
     pub high: i64,
-    /// Signals of the last seven days, oldest first; empty when there was none.
+    /// Signals of the last seven days in UTC, today last; empty when there was none.
     pub sparkline: Vec<i64>,
     /// Signals by failure type.
     pub failure_types: BTreeMap<String, i64>,

@@ -49,7 +49,17 @@ impl Filter {
     }
 
     pub(super) fn count(self, connection: &Connection, table: &'static str) -> DbResult<i64> {
-        let sql = format!("SELECT count(*) FROM {table} WHERE {}", self.sql);
+        self.number(connection, "count(*)", table)
+    }
+
+    /// One whole number about all rows: an expression out of this crate's source.
+    pub(super) fn number(
+        self,
+        connection: &Connection,
+        expression: &'static str,
+        table: &'static str,
+    ) -> DbResult<i64> {
+        let sql = format!("SELECT {expression} FROM {table} WHERE {}", self.sql);
         Ok(connection.prepare_cached(&sql)?.query_row(params_from_iter(self.values), |row| row.get(0))?)
     }
 

@@ -109,7 +109,20 @@ fn signals(
 ) -> DbResult<(Vec<RunSignal>, i64)> {
     let order = "detected_at DESC, signal_id DESC";
     let page = wanted(scope, filter).newest(connection, "anomalies", order, limit, offset, read_signal)?;
-    Ok((page, wanted(scope, filter).count(connection, "anomalies")?))
+    Ok((page, how_many(connection, scope, filter)?))
+}
+
+/// Signals that a filter lets through. Live ones of an agent are kept as totals; others are counted.
+fn how_many(connection: &Connection, scope: &Scope, filter: &SignalFilter) -> DbResult<i64> {
+    let SignalFilter { agent_id: Some(agent), run_id: None, failure_type, severity, include_shadow: false } = filter
+    else {
+        return wanted(scope, filter).count(connection, "anomalies");
+    };
+    Filter::scoped(scope)
+        .equal("agent_id", Some(agent))
+        .equal("type", failure_type.as_deref())
+        .equal("severity", severity.map(Severity::as_str))
+        .number(connection, "coalesce(sum(signals), 0)", "run_agent_types")
 }
 
 fn newest_of_incidents(

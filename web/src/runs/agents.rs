@@ -35,7 +35,7 @@ struct AgentView {
     signal_count: i64,
     critical_count: i64,
     high_count: i64,
-    /// Live signals of the last seven days, oldest first; empty when there was none.
+    /// Live signals of the last seven days in UTC, today last; empty when there was none.
     sparkline: Vec<i64>,
     failure_types: BTreeMap<String, i64>,
 }

@@ -107,17 +107,16 @@ impl Conditions {
 /// What is added to the totals of agents.
 #[derive(Default)]
 struct Totals {
-    /// Time of the last event, and runs.
-    agents: BTreeMap<String, (i64, i64)>,
+    /// Time of the last event.
+    agents: BTreeMap<String, i64>,
     /// Live signals by agent, type and severity.
     types: BTreeMap<(String, String, Severity), i64>,
 }
 
 impl Totals {
-    fn run(&mut self, facts: &RunFacts, is_new: bool) {
-        let (last_seen, runs) = self.agents.entry(facts.agent_id.clone()).or_insert((i64::MIN, 0));
+    fn run(&mut self, facts: &RunFacts) {
+        let last_seen = self.agents.entry(facts.agent_id.clone()).or_insert(i64::MIN);
         *last_seen = (*last_seen).max(micros(facts.ended_at));
-        *runs += i64::from(is_new);
     }
 
     fn signal(&mut self, facts: &RunFacts, signal: &NewSignal) {
@@ -126,13 +125,13 @@ impl Totals {
     }
 
     fn write(self, connection: &Connection, scope: &Scope) -> DbResult<()> {
-        for (agent, (last_seen, runs)) in self.agents {
+        for (agent, last_seen) in self.agents {
+            // Its runs are added with the roll-ups.
             run(
                 connection,
-                "INSERT INTO run_agents (project_id, agent_id, last_seen_at, runs) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (project_id, agent_id) DO UPDATE SET
-                     last_seen_at = max(last_seen_at, excluded.last_seen_at), runs = runs + excluded.runs",
-                params![scope.project_id(), agent, last_seen, runs],
+                "INSERT INTO run_agents (project_id, agent_id, last_seen_at, runs) VALUES (?1, ?2, ?3, 0)
+                 ON CONFLICT (project_id, agent_id) DO UPDATE SET last_seen_at = max(last_seen_at, excluded.last_seen_at)",
+                params![scope.project_id(), agent, last_seen],
             )?;
         }
         for ((agent, kind, severity), signals) in self.types {
@@ -214,7 +213,7 @@ pub(super) fn record(
             next_signal += 1;
             recorded.signals += 1;
         }
-        totals.run(&judged.facts, matches!(known, Known::Nothing));
+        totals.run(&judged.facts);
         if matches!(known, Known::Nothing) {
             for condition in of_agent.values_mut() {
                 if condition.status != IncidentStatus::Open || fired.contains(condition.fingerprint.as_str()) {

@@ -1,18 +1,22 @@
 //! Reading about runs on SQLite: every rate is of all judged runs.
 
 use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Row, params};
 
 use super::super::SqliteStore;
 use super::super::connection::DbResult;
 use super::super::values::{RowExt, all, micros, one, run};
 use super::insights::insights;
+use super::rollup::HOUR;
 use crate::model::{
     AgentInsights, AgentSummary, AppliedVia, FailureRate, FixStatus, HealthDigest, Issue, IssueStatus, JudgedRunView,
     NewFix, RunReports, Scope, TypeRate, Window,
 };
 use crate::{Result, StoreError};
+
+/// Microseconds of a day.
+const DAY: i64 = 24 * HOUR;
 
 /// Live signals of runs.
 const LIVE: &str = "a.run_id <> '' AND a.shadow = 0";
@@ -29,10 +33,11 @@ fn agents(
     offset: u32,
 ) -> DbResult<(Vec<AgentSummary>, i64)> {
     let project = scope.project_id();
-    let total = count(connection, "SELECT count(*) FROM run_agents WHERE project_id = ?1", params![project])?;
+    let total = "SELECT count(*) FROM run_agents WHERE project_id = ?1 AND runs > 0";
+    let total = count(connection, total, params![project])?;
     let mut agents = all(
         connection,
-        "SELECT agent_id, last_seen_at, runs FROM run_agents WHERE project_id = ?1
+        "SELECT agent_id, last_seen_at, runs FROM run_agents WHERE project_id = ?1 AND runs > 0
          ORDER BY last_seen_at DESC, agent_id LIMIT ?2 OFFSET ?3",
         params![project, limit, offset],
         |row| {
@@ -48,13 +53,12 @@ fn agents(
             })
         },
     )?;
+    let today = micros(now).div_euclid(DAY);
     for agent in &mut agents {
-        let types: Vec<(String, String, i64)> = all(
-            connection,
-            "SELECT type, severity, signals FROM run_agent_types WHERE project_id = ?1 AND agent_id = ?2",
-            params![project, agent.agent_id],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-        )?;
+        let of_agent = params![project, agent.agent_id];
+        let types = "SELECT type, severity, signals FROM run_agent_types WHERE project_id = ?1 AND agent_id = ?2";
+        let types: Vec<(String, String, i64)> =
+            all(connection, types, of_agent, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         for (kind, severity, signals) in types {
             agent.signals += signals;
             match severity.as_str() {
@@ -64,20 +68,15 @@ fn agents(
             }
             *agent.failure_types.entry(kind).or_default() += signals;
         }
-        let begin = now - TimeDelta::days(7);
         let days: Vec<(i64, i64)> = all(
             connection,
-            &format!(
-                "SELECT (?4 - a.detected_at) / 86400000000 AS age, count(*) FROM anomalies a
-                 WHERE a.project_id = ?1 AND a.agent_id = ?2 AND a.detected_at > ?3 AND a.detected_at <= ?4 AND {LIVE}
-                 GROUP BY age"
-            ),
-            params![project, agent.agent_id, micros(begin), micros(now)],
+            "SELECT day, signals FROM run_agent_days WHERE project_id = ?1 AND agent_id = ?2 AND day > ?3 - 7 AND day <= ?3",
+            params![project, agent.agent_id, today],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
         if !days.is_empty() {
-            agent.sparkline =
-                (0..7).rev().map(|age| days.iter().find(|(a, _)| *a == age).map_or(0, |(_, n)| *n)).collect();
+            let of_day = |day: i64| days.iter().find(|(known, _)| *known == day).map_or(0, |(_, signals)| *signals);
+            agent.sparkline = (today - 6..=today).map(of_day).collect();
         }
     }
     Ok((agents, total))
@@ -95,6 +94,31 @@ fn read_view(row: &Row<'_>) -> rusqlite::Result<JudgedRunView> {
         step_count: row.get("step_count")?,
         signals: row.get("live_count")?,
     })
+}
+
+/// Verdicts of an agent, newest first, and how many there are: with, without, or with and without a live signal.
+fn agent_runs(
+    connection: &Connection,
+    scope: &Scope,
+    agent: &str,
+    has_signals: Option<bool>,
+    limit: u32,
+    offset: u32,
+) -> DbResult<(Vec<JudgedRunView>, i64)> {
+    // An index has the runs with a live signal alone: the condition stands as it is written there.
+    let (condition, counted) = match has_signals {
+        None => ("", "runs"),
+        Some(true) => (" AND live_count > 0", "failing"),
+        Some(false) => (" AND live_count = 0", "runs - failing"),
+    };
+    let project = scope.project_id();
+    let page = format!(
+        "SELECT * FROM judged_runs WHERE project_id = ?1 AND agent_id = ?2{condition}
+         ORDER BY judged_at DESC, id DESC LIMIT ?3 OFFSET ?4"
+    );
+    let page = all(connection, &page, params![project, agent, limit, offset], read_view)?;
+    let total = format!("SELECT {counted} FROM run_agents WHERE project_id = ?1 AND agent_id = ?2");
+    Ok((page, count(connection, &total, params![project, agent])?))
 }
 
 fn issues(connection: &Connection, scope: &Scope, agent: &str, status: Option<IssueStatus>) -> DbResult<Vec<Issue>> {
@@ -268,18 +292,7 @@ impl RunReports for SqliteStore {
     ) -> Result<(Vec<JudgedRunView>, i64)> {
         let (scope, agent) = (scope.clone(), agent_id.to_owned());
         self.read("listing runs", move |connection| {
-            let wanted = "project_id = ?1 AND agent_id = ?2 AND (?3 IS NULL OR (live_count > 0) = ?3)";
-            let project = scope.project_id();
-            let page = all(
-                connection,
-                &format!(
-                    "SELECT * FROM judged_runs WHERE {wanted} ORDER BY judged_at DESC, id DESC LIMIT ?4 OFFSET ?5"
-                ),
-                params![project, agent, has_signals, limit, offset],
-                read_view,
-            )?;
-            let total = format!("SELECT count(*) FROM judged_runs WHERE {wanted}");
-            Ok((page, count(connection, &total, params![project, agent, has_signals])?))
+            agent_runs(connection, &scope, &agent, has_signals, limit, offset)
         })
         .await
     }

@@ -1,4 +1,4 @@
-//! Roll-ups by hour, kept with the verdicts they are made of.
+//! Roll-ups by hour and totals of agents, kept with the verdicts they are made of.
 //!
 //! Must hold: after any sequence of verdicts, a run that stalled and ended later included, each row is what counting
 //! `judged_runs` and `anomalies` anew would give.
@@ -145,9 +145,39 @@ impl Rollup {
         }
     }
 
-    /// Writes it all; after the verdicts.
+    /// Adds runs and days to the agents, which have their rows already.
+    fn write_agents(&self, connection: &Connection, scope: &Scope) -> DbResult<()> {
+        let mut runs: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+        for ((agent, ..), added) in &self.hours {
+            let of_agent = runs.entry(agent).or_default();
+            *of_agent = (of_agent.0 + added.runs, of_agent.1 + added.failing);
+        }
+        for (agent, (runs, failing)) in runs {
+            run(
+                connection,
+                "UPDATE run_agents SET runs = runs + ?3, failing = failing + ?4 WHERE project_id = ?1 AND agent_id = ?2",
+                params![scope.project_id(), agent, runs, failing],
+            )?;
+        }
+        let mut days: BTreeMap<(&str, i64), i64> = BTreeMap::new();
+        for ((agent, hour, ..), found) in &self.signals {
+            *days.entry((agent, hour.div_euclid(24))).or_default() += found.signals;
+        }
+        for ((agent, day), signals) in days {
+            run(
+                connection,
+                "INSERT INTO run_agent_days (project_id, agent_id, day, signals) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (project_id, agent_id, day) DO UPDATE SET signals = signals + excluded.signals",
+                params![scope.project_id(), agent, day, signals],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Writes it all; after the verdicts and the rows of their agents.
     pub(super) fn write(self, connection: &Connection, scope: &Scope) -> DbResult<()> {
         let project = scope.project_id();
+        self.write_agents(connection, scope)?;
         for ((agent, hour, version), added) in &self.hours {
             run(
                 connection,

@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::json;
 
 use super::*;
-use crate::model::{JudgedRun, NewSignal, RunEnd, RunFacts, Severity};
+use crate::model::{JudgedRun, NewSignal, RunEnd, RunFacts, Severity, SignalFilter};
 use crate::sqlite::{OpenMode, SqliteStore};
 
 const LIVE: &str = "a.run_id <> '' AND a.shadow = 0";
@@ -254,8 +254,56 @@ async fn they_are_what_counting_all_verdicts_anew_gives_also_when_stalled_runs_e
                 .unwrap();
             assert_eq!(rolled, anew, "seed {seed}, {agent}");
             assert_eq!(agent == "nobody", rolled.runs == 0);
+            lists_say_how_many_there_are(&store, agent, now).await;
         }
     }
+}
+
+/// Totals that lists of an agent give, and its line in the list of agents, are those of counting its rows.
+async fn lists_say_how_many_there_are(store: &SqliteStore, agent: &'static str, now: DateTime<Utc>) {
+    let (scope, reports, runs) = (Scope::default_project(), store.store().reports, store.store().runs);
+    let counted = |table: &'static str, condition: String| {
+        let sql = format!("SELECT count(*) FROM {table} WHERE project_id = 'default' AND agent_id = '{agent}' AND {condition}");
+        store.read("counting", move |connection| count(connection, &sql, []))
+    };
+    for (has_signals, condition) in [(None, "TRUE"), (Some(true), "live_count > 0"), (Some(false), "live_count = 0")] {
+        let (page, total) = reports.agent_runs(&scope, agent, has_signals, 5, 0).await.unwrap();
+        assert_eq!(total, counted("judged_runs", condition.to_owned()).await.unwrap(), "{agent}, {condition}");
+        assert!(page.iter().all(|run| has_signals.is_none_or(|wanted| wanted == (run.signals > 0))));
+        assert_eq!(page.len(), usize::try_from(total.min(5)).unwrap());
+    }
+    for (failure_type, severity) in [(None, None), (Some("SLOW_STEP"), None), (None, Some(Severity::Info))] {
+        for include_shadow in [false, true] {
+            let filter = SignalFilter {
+                agent_id: Some(agent.to_owned()),
+                failure_type: failure_type.map(str::to_owned),
+                severity,
+                include_shadow,
+                ..SignalFilter::default()
+            };
+            let mut condition = "run_id <> ''".to_owned();
+            condition.extend(failure_type.map(|kind| format!(" AND type = '{kind}'")));
+            condition.extend(severity.map(|severity| format!(" AND severity = '{}'", severity.as_str())));
+            condition.extend((!include_shadow).then_some(" AND shadow = 0"));
+            let (page, total) = runs.signals(&scope, &filter, 7, 0).await.unwrap();
+            assert_eq!(total, counted("anomalies", condition.clone()).await.unwrap(), "{agent}, {condition}");
+            assert_eq!(page.len(), usize::try_from(total.min(7)).unwrap());
+        }
+    }
+    let (agents, _) = reports.agents(&scope, now, 10, 0).await.unwrap();
+    let Some(line) = agents.iter().find(|line| line.agent_id == agent) else {
+        assert_eq!(agent, "nobody");
+        return;
+    };
+    assert_eq!(line.runs, counted("judged_runs", "TRUE".to_owned()).await.unwrap());
+    assert_eq!(line.signals, counted("anomalies", LIVE.replace("a.", "")).await.unwrap());
+    let today = micros(now).div_euclid(24 * HOUR);
+    let mut days = Vec::new();
+    for day in today - 6..=today {
+        let condition = format!("detected_at / {} = {day} AND {}", 24 * HOUR, LIVE.replace("a.", ""));
+        days.push(counted("anomalies", condition).await.unwrap());
+    }
+    assert_eq!(line.sparkline, if days.iter().all(|signals| *signals == 0) { Vec::new() } else { days });
 }
 
 #[tokio::test]
@@ -278,6 +326,8 @@ async fn what_was_judged_before_the_roll_ups_is_rolled_up_by_the_migration() {
             ("run_inputs", "agent_id || input_hash || runs"),
             ("run_input_types", "agent_id || input_hash || type || runs"),
             ("signal_hours", "agent_id || hour || type || agent_version || signals || first_seen_at || last_seen_at"),
+            ("run_agents", "agent_id || runs || failing"),
+            ("run_agent_days", "agent_id || day || signals"),
         ] {
             rows.extend(all(
                 connection,
@@ -291,10 +341,12 @@ async fn what_was_judged_before_the_roll_ups_is_rolled_up_by_the_migration() {
     let (kept, migrated) = store
         .write("rolling up anew", move |tx| {
             let kept = dump(tx.connection)?;
-            for table in ["run_hours", "run_tool_steps", "run_inputs", "run_input_types", "signal_hours"] {
+            for table in ["run_hours", "run_tool_steps", "run_inputs", "run_input_types", "signal_hours", "run_agent_days"] {
                 tx.connection.execute(&format!("DROP TABLE {table}"), [])?;
             }
+            tx.connection.execute_batch("ALTER TABLE run_agents DROP COLUMN failing; DROP INDEX judged_runs_failing;")?;
             tx.connection.execute_batch(include_str!("../../../../migrations/0009_rollups.sql"))?;
+            tx.connection.execute_batch(include_str!("../../../../migrations/0017_agents_at_a_glance.sql"))?;
             Ok((kept, dump(tx.connection)?))
         })
         .await
