@@ -163,7 +163,7 @@ by_span AS (
     JOIN (VALUES (15), (30), (60)) AS lengths (minutes) ON calls.minutes_ago <= lengths.minutes
     GROUP BY calls.feature, lengths.minutes
 ),
-elevated AS MATERIALIZED (
+compared AS (
     SELECT
         now_.feature,
         now_.minutes,
@@ -174,7 +174,11 @@ elevated AS MATERIALIZED (
         -- Of as many traces as there are, what exceeds their usual calls.
         greatest(now_.generations - now_.traces * coalesce(sizes.calls_per_trace, 1.0), 0.0) AS retries,
         now_.traces * coalesce(sizes.calls_per_trace, 1.0)
-            / greatest(now_.part * coalesce(ordinary.generations, 0.0), 1.0) AS traffic_ratio
+            / greatest(now_.part * coalesce(ordinary.generations, 0.0), 1.0) AS traffic_ratio,
+        -- The deviance of so many against so many, as right for few as for many.
+        sqrt(greatest(2.0 / coalesce(ordinary.dispersion, 1.0)
+            * (now_.generations * ln(now_.generations / greatest(now_.part * coalesce(ordinary.generations, 0.0), 0.5))
+               - now_.generations + greatest(now_.part * coalesce(ordinary.generations, 0.0), 0.5)), 0.0)) AS surprise
     FROM by_span AS now_
     LEFT JOIN ordinary ON ordinary.feature = now_.feature
     LEFT JOIN input.trace_sizes AS sizes ON sizes.feature = now_.feature
@@ -185,11 +189,9 @@ elevated AS MATERIALIZED (
       AND (now_.minutes = 60
            OR now_.generations > least(ordinary.generations, now_.minutes / 15.0 * ordinary.peak_generations)
            OR ordinary.generations IS NULL)
-      -- More than chance makes of it: the deviance of so many against so many, as right for few as for many.
-      AND sqrt(greatest(2.0 / coalesce(ordinary.dispersion, 1.0)
-          * (now_.generations * ln(now_.generations / greatest(now_.part * coalesce(ordinary.generations, 0.0), 0.5))
-             - now_.generations + greatest(now_.part * coalesce(ordinary.generations, 0.0), 0.5)), 0.0)) > $sigmas
 ),
+-- More calls than chance makes of it.
+elevated AS MATERIALIZED (SELECT * FROM compared WHERE surprise > 0.75 * $sigmas),
 -- Which feature a burst belongs to: of those that are elevated, the one whose calls rose most just as the burst began,
 -- against the calls of the hour before that and the usual ones.
 moved AS MATERIALIZED (
@@ -236,6 +238,9 @@ pairs AS (
     JOIN elevated ON elevated.minutes = bursts.minutes AND elevated.feature = belongs.feature
         -- Errors that only keep pace with the traffic are no burst.
         AND bursts.errors > $error_ratio * bursts.past_errors * greatest(elevated.traffic_ratio, 1.0)
+        -- Where the errors leave no doubt, less is asked of the calls: a cascade is both at once.
+        AND (elevated.surprise > $sigmas
+             OR 2.0 * (sqrt(bursts.errors) - sqrt(bursts.past_errors)) > 2.0 * $error_sigmas)
     JOIN calls ON calls.feature = elevated.feature
         AND calls.minutes_ago <= bursts.minutes
         AND calls.start_time <= bursts.active_until AND calls.end_time >= bursts.active_from

@@ -12,6 +12,7 @@ mod api_key;
 mod approval;
 mod audit;
 mod baseline;
+mod checkpoint;
 mod connection;
 mod digest;
 mod evidence;
@@ -168,7 +169,10 @@ impl SqliteStore {
                     migrations::migrate(&mut connection, &path)?;
                 }
                 drop(opening);
-                (Some(Writer::start(connection, Ids::new(options.id_seed))?), lock)
+                // A command's few writes need no thread for it.
+                let served = options.mode == OpenMode::Serve;
+                let checkpointer = served.then(|| checkpoint::Checkpointer::start(&path)).transpose()?;
+                (Some(Writer::start(connection, Ids::new(options.id_seed), checkpointer)?), lock)
             }
         };
         let readers = Readers::new(path.clone());

@@ -177,7 +177,7 @@ pub(super) fn tell(options: &LabelledOptions) -> (LabelledTruth, Happened) {
     story.happened.channels = (0..4).map(|number| Words::plain(&mut story.rng, number)).collect();
     story.happened.project = Words::plain(&mut story.rng, 0);
     let features = options.features.unwrap_or_else(|| story.rng.random_range(3..13)).clamp(3, 30);
-    let calls = options.calls_per_hour.unwrap_or_else(|| 10_f64.powf(story.rng.random_range(1.5..2.3)));
+    let calls = options.calls_per_hour.unwrap_or_else(|| 10_f64.powf(story.rng.random_range(1.5..3.0)));
     story.company(features, calls.clamp(20.0, 5000.0));
     let mut truth = LabelledTruth {
         owner: Words::plain(&mut story.rng, 0),

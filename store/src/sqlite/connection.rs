@@ -117,6 +117,18 @@ pub(super) fn open_writer(path: &Path, durable: bool) -> Result<Connection> {
     open().map_err(|error| sqlite_error("opening the state database", error))
 }
 
+/// A connection that copies the write-ahead log into the file, and is used for nothing else.
+pub(super) fn open_checkpointer(path: &Path) -> Result<Connection> {
+    let open = || -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        Ok(connection)
+    };
+    open().map_err(|error| sqlite_error("opening the state database for checkpoints", error))
+}
+
 /// A connection that cannot write.
 pub(crate) fn open_reader(path: &Path) -> Result<Connection> {
     let open = || -> rusqlite::Result<Connection> {

@@ -4,6 +4,7 @@
 //! a savepoint of its own, so a job that fails takes nothing with it but itself. A caller is answered only after the
 //! `COMMIT` of its group returned.
 
+use super::checkpoint::Checkpointer;
 use super::connection::{DbResult, sqlite_error};
 use super::ids::Ids;
 use crate::{Result, StoreError};
@@ -50,14 +51,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, ids: Ids) -> Result<Self> {
+    /// With a checkpointer, SQLite makes no checkpoints in commits.
+    pub(super) fn start(connection: Connection, ids: Ids, checkpointer: Option<Checkpointer>) -> Result<Self> {
         let (sender, queue) = mpsc::channel(QUEUE);
         let counters = Arc::<Counters>::default();
         let thread = std::thread::Builder::new()
             .name("tripline-store-writer".to_owned())
             .spawn({
                 let counters = counters.clone();
-                move || write_groups(&connection, ids, queue, &counters)
+                move || write_groups(&connection, ids, queue, &counters, checkpointer.as_ref())
             })
             .map_err(|error| StoreError::Database {
                 doing: "starting the writer thread",
@@ -167,7 +169,16 @@ where
 }
 
 /// Until every handle is gone: takes what is queued, writes it as one transaction, answers.
-fn write_groups(connection: &Connection, mut ids: Ids, mut queue: mpsc::Receiver<Box<dyn Job>>, counters: &Counters) {
+fn write_groups(
+    connection: &Connection,
+    mut ids: Ids,
+    mut queue: mpsc::Receiver<Box<dyn Job>>,
+    counters: &Counters,
+    checkpointer: Option<&Checkpointer>,
+) {
+    if let Some(checkpointer) = checkpointer {
+        checkpointer.take_over(connection);
+    }
     while let Some(first) = queue.blocking_recv() {
         let mut group = Vec::new();
         let outcome = write_group(connection, &mut ids, first, &mut queue, &mut group);
@@ -190,6 +201,9 @@ fn write_groups(connection: &Connection, mut ids: Ids, mut queue: mpsc::Receiver
         }
         for job in group {
             job.answer();
+        }
+        if let Some(checkpointer) = checkpointer {
+            checkpointer.committed(connection);
         }
     }
     // No `PRAGMA optimize` here: statistics taken of a small file make SQLite scan the tables once they have grown;
