@@ -16,11 +16,13 @@ const DAYS: i64 = 30;
 /// Connections at once, and seconds per path.
 const LOAD: (u32, u32) = (16, 5);
 
-const LISTS: [&str; 5] = [
+const LISTS: [&str; 6] = [
     "/v1/agents",
-    "/v1/agents/agent-3/runs",
-    "/v1/agents/agent-3/signals",
-    "/v1/agents/agent-3/issues",
+    // Of the agents 0 and 10, in whose runs something is found.
+    "/v1/agents/agent-0/runs",
+    "/v1/agents/agent-0/runs?has_signals=true",
+    "/v1/agents/agent-0/signals",
+    "/v1/agents/agent-0/issues",
     "/v1/agents/agent-0/signals?limit=100",
 ];
 
@@ -38,7 +40,7 @@ pub(crate) async fn run(runs: Option<&str>) -> Outcome<()> {
         asked(&server, home.path(), path, LOAD)?;
     }
     // One after the other: what one person who looks at an agent waits for.
-    asked(&server, home.path(), "/v1/agents/agent-3/insights", (1, 5))
+    asked(&server, home.path(), "/v1/agents/agent-0/insights", (1, 5))
 }
 
 fn asked(server: &Server, folder: &Path, path: &str, (connections, seconds): (u32, u32)) -> Outcome<()> {

@@ -28,6 +28,8 @@ const PART: TimeDelta = TimeDelta::minutes(15);
 const OVERLAP: TimeDelta = TimeDelta::minutes(75);
 /// How long before its onset a finding is taken to have begun: a detector sees a condition after it is one.
 const BEFORE_ONSET: TimeDelta = TimeDelta::hours(1);
+/// How long after its last window: a condition that ends within a quarter of an hour is not seen in that quarter any more.
+const AFTER_LAST: TimeDelta = TimeDelta::minutes(15);
 /// Until when everything was read, among the watermarks of jobs.
 const READ_UNTIL: &str = "sampler:parts";
 
@@ -201,13 +203,14 @@ impl Sampler {
             for anomaly in listed.items {
                 let finding = anomaly.finding;
                 let from = finding.onset.unwrap_or(finding.window.start) - BEFORE_ONSET;
+                let until = finding.window.end + AFTER_LAST;
                 let concern = found.entry((finding.detector, finding.entity.clone())).or_insert(Concern {
                     entity: finding.entity,
                     from,
-                    until: finding.window.end,
+                    until,
                 });
                 concern.from = concern.from.min(from);
-                concern.until = concern.until.max(finding.window.end);
+                concern.until = concern.until.max(until);
             }
             match listed.next {
                 Some(next) => page.cursor = Some(next),

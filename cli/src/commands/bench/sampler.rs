@@ -34,6 +34,16 @@ pub(super) struct Sampled {
     /// Traces of labelled incidents.
     actionable: usize,
     actionable_kept: usize,
+    /// Those that were not kept.
+    actionable_dropped: Vec<DroppedTrace>,
+}
+
+/// A trace of a labelled incident that the sampler dropped.
+#[derive(Debug, Serialize)]
+struct DroppedTrace {
+    class: String,
+    entity: String,
+    trace_id: String,
 }
 
 impl Sampled {
@@ -66,7 +76,13 @@ impl Sampled {
                 ("starts_at".to_owned(), Param::Timestamp(label.starts_at)),
                 ("ends_at".to_owned(), Param::Timestamp(label.ends_at.min(truth.clock_end))),
             ]);
-            actionable.extend(traces(context, ACTIONABLE, params).await?);
+            let traces = traces(context, ACTIONABLE, params).await?;
+            sampled.actionable_dropped.extend(traces.difference(&kept).map(|trace| DroppedTrace {
+                class: label.class.clone(),
+                entity: label.entity.clone(),
+                trace_id: trace.clone(),
+            }));
+            actionable.extend(traces);
         }
         sampled.actionable_kept = actionable.intersection(&kept).count();
         sampled.actionable = actionable.len();
