@@ -119,7 +119,7 @@ by_name AS (
         calls,
         cost_usd,
         CAST(NULL AS BIGINT) AS tokens,
-        CAST(0 AS BIGINT) AS unpriced_calls,
+        unpriced_calls,
         first_generation,
         last_generation
     FROM input.trace_calls
@@ -146,8 +146,8 @@ by_trace AS (
         first_value(name ORDER BY calls DESC, name) AS most_repeated_name,
         first_value(feature ORDER BY calls DESC, name) AS feature,
         max(calls) AS repeat_count,
-        -- What one of its calls cost is not known: then the whole is not.
-        CASE WHEN sum(unpriced_calls) = 0 THEN sum(cost_usd) END AS cost_usd,
+        -- At least this, where calls have no price.
+        sum(cost_usd) AS cost_usd,
         sum(tokens) AS tokens,
         sum(unpriced_calls) AS unpriced_calls,
         min(first_generation) AS first_generation,

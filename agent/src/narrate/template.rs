@@ -310,11 +310,18 @@ fn impact(story: Story<'_>) -> String {
             "{} broken outputs reached whatever reads them, without any error.",
             count(story, "failed_in_window")
         ),
-        "agent_loop" => format!(
-            "{} burned so far, {} a minute while it runs.",
-            cost.unwrap_or_else(|| "An unknown amount".to_owned()),
-            usd(story, "cost_velocity_per_min")
-        ),
+        "agent_loop" => {
+            let velocity = usd(story, "cost_velocity_per_min");
+            match (cost, number(story, "unpriced_calls").filter(|calls| *calls >= 1.0)) {
+                (None, _) => format!("An unknown amount burned so far, {velocity} a minute while it runs."),
+                (Some(cost), None) => format!("{cost} burned so far, {velocity} a minute while it runs."),
+                (Some(cost), Some(calls)) => format!(
+                    "At least {cost} burned so far ({calls:.0} of its calls {} no known price), {velocity} a minute while it \
+                     runs.",
+                    if calls < 2.0 { "has" } else { "have" }
+                ),
+            }
+        }
         "silent_tool_failure" => match number(story, "failed_in_window") {
             Some(failed) if failed > 0.0 => {
                 format!("{failed:.0} wrong results were taken for good ones within six hours.")

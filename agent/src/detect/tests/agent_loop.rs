@@ -151,6 +151,21 @@ async fn runs_are_judged_while_langfuse_is_down_and_that_is_a_gap() {
     assert_eq!(judged.gaps.iter().map(|gap| gap.source.as_str()).collect::<Vec<_>>(), ["langfuse"]);
 }
 
+/// What the template says of the impact.
+fn template_impact(finding: &Finding) -> String {
+    let anomaly = finding.to_anomaly(at("2026-11-20T11:30:00Z"));
+    let findings = crate::investigate::Findings {
+        evidence: Vec::new(),
+        onset: at("2026-11-20T10:30:00Z"),
+        suspects: Vec::new(),
+        culprit: None,
+        timeline: Vec::new(),
+        gaps: Vec::new(),
+        requests: 0,
+    };
+    crate::narrate::template::parts(crate::narrate::Story { anomaly: &anomaly, findings: &findings }).impact
+}
+
 /// The end of a run, as its agent sent it.
 fn ended(world: &mut World, run: &str, provisional: bool) {
     world.push(
@@ -226,12 +241,27 @@ async fn local_calls_cost_what_the_settings_say_and_nothing_is_said_of_a_model_w
     let unknown = judged(&world, json!({"m-small*": {"input": 10, "output": 50}})).await;
     assert_eq!((unknown.cost_usd, unknown.evidence["cost_velocity_per_min"].as_f64()), (None, None));
     assert!(unknown.description.contains("cost unknown"), "{}", unknown.description);
-    // One call that did not say its tokens leaves the whole unknown.
+    // Of a call that did not say its tokens the cost is not known: it is at least that of the others.
     world.push(
         "ingest.events",
         json!({"seq": 99, "run_id": "run-1", "agent_id": "planner", "event_type": "llm.called", "step_index": 99,
             "occurred_at": at("2026-11-20T11:00:00Z"), "payload": json!({"model": "m-large"}).to_string()}),
     );
     let partly = judged(&world, json!({"m-large": {"input": 10, "output": 50}})).await;
-    assert_eq!((partly.cost_usd, partly.evidence["unpriced_calls"].as_i64()), (None, Some(1)));
+    assert!((partly.cost_usd.unwrap() - expected).abs() < 1e-9, "{partly:?}");
+    assert_eq!(partly.evidence["unpriced_calls"], 1);
+    let told = template_impact(&partly);
+    assert!(told.starts_with("At least $0.03 burned so far (1 of its calls has no known price), "), "{told}");
+    assert!(
+        template_impact(&unknown).starts_with("An unknown amount burned so far, "),
+        "{}",
+        template_impact(&unknown)
+    );
+    assert!(template_impact(&priced).starts_with("$0.03 burned so far, "));
+
+    // The same of Langfuse: a call without a price is not one that cost nothing.
+    let mut vendors = looped(15);
+    vendors.rows.get_mut("langfuse.observations").unwrap().iter_mut().for_each(|row| drop(row.remove("total_cost")));
+    let found = judge(&vendors.scene(at("2026-11-20T12:00:00Z"))).await.remove(0);
+    assert_eq!((found.cost_usd, found.evidence["unpriced_calls"].as_i64()), (None, Some(15)));
 }
