@@ -15,6 +15,7 @@ pub mod forensics;
 pub mod govern;
 pub mod investigate;
 pub mod jobs;
+pub mod loops;
 pub mod messages;
 pub mod narrate;
 pub mod people;

@@ -12,6 +12,9 @@ pub mod shape;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+mod rule_tests;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};

@@ -8,6 +8,7 @@
 //! Must hold: settings in force are always valid; a bad file changes nothing and is told in [`SettingsStatus`].
 
 pub mod load;
+pub mod prices;
 pub mod watch;
 pub mod write;
 
@@ -26,6 +27,7 @@ use crate::runs::settings::RunSettings;
 use crate::sampler::SamplingPolicy;
 
 pub use load::{SettingsError, SettingsLoader};
+pub use prices::{ModelPrice, ModelPrices};
 pub use watch::SettingsWatcher;
 pub use write::{Change, ChangeError, Changed};
 
@@ -72,6 +74,9 @@ macro_rules! settings {
             pub schedules: BTreeMap<String, String>,
             /// IANA name of the time zone that the weekly digest's schedule and week are in, such as `Europe/Berlin`.
             pub time_zone: String,
+            /// What models cost, by pattern of their names, for calls that come without a price. A model that no pattern names
+            /// has no price.
+            pub model_prices: ModelPrices,
             /// Tables of which a local copy is kept, by `source.table`.
             pub sync: BTreeMap<String, SyncSettings>,
             /// What is taken at the door for events, and how long it is kept.
@@ -93,6 +98,7 @@ macro_rules! settings {
                     incident_channels: ["incidents", "engineering", "backend", "alerts"].map(str::to_owned).to_vec(),
                     schedules: DEFAULT_SCHEDULES.map(|(job, cron)| (job.to_owned(), cron.to_owned())).into(),
                     time_zone: "UTC".to_owned(),
+                    model_prices: ModelPrices::new(),
                     sync: BTreeMap::new(),
                     ingest: IngestSettings::default(),
                     narrator: NarratorSettings::default(),
@@ -109,11 +115,12 @@ macro_rules! settings {
                 $(ThresholdRule { key: stringify!($key), min: $min as f64, max: $max as f64, whole: settings!(@whole $type) },)+
             ];
 
-            /// A threshold as a value to be bound in SQL; `None` when there is no such threshold.
+            /// A threshold, or the prices of models, as a value to be bound in SQL; `None` when there is no such setting.
             #[must_use]
             pub fn threshold(&self, key: &str) -> Option<Param> {
                 match key {
                     $(stringify!($key) => Some(Param::from(self.$key)),)+
+                    "model_prices" => Some(prices::param(&self.model_prices)),
                     _ => None,
                 }
             }

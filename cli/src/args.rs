@@ -9,7 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tripline_engine::OutputFormat;
-use tripline_simulator::FaultSpec;
+use tripline_simulator::{FaultSpec, LabelledDown};
 
 /// SQL over Langfuse, Sentry, GitHub, Slack and your own events; incidents found, explained, and acted on after approval.
 #[derive(Debug, Parser)]
@@ -323,7 +323,7 @@ pub(crate) enum BenchCommand {
 #[derive(Debug, Args)]
 pub(crate) struct AccuracyArgs {
     /// A data directory with a truth.json.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["generate", "seed", "keep", "quiet", "features", "calls_per_hour"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["generate", "seed", "keep", "quiet", "features", "calls_per_hour", "rename_seed", "outage"])]
     pub(crate) data: Option<std::path::PathBuf>,
     /// Make so many histories and measure on all of them; every third one is quiet.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -340,6 +340,16 @@ pub(crate) struct AccuracyArgs {
     /// Model calls per hour of a history, 20 to 5000; else drawn by the seed.
     #[arg(long, value_name = "N")]
     pub(crate) calls_per_hour: Option<f64>,
+    /// The same histories under other names (features, tools, models, prompts, files, people, projects, channels, labels): the
+    /// verdicts must be the same.
+    #[arg(long, value_name = "SEED")]
+    pub(crate) rename_seed: Option<u64>,
+    /// A source that is down for a week before anything goes wrong: nothing may be found in it, and nothing lost after it.
+    #[arg(long, value_name = "SOURCE", value_parser = clap::builder::PossibleValuesParser::new(LabelledDown::SOURCES))]
+    pub(crate) outage: Option<String>,
+    /// Hours that it is down.
+    #[arg(long, value_name = "N", default_value_t = 168, requires = "outage", value_parser = clap::value_parser!(u32).range(1..=720))]
+    pub(crate) outage_hours: u32,
     /// Keep the generated histories in this folder.
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<std::path::PathBuf>,

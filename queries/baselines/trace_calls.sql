@@ -7,7 +7,9 @@ SELECT
     trace_id,
     CASE WHEN trim(coalesce(name, '')) = '' THEN '(unnamed)' ELSE name END AS name,
     count(*) AS calls,
-    sum(coalesce(total_cost, 0.0)) AS cost_usd,
+    -- Of those that have a price: what none has is not known, which is not 0.
+    sum(total_cost) AS cost_usd,
+    count(*) - count(total_cost) AS unpriced_calls,
     min(start_time) AS first_generation,
     max(start_time) AS last_generation
 FROM langfuse.observations

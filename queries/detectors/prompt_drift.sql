@@ -17,7 +17,7 @@
 -- entity: feature
 -- onset: onset
 -- cost: cost_usd
--- json: missing_keys, examples
+-- json: missing_keys, broken_keys, examples
 -- action: create_issue
 -- description: {entity} drifted ({drift_type}): {failed} of its newest {judged} outputs break its schema
 --
@@ -65,6 +65,10 @@ broken_keys AS MATERIALIZED (
     SELECT
         kinds.id,
         key.key,
+        key.kinds,
+        key.format,
+        json_get_str(kinds.said_keys, key.key) AS found_kind,
+        json_get_str(kinds.said_formats, key.key) AS found_format,
         CASE
             WHEN key.required AND coalesce(json_get_str(kinds.said_keys, key.key), 'null') = 'null' THEN 'missing'
             WHEN strpos(key.kinds, concat('|', coalesce(json_get_str(kinds.said_keys, key.key), 'null'), '|')) = 0
@@ -164,7 +168,10 @@ schema_breaks AS MATERIALIZED (
     GROUP BY balanced.feature, broken_blocks.block
 ),
 missing_keys AS (
-    SELECT feature, concat('["', string_agg(replace(replace(key, '\', '\\'), '"', '\"'), '","' ORDER BY key), '"]') AS missing_keys
+    SELECT
+        feature,
+        concat('["', string_agg(
+            replace(replace(regexp_replace(key, '[[:cntrl:]]', ' ', 'g'), '\', '\\'), '"', '\"'), '","' ORDER BY key), '"]') AS missing_keys
     FROM (
         SELECT DISTINCT kinds.feature, broken_keys.key
         FROM broken_keys
@@ -173,6 +180,52 @@ missing_keys AS (
         WHERE broken_keys.problem = 'missing'
           AND kinds.newest > 20 * schema_breaks.block AND kinds.newest <= 20 * schema_breaks.block + 20
     )
+    GROUP BY feature
+),
+-- Which keys broke and how: what was expected there and what was found most, as types and formats, never a value.
+broken_how AS (
+    SELECT
+        feature,
+        key,
+        problem,
+        expected,
+        found,
+        outputs,
+        row_number() OVER (PARTITION BY feature ORDER BY outputs DESC, key, problem) AS place
+    FROM (
+        SELECT
+            kinds.feature,
+            broken_keys.key,
+            broken_keys.problem,
+            CASE broken_keys.problem
+                WHEN 'format' THEN max(broken_keys.format)
+                ELSE replace(btrim(max(broken_keys.kinds), '|'), '|', ' or ') END AS expected,
+            CASE broken_keys.problem
+                WHEN 'missing' THEN 'nothing'
+                WHEN 'type' THEN broken_keys.found_kind
+                ELSE broken_keys.found_format END AS found,
+            count(*) AS outputs
+        FROM broken_keys
+        JOIN kinds ON kinds.id = broken_keys.id
+        JOIN schema_breaks ON schema_breaks.feature = kinds.feature
+        WHERE broken_keys.problem IS NOT NULL
+          AND kinds.newest > 20 * schema_breaks.block AND kinds.newest <= 20 * schema_breaks.block + 20
+        GROUP BY kinds.feature, broken_keys.key, broken_keys.problem,
+            CASE broken_keys.problem
+                WHEN 'missing' THEN 'nothing'
+                WHEN 'type' THEN broken_keys.found_kind
+                ELSE broken_keys.found_format END
+    )
+),
+broken_lists AS (
+    SELECT
+        feature,
+        concat('[', string_agg(
+            concat('{"key":"', replace(replace(regexp_replace(key, '[[:cntrl:]]', ' ', 'g'), '\', '\\'), '"', '\"'),
+                '","problem":"', problem, '","expected":"', expected, '","found":"', found, '","outputs":', outputs, '}'),
+            ',' ORDER BY place), ']') AS broken_keys
+    FROM broken_how
+    WHERE place <= 8
     GROUP BY feature
 ),
 -- A score belongs to the feature of its observation, else to every feature of its trace; once each.
@@ -277,6 +330,7 @@ drifts AS (
         judged,
         failed_in_window,
         coalesce(missing_keys, '[]') AS missing_keys,
+        coalesce(broken_keys, '[]') AS broken_keys,
         first_failing_observation_id,
         examples,
         onset,
@@ -289,6 +343,7 @@ drifts AS (
         1 AS strategy
     FROM schema_breaks
     LEFT JOIN missing_keys ON missing_keys.feature = schema_breaks.feature
+    LEFT JOIN broken_lists ON broken_lists.feature = schema_breaks.feature
     UNION ALL
     SELECT
         feature,
@@ -299,6 +354,7 @@ drifts AS (
         recent_scores AS judged,
         0 AS failed_in_window,
         '[]' AS missing_keys,
+        '[]' AS broken_keys,
         CAST(NULL AS VARCHAR) AS first_failing_observation_id,
         '[]' AS examples,
         onset,
@@ -320,6 +376,7 @@ SELECT
     judged,
     failed_in_window,
     missing_keys,
+    broken_keys,
     first_failing_observation_id,
     examples,
     score_name,

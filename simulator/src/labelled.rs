@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::dataset::DataError;
 
 /// What kind of company a labelled history tells of. What is `None` is drawn by the seed.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct LabelledOptions {
     /// The chance in it.
     pub seed: u64,
@@ -30,6 +30,24 @@ pub struct LabelledOptions {
     pub calls_per_hour: Option<f64>,
     /// Whether nothing goes wrong in it.
     pub quiet: bool,
+    /// The same history under other names, drawn by this seed: labels too.
+    pub rename: Option<u64>,
+    /// A source that is down for a time before everything else in the replay, which becomes so much longer.
+    pub outage: Option<LabelledDown>,
+}
+
+/// A source that does not answer for so long.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LabelledDown {
+    /// One of [`LabelledDown::SOURCES`].
+    pub source: &'static str,
+    /// For how many hours.
+    pub hours: u32,
+}
+
+impl LabelledDown {
+    /// The sources that can be down.
+    pub const SOURCES: [&'static str; 4] = ["langfuse", "sentry", "github", "slack"];
 }
 
 /// One labelled incident.
@@ -128,7 +146,7 @@ mod tests {
     use super::*;
 
     fn options(seed: u64) -> LabelledOptions {
-        LabelledOptions { seed, features: Some(4), calls_per_hour: Some(30.0), quiet: false }
+        LabelledOptions { seed, features: Some(4), calls_per_hour: Some(30.0), ..LabelledOptions::default() }
     }
 
     #[test]
@@ -200,6 +218,44 @@ mod tests {
                 assert!(delays.iter().any(|delay| *delay > 600), "{delays:?}");
             }
         }
+    }
+
+    #[test]
+    fn under_other_names_the_same_happens_and_no_name_is_left() {
+        let plain = Labelled::tell(&options(3));
+        let renamed = Labelled::tell(&LabelledOptions { rename: Some(5), ..options(3) });
+        assert_eq!(renamed.truth, Labelled::tell(&LabelledOptions { rename: Some(5), ..options(3) }).truth);
+        assert_ne!(renamed.truth, Labelled::tell(&LabelledOptions { rename: Some(6), ..options(3) }).truth);
+        let ids = |history: &Labelled| {
+            let of = |incident: &LabelledIncident| (incident.class, incident.starts_at, incident.culprit_sha.clone());
+            history.truth.incidents.iter().map(of).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&plain), ids(&renamed));
+        for (one, other) in plain.truth.incidents.iter().zip(&renamed.truth.incidents) {
+            assert!(one.class == "agent_loop" || one.entity != other.entity, "{one:?} {other:?}");
+        }
+        for ((name, one), (_, other)) in plain.collections.iter().zip(&renamed.collections) {
+            assert_eq!(one.len(), other.len(), "{name}");
+        }
+        // What is a name in one is none in the other.
+        let texts =
+            serde_json::to_string(&renamed.collections.iter().map(|(_, rows)| rows).collect::<Vec<_>>()).unwrap();
+        for incident in &plain.truth.incidents {
+            assert!(incident.class == "agent_loop" || !texts.contains(&incident.entity), "{}", incident.entity);
+        }
+        assert!(!texts.contains(&plain.truth.owner) && !texts.contains(&plain.truth.sentry_project));
+        assert!(texts.contains(&renamed.truth.owner) && texts.contains(&renamed.truth.sentry_project));
+    }
+
+    #[test]
+    fn a_source_that_is_down_is_back_before_anything_goes_wrong() {
+        let outage = Some(LabelledDown { source: "langfuse", hours: 24 });
+        let (plain, history) = (Labelled::tell(&options(3)), Labelled::tell(&LabelledOptions { outage, ..options(3) }));
+        assert_eq!(history.truth.clock_end, plain.truth.clock_end);
+        assert_eq!(history.truth.clock_start, plain.truth.clock_start - chrono::TimeDelta::hours(24));
+        let down = history.truth.outages.iter().find(|outage| outage.source == "langfuse").unwrap();
+        assert_eq!((down.starts_at, down.ends_at), (history.truth.clock_start, plain.truth.clock_start));
+        assert!(history.truth.incidents.iter().all(|incident| incident.starts_at > down.ends_at));
     }
 
     #[test]

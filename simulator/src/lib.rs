@@ -59,7 +59,7 @@ pub use auth::{Auth, Credentials};
 pub use dataset::{Collection, DataError, Dataset};
 pub use faults::{Fault, FaultError, FaultSpec, Source};
 pub use handle::{SimulatorError, SimulatorHandle, start};
-pub use labelled::{Labelled, LabelledIncident, LabelledOptions, LabelledOutage, LabelledTruth};
+pub use labelled::{Labelled, LabelledDown, LabelledIncident, LabelledOptions, LabelledOutage, LabelledTruth};
 pub use langfuse::LangfuseGeneration;
 pub use llm::Behaviour;
 pub use options::{Content, SimulatorOptions};

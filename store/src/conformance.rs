@@ -86,6 +86,7 @@ macro_rules! for_each_promise {
                 what_depends_on_a_failed_action_fails_too,
                 an_unknown_action_is_never_sent_again_by_itself,
                 a_kill_is_done_only_when_the_agent_says_so,
+                a_kill_of_several_runs_is_done_when_the_last_of_them_or_the_trace_itself_has_stopped,
                 an_agent_faster_than_the_outbox_loses_nothing,
                 a_kill_is_found_with_and_without_dashes,
                 asking_twice_to_kill_keeps_the_first_record,

@@ -28,3 +28,4 @@ mod seeded;
 mod sessions;
 mod sources;
 mod templates;
+mod webhook;

@@ -160,6 +160,9 @@ pub struct KillLoop {
     pub key: String,
     /// The trace or run.
     pub trace_id: String,
+    /// Its runs that are known here: each is asked by its own id. Empty where none is known: then the trace's id alone is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<String>,
 }
 
 /// Do nothing outside.

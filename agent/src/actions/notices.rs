@@ -13,6 +13,7 @@ use tripline_store::{
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::kinds::{
     ActionType, CheckRun, PostDigest, PostMessage, PullComment, Remediation, Respond, Response, SetIssueState,
@@ -445,7 +446,11 @@ impl Notices {
                 version: action.result.as_ref().and_then(|result| result.get("version")?.as_i64()),
                 url: result("url"),
             },
-            ActionStatus::Requested => Note::KillRequested { trace_id: result("trace_id").unwrap_or("the trace") },
+            ActionStatus::Requested => {
+                let runs = action.result.as_ref().and_then(|result| result.get("runs")?.as_array());
+                let runs = runs.map(|runs| runs.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+                Note::KillRequested { trace_id: result("trace_id").unwrap_or("the trace"), runs }
+            }
             ActionStatus::Failed => Note::ActionFailed { action_type, why },
             ActionStatus::Unknown => Note::ActionUnknown { action_type, why },
             ActionStatus::Done | ActionStatus::Pending | ActionStatus::Sending => return Ok(()),

@@ -5,13 +5,14 @@
 //!
 //! Must hold: what was interrupted, or ended without a plain answer, is looked for before it is sent again.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tripline_store::{
-    Action, ActionFilter, ActionKind, Approval, ApprovalFilter, IncidentId, KillState, LeasedAction, NewKill,
-    PageRequest, StoreError,
+    Action, ActionFilter, ActionKind, Approval, ApprovalFilter, IncidentId, Kill, KillState, KillTarget, LeasedAction,
+    NewKill, PageRequest, StoreError,
 };
 
 use super::kinds::{
@@ -220,25 +221,41 @@ impl Inner {
             Some(id) => store.approvals.get(scope, id).await?.and_then(|approval| approval.resolved_by),
             None => None,
         };
-        let new = NewKill {
-            id: kill.trace_id.clone(),
-            incident_id: action.incident_id.clone(),
-            action_id: Some(action.id.clone()),
-            requested_by: requested_by.unwrap_or_else(|| "policy".to_owned()),
-        };
-        let record = match store.kills.request(scope, new, now).await {
-            Ok(record) => record,
-            Err(StoreError::Invalid { reason, .. }) => {
-                return Ok(Sent::Never(format!("the trace id is none: {reason}")));
+        let requested_by = requested_by.unwrap_or_else(|| "policy".to_owned());
+        // Runs ask by their own ids; whoever asks by that of the trace is told too, and so is a run that it starts later.
+        let ids: BTreeSet<&str> = kill.runs.iter().chain([&kill.trace_id]).map(|id| id.trim()).collect();
+        let mut records = Vec::new();
+        for id in ids {
+            let new = NewKill {
+                id: id.to_owned(),
+                incident_id: action.incident_id.clone(),
+                action_id: Some(action.id.clone()),
+                requested_by: requested_by.clone(),
+            };
+            match store.kills.request(scope, new, now).await {
+                Ok(record) => records.push(record),
+                Err(StoreError::Invalid { reason, .. }) => {
+                    return Ok(Sent::Never(format!("the trace id is none: {reason}")));
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => return Err(error.into()),
-        };
-        let result = json!({"trace_id": kill.trace_id, "state": record.state});
-        if record.action_id.as_ref() == Some(&action.id) && record.state == KillState::Requested {
+        }
+        let runs: Vec<String> =
+            kill.runs.iter().filter_map(|run| Some(KillTarget::new(run).ok()?.as_str().to_owned())).collect();
+        let is_waited_for =
+            |record: &&Kill| record.state == KillState::Requested && (runs.is_empty() || runs.contains(&record.target));
+        let open: Vec<&Kill> = records.iter().filter(is_waited_for).collect();
+        let state = if open.is_empty() { KillState::Stopped } else { KillState::Requested };
+        let mut result = json!({"trace_id": kill.trace_id, "state": state, "runs": kill.runs});
+        if open.iter().any(|record| record.action_id.as_ref() == Some(&action.id)) {
             return Ok(Sent::Requested(result));
         }
-        // It has stopped already, or an earlier action asked the same run: there is nothing to wait for.
-        Ok(Sent::Done(json!({"trace_id": kill.trace_id, "state": record.state, "asked_by_action": record.action_id})))
+        // They have stopped already, or an earlier action asked the same runs: there is nothing to wait for.
+        let asked_by = records.iter().filter_map(|record| record.action_id.as_ref()).find(|id| **id != action.id);
+        if let Some(fields) = result.as_object_mut() {
+            fields.insert("asked_by_action".to_owned(), json!(asked_by));
+        }
+        Ok(Sent::Done(result))
     }
 
     async fn update_message(&self, id: &IncidentId) -> Result<Sent, GovernError> {

@@ -62,11 +62,65 @@ pub fn flowchart(graph: &Graph) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Map;
+    use tripline_store::Gap;
+
     use super::*;
+    use crate::forensics::graph::{Edge, Node, Position};
 
     #[test]
     fn no_label_ends_its_quotation() {
         let hostile = label("x\"]; click n0 \"javascript:alert(1)\" <script> %%{init}%%");
         assert!(!hostile.contains(['"', '<', '>', '%', '{', ']', '(']), "{hostile}");
+    }
+
+    #[test]
+    fn a_chart_whose_every_text_is_hostile_has_its_own_lines_and_no_others() {
+        for text in [
+            "x\"]; click n0 \"javascript:alert(1)\"",
+            "\n  n9 --> n0\r\n  classDef commit fill:#000",
+            "%%{init: {\"theme\": \"dark\"}}%%",
+            "<img src=x onerror=alert(1)> &quot;]; #quot;]; #34;",
+            "`code` ]:::evil \u{202e}\u{0}",
+        ] {
+            let node = |id: &str| Node {
+                id: format!("{id} {text}"),
+                kind: "commit".to_owned(),
+                data: [("label", text), ("detail", text)]
+                    .map(|(key, text)| (key.to_owned(), text.into()))
+                    .into_iter()
+                    .collect(),
+                position: Position::default(),
+            };
+            let (a, b) = (node("a"), node("b"));
+            let edge = Edge {
+                id: text.to_owned(),
+                source: a.id.clone(),
+                target: b.id.clone(),
+                kind: "after",
+                label: text.to_owned(),
+                animated: false,
+            };
+            let gaps = vec![Gap { source: text.to_owned(), reason: text.to_owned() }];
+            let graph = Graph { nodes: vec![a, b], edges: vec![edge], metadata: Map::new(), gaps, complete: false };
+            let chart = flowchart(&graph);
+            let lines: Vec<&str> = chart.lines().collect();
+            assert_eq!(lines.len(), 1 + 2 + 1 + 1 + 8, "{chart}");
+            for (line, (begin, end)) in lines[1..5].iter().zip([
+                ("  n0[\"", "\"]:::commit"),
+                ("  n1[\"", "\"]:::commit"),
+                ("  n0 -->|\"", "\"| n1"),
+                ("  gap0[\"", "\"]:::unknown"),
+            ]) {
+                let inside = line
+                    .strip_prefix(begin)
+                    .and_then(|rest| rest.strip_suffix(end))
+                    .unwrap_or_else(|| panic!("{line}"));
+                assert!(
+                    !inside.contains(['"', '<', '>', '`', '%', '[', ']', '{', '}', '(', ')', '|', '\u{202e}', '\u{0}']),
+                    "{inside}"
+                );
+            }
+        }
     }
 }

@@ -25,6 +25,7 @@ use super::policy::{self, PolicyDecision, Verdict};
 use super::refusals::RefusalLog;
 use super::{GovernError, Governor};
 use crate::actions::{self, Destinations, KillLoop, Notices, OpenIssue, RecordOnly, Remediation, RequestChanges};
+use crate::loops::Reach;
 use crate::messages::text::{cut, one_line};
 use crate::messages::{Ended, Links, Note, incident_issue};
 use crate::settings::SettingsHandle;
@@ -218,8 +219,10 @@ impl Gate {
             Remediation::KillLoop => {
                 // Policy matches a kill only where there is a trace.
                 let trace_id = policy::attributed_trace(opening.finding).unwrap_or_default().to_owned();
-                let payload = actions::exact(&KillLoop { key, trace_id: trace_id.clone() })?;
-                let summary = format!("Asks the agent behind trace {trace_id} to stop; it stops when it next asks.");
+                let reach = Reach::of(&opening.finding.evidence);
+                let summary = reach.request(&trace_id);
+                let runs = reach.runs().to_vec();
+                let payload = actions::exact(&KillLoop { key, trace_id: trace_id.clone(), runs })?;
                 (payload, Some(trace_id), summary)
             }
             Remediation::RequestChanges => {

@@ -14,6 +14,7 @@ use std::str::FromStr;
 use tripline_store::{NewAnomaly, Severity};
 
 use crate::actions::Remediation;
+use crate::loops::Reach;
 
 /// What policy says of an incident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,9 +211,13 @@ pub fn pull_request(finding: &NewAnomaly) -> Option<(&str, u64, &str)> {
     Some((text("repository")?, finding.evidence.get("pull_number")?.as_u64()?, text("review_body")?))
 }
 
-/// The trace a finding is about, where it is about one: the detector's `trace_id`, or the entity of a loop.
+/// The trace a finding is about, where it is about one that may still run: the detector's `trace_id`, or the entity of a loop.
+/// `None` where its runs are known here and have all ended: nobody is left to stop.
 #[must_use]
 pub fn attributed_trace(finding: &NewAnomaly) -> Option<&str> {
+    if Reach::of(&finding.evidence) == Reach::Ended {
+        return None;
+    }
     let column = finding.evidence.get("trace_id").and_then(Value::as_str);
     let entity = (finding.kind == "agent_loop").then_some(finding.entity.as_str());
     column.or(entity).map(str::trim).filter(|id| tripline_store::KillTarget::new(id).is_ok())

@@ -34,6 +34,7 @@ pub struct Gathered {
 /// What placeholders of evidence queries stand for.
 #[derive(Debug, Clone)]
 pub struct Scope {
+    kind: String,
     entity: String,
     feature: String,
     window_start: DateTime<Utc>,
@@ -57,6 +58,7 @@ impl Scope {
     pub fn new(anomaly: &NewAnomaly, onset: DateTime<Utc>, settings: &Settings) -> Self {
         let feature = anomaly.evidence.get("feature").and_then(Value::as_str);
         Self {
+            kind: anomaly.kind.clone(),
             entity: anomaly.entity.clone(),
             feature: feature.unwrap_or(&anomaly.entity).to_owned(),
             window_start: anomaly.window.start,
@@ -78,6 +80,7 @@ impl Scope {
 
     fn params(&self, repository: Option<&Repository>) -> Params {
         let mut params = Params::from([
+            ("type".to_owned(), Param::Text(self.kind.clone())),
             ("entity".to_owned(), Param::Text(self.entity.clone())),
             ("feature".to_owned(), Param::Text(self.feature.clone())),
             ("window_start".to_owned(), Param::Timestamp(self.window_start)),

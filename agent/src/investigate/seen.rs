@@ -27,6 +27,10 @@ pub(super) struct Seen {
     cost: Option<f64>,
     cost_before: Option<f64>,
     cost_since: Option<f64>,
+    /// Shares of calls that went otherwise than calls before the onset: the same three.
+    odd: Option<f64>,
+    odd_before: Option<f64>,
+    odd_since: Option<f64>,
 }
 
 /// Reads the changes that were gathered. What came into use long after the onset has not caused it.
@@ -38,7 +42,7 @@ pub(super) fn read(
 ) -> Vec<Seen> {
     let of = |row: &Value| {
         let count = |column: &str| row.get(column).and_then(Value::as_i64).unwrap_or_default();
-        let cost = |column: &str| row.get(column).and_then(Value::as_f64);
+        let figure = |column: &str| row.get(column).and_then(Value::as_f64);
         Some(Seen {
             kind: match text(row, "what")? {
                 "model" => Kind::Model,
@@ -53,9 +57,12 @@ pub(super) fn read(
             calls_before: count("calls_before"),
             calls_since: count("calls_since"),
             all_calls_since: count("all_calls_since"),
-            cost: cost("cost_per_call_usd"),
-            cost_before: cost("cost_per_call_before_usd"),
-            cost_since: cost("cost_per_call_since_usd"),
+            cost: figure("cost_per_call_usd"),
+            cost_before: figure("cost_per_call_before_usd"),
+            cost_since: figure("cost_per_call_since_usd"),
+            odd: figure("odd_share"),
+            odd_before: figure("odd_share_before"),
+            odd_since: figure("odd_share_since"),
         })
     };
     let found = rows(gathered, "changes").iter().filter_map(of);
@@ -121,8 +128,31 @@ fn reach(seen: &Seen) -> Part {
     Part { name: "reach", value: rounded(share.clamp(0.0, 1.0)), weight: 0.2, reason }
 }
 
-/// Where calls became dearer: how much of that the calls that use it show.
+/// How much of what changed with the onset the calls that use it show: where calls became dearer their cost, else where they go
+/// otherwise (errors, outputs that look as none did before) how often they do.
 fn difference(seen: &Seen) -> Option<Part> {
+    dearer(seen).or_else(|| odder(seen))
+}
+
+/// Shares that differ by less are alike.
+const ODDER: f64 = 0.1;
+
+fn odder(seen: &Seen) -> Option<Part> {
+    let (own, before, since) = (seen.odd?, seen.odd_before?, seen.odd_since?);
+    if since - before < ODDER {
+        return None;
+    }
+    let value = rounded(((own - before) / (since - before)).clamp(0.0, 1.0));
+    let percent = |share: f64| format!("{:.0} %", share * 100.0);
+    let reason = format!(
+        "{} of the calls with it fail or look as none did before, of all before the onset {}",
+        percent(own),
+        percent(before)
+    );
+    Some(Part { name: "difference", value, weight: 0.25, reason })
+}
+
+fn dearer(seen: &Seen) -> Option<Part> {
     let before = seen.cost_before.filter(|cost| *cost > 0.0)?;
     let (own, since) = (seen.cost? / before, seen.cost_since? / before);
     if since < 1.5 || own <= 0.0 {

@@ -243,8 +243,12 @@ async fn an_optional_source_that_is_down_is_a_gap_and_one_that_is_not_set_up_is_
 
 /// Gives the calls of `assist` something to carry, by when they began.
 fn carry(world: &mut World, of: impl Fn(DateTime<Utc>) -> Value) {
+    carry_of(world, "assist", of);
+}
+
+fn carry_of(world: &mut World, name: &str, of: impl Fn(DateTime<Utc>) -> Value) {
     for row in world.rows.get_mut("langfuse.observations").unwrap() {
-        if row["name"] == "assist" {
+        if row["name"] == name {
             let start = crate::detect::finding::time(&row["start_time"]).unwrap();
             row.extend(of(start).as_object().unwrap().clone());
         }
@@ -323,4 +327,126 @@ async fn a_flag_in_the_metadata_of_calls_is_a_suspect_once_it_changes_or_appears
     let mut world = cascade();
     carry(&mut world, |_| json!({"metadata": json!({"feature_flags": {"ranker": true}}).to_string()}));
     assert!(investigated(&world, "error_cascade").await.suspects.is_empty());
+}
+
+/// The difference that a suspect shows, and why.
+fn difference<'a>(found: &'a Findings, id: &str) -> Option<(f64, &'a str)> {
+    let suspect = found.suspects.iter().find(|suspect| suspect.id == id).unwrap_or_else(|| panic!("{id}: {found:#?}"));
+    let part = suspect.parts.iter().find(|part| part.name == "difference")?;
+    Some((part.value, part.reason.as_str()))
+}
+
+/// Every other minute.
+fn is_even(at: DateTime<Utc>) -> bool {
+    at.timestamp() / 60 % 2 == 0
+}
+
+#[tokio::test]
+async fn of_two_changes_at_once_the_one_whose_calls_are_dearer_shows_the_difference() {
+    let mut healthy = Healthy::new(7, judged_at() - TimeDelta::days(9), judged_at());
+    healthy.bursts = false;
+    let mut world = healthy.world();
+    world.spike("assist", onset(), 30, 30, 0.11);
+    // From the onset on a model in every other minute, and a flag in the others: only calls of the model are dearer.
+    carry(&mut world, |start| match (start >= onset(), is_even(start)) {
+        (false, _) => json!({"model": "model-a", "total_cost": 0.1}),
+        (true, true) => json!({"model": "model-b", "total_cost": 0.9}),
+        (true, false) => {
+            json!({"model": "model-a", "total_cost": 0.1, "metadata": json!({"flags": {"ranker": "new"}}).to_string()})
+        }
+    });
+    let found = investigated(&world, "cost_spike").await;
+    let (with, reason) = difference(&found, "model:model-b").unwrap();
+    assert_eq!(with, 1.0, "{found:#?}");
+    assert_eq!(reason, "a call with it costs 9.0 times as much as calls before the onset");
+    assert_eq!(difference(&found, "flag:ranker=new").unwrap().0, 0.0);
+    assert_eq!(found.suspects[0].id, "model:model-b", "{:#?}", found.suspects);
+}
+
+#[tokio::test]
+async fn where_calls_did_not_become_dearer_the_difference_is_how_often_they_fail() {
+    let mut world = cascade();
+    carry(&mut world, |start| match (start >= onset(), is_even(start)) {
+        (false, _) => json!({"prompt_name": "main", "prompt_version": 7}),
+        (true, true) => json!({"prompt_name": "main", "prompt_version": 8, "level": "ERROR"}),
+        (true, false) => json!({"prompt_name": "main", "prompt_version": 7, "model": "model-b"}),
+    });
+    let found = investigated(&world, "error_cascade").await;
+    let (with, reason) = difference(&found, "prompt:main@8").unwrap();
+    assert_eq!(
+        (with, reason),
+        (1.0, "100 % of the calls with it fail or look as none did before, of all before the onset 0 %")
+    );
+    assert_eq!(difference(&found, "model:model-b").unwrap().0, 0.0);
+    assert_eq!(found.suspects[0].id, "prompt:main@8", "{:#?}", found.suspects);
+    // Where nothing fails more often it is left out: it says nothing.
+    let mut world = cascade();
+    carry(&mut world, prompt_since(onset()));
+    assert_eq!(difference(&investigated(&world, "error_cascade").await, "prompt:assist-main@8"), None);
+}
+
+#[tokio::test]
+async fn of_outputs_that_drift_the_difference_is_how_many_look_as_none_did_before() {
+    let mut world = Healthy::new(7, judged_at() - TimeDelta::days(9), judged_at()).world();
+    world.silence("answer", onset());
+    for n in 0..30 {
+        let start = onset() + minutes(n);
+        let good = json!({"reply": "r", "confidence": 0.5, "lang": "en"});
+        world.generation("answer", start, 0.01, &if is_even(start) { json!({"text": "t"}) } else { good });
+    }
+    carry_of(&mut world, "answer", |start| match (start >= onset(), is_even(start)) {
+        (true, true) => json!({"prompt_name": "main", "prompt_version": 8}),
+        (true, false) => json!({"prompt_name": "main", "prompt_version": 7, "model": "model-b"}),
+        (false, _) => json!({"prompt_name": "main", "prompt_version": 7}),
+    });
+    let found = investigated(&world, "prompt_drift").await;
+    assert_eq!(difference(&found, "prompt:main@8").unwrap().0, 1.0);
+    assert!(difference(&found, "model:model-b").unwrap().0 < 0.1);
+    assert_eq!(found.suspects[0].id, "prompt:main@8", "{:#?}", found.suspects);
+}
+
+/// A week of a tool that returns rows, called by an agent; in the last half hour it returns text.
+fn failing_tool(of_caller: impl Fn(DateTime<Utc>) -> Value, of_tool: impl Fn(DateTime<Utc>) -> Value) -> World {
+    let mut world = World::default();
+    let rows = json!({"rows": [{"id": 1, "title": "a title of some length"}, {"id": 2, "title": "another title of some length"}]});
+    let times = (0..300).map(|n| onset() - minutes(30 * (300 - n))).chain((0..10).map(|n| onset() + minutes(3 * n)));
+    for start in times {
+        let trace = world.next_id("trace");
+        world.generation_in(&trace, "planner", start - TimeDelta::seconds(5), 0.01, &json!("call the tool"));
+        // A call after the tool's is not what asked for it.
+        world.generation_in(&trace, "writer", start + TimeDelta::seconds(5), 0.01, &json!("text"));
+        world.tool(&trace, "search", start, &if start < onset() { rows.clone() } else { json!("Service unavailable") });
+    }
+    carry_of(&mut world, "planner", |at| of_caller(at + TimeDelta::seconds(5)));
+    carry_of(&mut world, "writer", |_| json!({"model": "model-w"}));
+    carry_of(&mut world, "search", of_tool);
+    world
+}
+
+#[tokio::test]
+async fn a_tool_that_fails_suspects_what_its_callers_began_to_use() {
+    let nothing = |_| json!({});
+    let caller = |start: DateTime<Utc>| json!({"prompt_name": "planner-main", "prompt_version": if start < onset() { 7 } else { 8 }});
+    let mut world = failing_tool(caller, nothing);
+    world.commit(&sha(1), "Unrelated", onset() - minutes(40), &["web/a.ts"]);
+    world.deployment(&sha(1), onset() - minutes(20));
+    let found = investigated(&world, "silent_tool_failure").await;
+    let first = &found.suspects[0];
+    assert_eq!(first.id, "prompt:planner-main@8", "{:#?}", found.suspects);
+    let parts: Vec<&str> = first.parts.iter().map(|part| part.name).collect();
+    assert_eq!(parts, ["timing", "exposure", "reach", "difference"]);
+    assert_eq!(difference(&found, &first.id).unwrap().0, 1.0);
+    assert_eq!(found.culprit.as_ref(), Some(first));
+
+    let model = |start: DateTime<Utc>| json!({"model": if start < onset() { "model-a" } else { "model-b" }});
+    let found = investigated(&failing_tool(model, nothing), "silent_tool_failure").await;
+    let ids: Vec<&str> = found.suspects.iter().map(|suspect| suspect.id.as_str()).collect();
+    assert_eq!(ids, ["model:model-b"]);
+
+    // A flag of the tool's own call.
+    let flag = |start: DateTime<Utc>| json!({"metadata": json!({"flags": {"index": if start < onset() { 1 } else { 2 }}}).to_string()});
+    let found = investigated(&failing_tool(nothing, flag), "silent_tool_failure").await;
+    assert_eq!(found.suspects[0].id, "flag:index=2", "{:#?}", found.suspects);
+    // Nothing that changed is nothing to suspect.
+    assert!(investigated(&failing_tool(nothing, nothing), "silent_tool_failure").await.suspects.is_empty());
 }

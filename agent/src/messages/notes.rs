@@ -105,6 +105,8 @@ pub enum Note<'a> {
     KillRequested {
         /// The trace or run.
         trace_id: &'a str,
+        /// Its runs that are asked; `None` where that was not kept.
+        runs: Option<Vec<String>>,
     },
     /// The agent said that it stopped.
     KillAcknowledged {
@@ -138,10 +140,19 @@ impl Note<'_> {
             Self::IssueOpened { url } => format!("Issue opened: {}", page_link(url)),
             Self::ChangesRequested { url } => format!("Changes requested: {}", page_link(url)),
             Self::PromptPublished { name, version, url } => prompt_published(name, *version, *url),
-            Self::KillRequested { trace_id } => format!(
-                "🛑 Kill requested for {}. The agent stops when it next asks; it has not acknowledged it yet.",
-                slack_inline(trace_id, 200)
-            ),
+            Self::KillRequested { trace_id, runs } => {
+                let (of_runs, unseen) = match runs.as_deref() {
+                    Some([]) => (String::new(), format!(" {NO_RUN}")),
+                    Some(runs) if runs != [*trace_id] => {
+                        (format!(" ({})", slack_inline(&crate::loops::named(runs), 300)), String::new())
+                    }
+                    _ => Default::default(),
+                };
+                format!(
+                    "🛑 Kill requested for {}{of_runs}. The agent stops when it next asks; it has not acknowledged it yet.{unseen}",
+                    slack_inline(trace_id, 200)
+                )
+            }
             Self::KillAcknowledged { at } => format!("🛑 The agent says it has stopped ({}).", date(*at)),
             Self::ActionFailed { action_type, why } => {
                 format!("Failed: {}. {}", action_words(action_type), slack_inline(why, 600))
@@ -155,6 +166,9 @@ impl Note<'_> {
         }
     }
 }
+
+/// What is said of a request that may reach nobody.
+pub(super) const NO_RUN: &str = "No run of this trace is known here: only an agent that asks with this trace id sees it; any other has to be stopped where it runs.";
 
 /// `Published: prompt support, version 4. https://…`
 pub(super) fn prompt_published(name: &str, version: Option<i64>, url: Option<&str>) -> String {

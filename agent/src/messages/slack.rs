@@ -13,7 +13,7 @@ use tripline_store::{
 use url::Url;
 
 use super::buttons::{Button, Verdict};
-use super::notes::prompt_published;
+use super::notes::{NO_RUN, prompt_published};
 use super::text::{dollars, one_line, slack_inline, slack_plain, title};
 use crate::actions::{ActionType, PublishPrompt, Remediation};
 use crate::people::{People, Watch};
@@ -416,7 +416,9 @@ fn outcome(action: &Action, blocks: &mut Vec<Value>) {
             blocks.push(section(mrkdwn(&prompt_published(name, version, result("url")))));
         }
         ActionStatus::Requested => {
-            blocks.push(section(mrkdwn("🛑 Kill requested; the agent has not acknowledged it yet")));
+            let runs = action.result.as_ref().and_then(|result| result.get("runs")?.as_array());
+            let unseen = if runs.is_some_and(Vec::is_empty) { format!(". {NO_RUN}") } else { String::new() };
+            blocks.push(section(mrkdwn(&format!("🛑 Kill requested; the agent has not acknowledged it yet{unseen}"))));
         }
         ActionStatus::Failed | ActionStatus::Unknown => {
             let state = if action.status == ActionStatus::Failed { "Failed" } else { "Not known whether it happened" };

@@ -5,8 +5,8 @@ use chrono::TimeDelta;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tripline_store::{
-    Action, ActionKind, ActionStatus, Approval, ApprovalStatus, Evidence, EvidenceStatus, ExactJson, Gap, Incident,
-    IncidentStatus, NarrativeParts, NewAnomaly, NewApproval, Severity, Via,
+    Action, ActionKind, ActionStatus, Approval, ApprovalStatus, Evidence, EvidenceStatus, ExactJson, Feedback,
+    FeedbackVia, Gap, Incident, IncidentStatus, NarrativeParts, NewAnomaly, NewApproval, NewFeedback, Severity, Via,
 };
 
 fn incident(finding: &NewAnomaly) -> Incident {
@@ -253,7 +253,7 @@ fn every_note_says_what_happened() {
         Note::Decided(&rejected).text(),
         Note::IssueOpened { url: "https://github.com/acme/shop/issues/7" }.text(),
         Note::IssueOpened { url: "javascript:alert(1)|x" }.text(),
-        Note::KillRequested { trace_id: "0af7651916cd43dd8448eb211c80319c" }.text(),
+        Note::KillRequested { trace_id: "0af7651916cd43dd8448eb211c80319c", runs: None }.text(),
         Note::KillAcknowledged { at: noon() }.text(),
         Note::ActionFailed { action_type: "open_github_issue", why: "GitHub refused (HTTP 404)" }.text(),
         Note::ActionUnknown { action_type: "open_github_issue", why: "no answer in time." }.text(),
@@ -307,6 +307,25 @@ fn hostile(text: &str) -> (Incident, Vec<Approval>, Vec<Action>, Vec<Evidence>) 
     (incident, vec![pending, rejected], actions, rows)
 }
 
+/// People, sources and verdicts that have all this name.
+fn hostile_people(text: &str) -> (crate::people::People, Feedback) {
+    use crate::people::{OnCall, People, Watch};
+    let on_call = OnCall { name: text.to_owned(), level: 1, policy: Some(text.to_owned()) };
+    let people = People {
+        watch: Watch::Known(vec![on_call]),
+        author: Some(text.to_owned()),
+        not_configured: vec![text.to_owned()],
+    };
+    let feedback = NewFeedback {
+        incident_id: "0199aaaa-0000-7000-8000-000000000001".into(),
+        correct: false,
+        given_by: text.to_owned(),
+        via: FeedbackVia::Api,
+        comment: Some(text.to_owned()),
+    };
+    (people, Feedback { feedback, given_at: noon() })
+}
+
 /// The links and mentions in Slack text: everything between `<` and `>`.
 fn active(text: &str) -> Vec<String> {
     text.split('<').skip(1).map(|rest| rest.split('>').next().unwrap_or_default().to_owned()).collect()
@@ -358,8 +377,16 @@ fn within_limits(blocks: &Value) -> Result<(), String> {
 
 fn assert_inert_in_slack(text: &str) -> Result<(), TestCaseError> {
     let (incident, approvals, actions, _) = hostile(text);
+    let (people, feedback) = hostile_people(text);
     for approvals in [&approvals[..], &approvals[1..]] {
-        let content = render(&incident, approvals, &actions);
+        let content = incident_message(&IncidentView {
+            incident: &incident,
+            approvals,
+            actions: &actions,
+            links: &links(),
+            people: &people,
+            feedback: std::slice::from_ref(&feedback),
+        });
         let blocks = content.blocks.clone().unwrap();
         within_limits(&blocks).map_err(TestCaseError::fail)?;
         let mut shown = Vec::new();
@@ -376,7 +403,12 @@ fn assert_inert_in_slack(text: &str) -> Result<(), TestCaseError> {
         Note::Decided(&approvals[1]).text(),
         Note::ActionFailed { action_type: text, why: text }.text(),
         Note::ActionUnknown { action_type: text, why: text }.text(),
-        Note::KillRequested { trace_id: text }.text(),
+        Note::IssueOpened { url: text }.text(),
+        Note::ChangesRequested { url: text }.text(),
+        Note::PromptPublished { name: text, version: Some(3), url: Some(text) }.text(),
+        Note::KillRequested { trace_id: text, runs: Some(Vec::new()) }.text(),
+        Note::KillRequested { trace_id: text, runs: Some(vec![text.to_owned()]) }.text(),
+        Note::KillRequested { trace_id: "trace", runs: Some(vec![text.to_owned()]) }.text(),
         already_decided(&approvals[1]),
     ] {
         prop_assert!(active(&note).iter().all(|token| is_ours(token)), "{note:?}");

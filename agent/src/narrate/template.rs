@@ -10,6 +10,7 @@ use tripline_store::NarrativeParts;
 
 use super::Story;
 use crate::investigate::suspects::{Kind, LIKELY, LiveBy, Suspect};
+use crate::loops::Reach;
 use crate::people::Watch;
 use crate::queries::spec::usd_text;
 
@@ -93,10 +94,11 @@ fn what_happened(story: Story<'_>) -> String {
             count(story, "judged"),
         ),
         "prompt_drift" => format!(
-            "Since {onset} outputs of {entity} break the schema they always had: {} of {}.{}",
+            "Since {onset} outputs of {entity} break the schema they always had: {} of {}.{}{}",
             count(story, "failed"),
             newest(story),
             missing_keys(story),
+            broken_keys(story),
         ),
         "agent_loop" => format!(
             "One trace ({entity}) has made {} generations since {onset}, \"{}\" {} times, without coming to an end.",
@@ -161,6 +163,27 @@ fn missing_keys(story: Story<'_>) -> String {
     let keys = story.anomaly.evidence.get("missing_keys").and_then(Value::as_array);
     let names: Vec<String> = keys.into_iter().flatten().filter_map(Value::as_str).take(5).map(quoted).collect();
     if names.is_empty() { String::new() } else { format!(" Missing: {}.", names.join(", ")) }
+}
+
+/// The keys that are there and not as they were: which type or format was expected, and what is there now.
+fn broken_keys(story: Story<'_>) -> String {
+    let keys = story.anomaly.evidence.get("broken_keys").and_then(Value::as_array);
+    let told = keys.into_iter().flatten().filter_map(|broken| {
+        let text = |field: &str| broken.get(field).and_then(Value::as_str).map(quoted);
+        let (key, expected, found) = (text("key")?, text("expected")?, text("found")?);
+        match broken.get("problem").and_then(Value::as_str)? {
+            "format" => Some(format!("{key} (expected {expected}, found {})", plain_format(&found))),
+            "type" => Some(format!("{key} (expected {expected}, found {found})")),
+            _ => None,
+        }
+    });
+    let told: Vec<String> = told.take(3).collect();
+    if told.is_empty() { String::new() } else { format!(" Not as they were: {}.", told.join(", ")) }
+}
+
+/// A format in words: `text` is one that has none of the known formats.
+fn plain_format(format: &str) -> &str {
+    if format == "text" { "other text" } else { format }
 }
 
 fn tool_symptoms(story: Story<'_>) -> String {
@@ -287,11 +310,18 @@ fn impact(story: Story<'_>) -> String {
             "{} broken outputs reached whatever reads them, without any error.",
             count(story, "failed_in_window")
         ),
-        "agent_loop" => format!(
-            "{} burned so far, {} a minute while it runs.",
-            cost.unwrap_or_else(|| "An unknown amount".to_owned()),
-            usd(story, "cost_velocity_per_min")
-        ),
+        "agent_loop" => {
+            let velocity = usd(story, "cost_velocity_per_min");
+            match (cost, number(story, "unpriced_calls").filter(|calls| *calls >= 1.0)) {
+                (None, _) => format!("An unknown amount burned so far, {velocity} a minute while it runs."),
+                (Some(cost), None) => format!("{cost} burned so far, {velocity} a minute while it runs."),
+                (Some(cost), Some(calls)) => format!(
+                    "At least {cost} burned so far ({calls:.0} of its calls {} no known price), {velocity} a minute while it \
+                     runs.",
+                    if calls < 2.0 { "has" } else { "have" }
+                ),
+            }
+        }
         "silent_tool_failure" => match number(story, "failed_in_window") {
             Some(failed) if failed > 0.0 => {
                 format!("{failed:.0} wrong results were taken for good ones within six hours.")
@@ -314,6 +344,14 @@ fn recommended_action(story: Story<'_>) -> String {
     }
 }
 
+/// What can be stopped of a loop.
+fn stop(story: Story<'_>) -> String {
+    match Reach::of(&story.anomaly.evidence) {
+        Reach::Runs(runs) => Reach::Runs(runs.iter().map(|run| quoted(run)).collect()).advice(),
+        other => other.advice(),
+    }
+}
+
 fn action(story: Story<'_>) -> String {
     let culprit = story.findings.culprit.as_ref();
     let undo = culprit.map_or_else(
@@ -324,7 +362,7 @@ fn action(story: Story<'_>) -> String {
         },
     );
     match story.anomaly.kind.as_str() {
-        "agent_loop" => format!("Stop the run of this trace now. {undo}."),
+        "agent_loop" => format!("{} {undo}.", stop(story)),
         "error_cascade" => format!("{undo}; until then limit retries."),
         "cost_spike" => format!("{undo}; until then cap what a call may cost."),
         "prompt_drift" => format!("{undo}, or accept the new outputs where they are read."),

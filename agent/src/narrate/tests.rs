@@ -334,6 +334,31 @@ fn stories() -> Vec<NewAnomaly> {
 }
 
 #[test]
+fn drift_names_the_keys_that_are_missing_and_those_that_are_not_as_they_were() {
+    let told = |keys: serde_json::Value, missing: serde_json::Value| {
+        let row = json!({"drift_type": "schema_break", "failed": 10, "judged": 20, "failed_in_window": 12,
+            "missing_keys": missing, "broken_keys": keys});
+        let anomaly = anomaly("prompt_drift", row);
+        template::parts(Story { anomaly: &anomaly, findings: &findings() }).what_happened
+    };
+    let format = json!({"key": "due", "problem": "format", "expected": "date-time", "found": "text", "outputs": 10});
+    let other = json!({"key": "price", "problem": "format", "expected": "number", "found": "date", "outputs": 9});
+    let kind = json!({"key": "rows", "problem": "type", "expected": "array or null", "found": "string", "outputs": 7});
+    let missing = json!({"key": "id", "problem": "missing", "expected": "string", "found": "nothing", "outputs": 5});
+    insta::assert_snapshot!(
+        "drift_keys",
+        [
+            told(json!([format]), json!([])),
+            told(json!([other, kind, missing]), json!(["id"])),
+            told(json!([missing]), json!(["id"])),
+            told(json!([]), json!([])),
+            told(json!("not a list"), json!(null)),
+        ]
+        .join("\n")
+    );
+}
+
+#[test]
 fn a_template_has_four_parts_in_under_three_hundred_words() {
     let mut findings = findings();
     findings.suspects[0].message = "word ".repeat(500);

@@ -457,6 +457,7 @@ impl BaselineSpec {
 
 /// What an investigation binds by itself (docs/detectors/README.md, evidence).
 pub const INCIDENT_PLACEHOLDERS: &[&str] = &[
+    "type",
     "entity",
     "feature",
     "window_start",

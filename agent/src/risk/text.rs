@@ -126,6 +126,12 @@ fn file_line(file: &FilePart) -> String {
     )
 }
 
+/// A commit's id, which GitHub links by itself; anything else is code.
+fn sha(text: &str) -> String {
+    let is_one = (7..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
+    if is_one { text.to_owned() } else { code(&cut(text, 64)) }
+}
+
 /// The comment on the pull request. `marker` is ours: the hidden line by which the comment is found again.
 #[must_use]
 pub fn comment(report: &Report, text: &Text, marker: &str) -> String {
@@ -156,7 +162,7 @@ pub fn comment(report: &Report, text: &Text, marker: &str) -> String {
         for commit in report.commits.iter().take(LISTED_COMMITS) {
             body.push_str(&format!(
                 "- {} {}: {:+} new errors, {}{} in the 24 hours after against before\n",
-                commit.sha,
+                sha(&commit.sha),
                 commit.committed_at.format("%F %H:%M UTC"),
                 commit.error_delta,
                 if commit.cost_delta_usd < 0.0 { "-" } else { "+" },

@@ -261,6 +261,7 @@ impl Settings {
             }
         }
         self.ingest.check(&refuse)?;
+        super::prices::check(&self.model_prices).map_err(|(key, value, allowed)| refuse(key, value, &allowed))?;
         self.sampling
             .check()
             .map_err(|(key, value, allowed)| refuse(format!("sampling.{key}"), value.to_string(), &allowed))?;

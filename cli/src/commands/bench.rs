@@ -16,7 +16,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use tripline_simulator::{Labelled, LabelledOptions};
+use tripline_simulator::{Labelled, LabelledDown, LabelledOptions};
 
 use crate::args::AccuracyArgs;
 use crate::failure::Failure;
@@ -60,6 +60,8 @@ pub(crate) async fn run(args: AccuracyArgs) -> Result<(), Failure> {
                 calls_per_hour: args.calls_per_hour,
                 // Every third one: what is found in it is found wrongly.
                 quiet: args.quiet || number % 3 == 2,
+                rename: args.rename_seed,
+                outage: outage(&args),
             };
             let temporary = tempfile::tempdir().map_err(Failure::display)?;
             let folder: PathBuf = match &args.keep {
@@ -86,11 +88,19 @@ pub(crate) async fn run(args: AccuracyArgs) -> Result<(), Failure> {
         terminal::line(&format!("\n{}{seed}: {:.0} s", history.folder, history.seconds));
         terminal::line(&history.calls.text());
         terminal::line(&history.sampler.text());
+        terminal::line(&format!("  {} windows were judged without a source", history.incomplete_windows));
         for verdict in &history.incidents {
             terminal::line(&format!("  {}", verdict.text()));
         }
     }
     Ok(())
+}
+
+/// The source that is to be down first, and for how long.
+fn outage(args: &AccuracyArgs) -> Option<LabelledDown> {
+    let wanted = args.outage.as_deref()?;
+    let source = LabelledDown::SOURCES.into_iter().find(|source| *source == wanted)?;
+    Some(LabelledDown { source, hours: args.outage_hours })
 }
 
 async fn measure(

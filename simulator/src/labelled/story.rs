@@ -157,34 +157,37 @@ struct Story {
 pub(super) fn tell(options: &LabelledOptions) -> (LabelledTruth, Happened) {
     let mut rng = StdRng::seed_from_u64(options.seed);
     let words = Words::new(&mut rng);
+    let words = options.rename.map_or(words, |seed| words.renamed(seed));
     let base = DateTime::from_timestamp(1_788_220_800, 0).unwrap_or_default();
     let clock_start = base + TimeDelta::hours(rng.random_range(0..24 * 28));
     let end = clock_start + TimeDelta::hours(REPLAY);
+    // A source that is down first is so while nothing goes wrong; what goes wrong comes when it is back.
+    let down = options.outage.map_or(TimeDelta::zero(), |down| TimeDelta::hours(i64::from(down.hours)));
     let mut story = Story {
         words,
-        start: clock_start - TimeDelta::days(HISTORY),
+        start: clock_start - down - TimeDelta::days(HISTORY),
         clock_start,
         end,
         features: Vec::new(),
         tools: Vec::new(),
-        authors: (0..6).map(|number| Words::plain(&mut rng, number)).collect(),
+        authors: (0..6).map(|number| words.plain(&mut rng, number)).collect(),
         other_keys: (0..3).map(|number| words.name(&mut rng, number)).collect(),
         effects: Vec::new(),
         switches: Vec::new(),
         happened: Happened::default(),
         rng,
     };
-    story.happened.channels = (0..4).map(|number| Words::plain(&mut story.rng, number)).collect();
-    story.happened.project = Words::plain(&mut story.rng, 0);
+    story.happened.channels = (0..4).map(|number| words.plain(&mut story.rng, number)).collect();
+    story.happened.project = words.plain(&mut story.rng, 0);
     let features = options.features.unwrap_or_else(|| story.rng.random_range(3..13)).clamp(3, 30);
     let calls = options.calls_per_hour.unwrap_or_else(|| 10_f64.powf(story.rng.random_range(1.5..3.0)));
     story.company(features, calls.clamp(20.0, 5000.0));
     let mut truth = LabelledTruth {
-        owner: Words::plain(&mut story.rng, 0),
-        repo: Words::plain(&mut story.rng, 1),
+        owner: words.plain(&mut story.rng, 0),
+        repo: words.plain(&mut story.rng, 1),
         sentry_project: story.happened.project.clone(),
-        sentry_org: Words::plain(&mut story.rng, 2),
-        clock_start,
+        sentry_org: words.plain(&mut story.rng, 2),
+        clock_start: clock_start - down,
         clock_end: end,
         incidents: Vec::new(),
         outages: Vec::new(),
@@ -198,6 +201,9 @@ pub(super) fn tell(options: &LabelledOptions) -> (LabelledTruth, Happened) {
     story.ordinary_troubles();
     story.talk();
     truth.outages = story.outages(options.quiet);
+    if let Some(down) = options.outage {
+        truth.outages.push(LabelledOutage { source: down.source, starts_at: truth.clock_start, ends_at: clock_start });
+    }
     story.delays(&truth.incidents);
     story.happened.calls.sort_by_key(|call| call.started);
     story.happened.changes.sort_by_key(|change| change.committed_at);
@@ -235,7 +241,7 @@ impl Story {
     }
 
     fn file(&mut self, number: usize) -> String {
-        format!("{}/{}{number}.py", Words::word(&mut self.rng), Words::word(&mut self.rng))
+        format!("{}/{}{number}.py", self.words.word(&mut self.rng), self.words.word(&mut self.rng))
     }
 
     /// The file in which a feature or tool lives: mostly named like it, in one spelling or another.
@@ -246,7 +252,7 @@ impl Story {
         let parted = name.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty());
         let joined = parted.collect::<Vec<_>>().join(["_", "-", ""][self.rng.random_range(0..3)]);
         let ending = ["py", "ts", "j2", "yaml"][self.rng.random_range(0..4)];
-        (format!("{}/{joined}.{ending}", Words::word(&mut self.rng)), true)
+        (format!("{}/{joined}.{ending}", self.words.word(&mut self.rng)), true)
     }
 
     fn company(&mut self, features: usize, calls: f64) {
@@ -267,7 +273,7 @@ impl Story {
             let (file, named) = self.home_of(&name, number);
             let prompt = self.prompt_of(&name, number);
             let score =
-                self.rng.random_bool(0.5).then(|| (Words::word(&mut self.rng), self.rng.random_range(0.6..0.95)));
+                self.rng.random_bool(0.5).then(|| (self.words.word(&mut self.rng), self.rng.random_range(0.6..0.95)));
             let per_hour = calls * weight / sum;
             // What goes wrong in the first two is worth more than cents.
             let least = if number < 2 { 0.15 / per_hour } else { 0.0 };
@@ -296,7 +302,7 @@ impl Story {
                 name,
                 per_hour: (calls * self.rng.random_range(0.1..0.4)).max(6.0),
                 rows: self.rng.random_range(3..10),
-                field: Words::plain(&mut self.rng, number),
+                field: self.words.plain(&mut self.rng, number),
                 file,
                 named,
             };
@@ -329,7 +335,7 @@ impl Story {
                 })
                 .collect();
             let live = (!documents).then(|| time + minutes(self.rng.random_range(4..12)));
-            let message = Words::sentence(&mut self.rng, 6);
+            let message = self.words.sentence(&mut self.rng, 6);
             self.commit(time, live, files, message);
             time += minutes(self.rng.random_range(60..400));
         }
@@ -458,13 +464,13 @@ impl Story {
     fn answer(&mut self, number: usize, broken: Option<usize>) -> Value {
         let keys = &self.features[number].keys;
         if keys.is_empty() || broken == Some(2) {
-            return Value::String(Words::sentence(&mut self.rng, 12));
+            return Value::String(self.words.sentence(&mut self.rng, 12));
         }
         let keys = if broken == Some(0) { self.other_keys.clone() } else { keys.clone() };
         let mut answer = serde_json::Map::new();
         for (place, key) in keys.into_iter().enumerate() {
             let value = match place % 4 {
-                0 => json!(Words::sentence(&mut self.rng, 4)),
+                0 => json!(self.words.sentence(&mut self.rng, 4)),
                 1 => json!(self.rng.random_range(0..1000)),
                 2 => json!(self.rng.random_bool(0.5)),
                 _ => json!([1, 2, 3]),
@@ -488,7 +494,7 @@ impl Story {
             nothing[self.rng.random_range(0..nothing.len())].to_owned()
         } else {
             let rows: Vec<Value> = (0..self.rng.random_range(rows..rows + 4))
-                .map(|_| json!({&field: Words::sentence(&mut self.rng, 3)}))
+                .map(|_| json!({&field: self.words.sentence(&mut self.rng, 3)}))
                 .collect();
             json!({ "rows": rows }).to_string()
         };
@@ -518,7 +524,7 @@ impl Story {
     fn talk(&mut self) {
         for _ in 0..self.rng.random_range(60..400) {
             let time = self.within(self.start, self.end);
-            let (said, channel) = (Words::sentence(&mut self.rng, 9), self.rng.random_range(0..4));
+            let (said, channel) = (self.words.sentence(&mut self.rng, 9), self.rng.random_range(0..4));
             self.happened.talk.push((time, said, channel));
         }
         self.happened.talk.sort_by_key(|(time, ..)| *time);

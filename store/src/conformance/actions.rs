@@ -167,6 +167,26 @@ pub async fn a_kill_is_done_only_when_the_agent_says_so(store: Store) {
     assert_eq!(store.kills.acknowledge(&scope(), "unheard-of", KillState::Stopped, minute(9)).await.unwrap(), None);
 }
 
+pub async fn a_kill_of_several_runs_is_done_when_the_last_of_them_or_the_trace_itself_has_stopped(store: Store) {
+    for (case, first, whole) in [("runs", false, false), ("trace", true, true)] {
+        let trace = format!("trace-{case}");
+        let new = NewAction { target: Some(trace.clone()), ..new_action(case) };
+        let action = enqueue(&store, new).await;
+        let held = lease(&store, "executor", minute(1)).await.unwrap().unwrap();
+        let runs = [format!("{case}-1"), format!("{case}-2")];
+        for id in runs.iter().chain([&trace]) {
+            store.kills.request(&scope(), kill_of(id, &action.id), minute(1)).await.unwrap();
+        }
+        store.actions.mark_requested(&scope(), &held.lease, json!({}), minute(1)).await.unwrap();
+        let says = async |id: &str| {
+            store.kills.acknowledge(&scope(), id, KillState::Stopped, minute(2)).await.unwrap().unwrap();
+            store.actions.get(&scope(), &action.id).await.unwrap().unwrap().status == ActionStatus::Done
+        };
+        assert_eq!(says(if whole { &trace } else { &runs[0] }).await, first, "{case}");
+        assert!(says(&runs[1]).await, "{case}");
+    }
+}
+
 pub async fn an_agent_faster_than_the_outbox_loses_nothing(store: Store) {
     let action = enqueue(&store, new_action("kill")).await;
     let held = lease(&store, "executor", minute(1)).await.unwrap().unwrap();

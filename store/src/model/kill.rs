@@ -90,8 +90,8 @@ pub trait Kills: Send + Sync {
     /// The record of a run, by its id with or without dashes.
     async fn get(&self, scope: &Scope, id: &str) -> Result<Option<Kill>>;
 
-    /// The agent says in which state it is. `Stopped` is final and completes the action (*requested* → *done*);
-    /// saying it again changes nothing. `None` when no kill was asked for that run.
+    /// The agent says in which state it is. `Stopped` is final and completes the action (*requested* → *done*), if it is the
+    /// action's target that stopped or the last of the runs that it asked; saying it again changes nothing. `None` when no kill was asked for that run.
     async fn acknowledge(&self, scope: &Scope, id: &str, state: KillState, now: DateTime<Utc>) -> Result<Option<Kill>>;
 
     /// All records, newest first, at most `limit`.

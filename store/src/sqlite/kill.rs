@@ -62,16 +62,24 @@ fn acknowledge(
     if stopped == 1 {
         tx.audit(scope, now, "agent", "kill.stopped", ("run", target.as_str()), &json!({}))?;
     }
-    if let Some(Kill { state: KillState::Stopped, action_id: Some(action_id), .. }) = &kill {
+    if let Some(Kill { state: KillState::Stopped, action_id: Some(action_id), .. }) = &kill
+        && has_stopped(tx.connection, scope, action_id)?
+    {
         action::acknowledge(tx, scope, action_id, now)?;
     }
     Ok(kill)
 }
 
-/// Whether the run that an action asked to stop has said that it did.
+/// Whether what an action asked to stop has said that it did: its target itself (a trace), or else all runs that it asked.
 pub(super) fn has_stopped(connection: &Connection, scope: &Scope, action_id: &ActionId) -> DbResult<bool> {
-    let sql = "SELECT 1 FROM kills WHERE project_id = ?1 AND action_id = ?2 AND state = 'stopped'";
-    Ok(one(connection, sql, params![scope.project_id(), action_id], |_| Ok(()))?.is_some())
+    let action = action::existing(connection, scope, action_id)?;
+    let own = action.target.as_deref().and_then(|target| KillTarget::new(target).ok());
+    let sql = "SELECT * FROM kills WHERE project_id = ?1 AND action_id = ?2";
+    let kills = all(connection, sql, params![scope.project_id(), action_id], read_kill)?;
+    let is_own = |kill: &Kill| own.as_ref().is_some_and(|own| own.as_str() == kill.target);
+    let (whole, runs): (Vec<Kill>, Vec<Kill>) = kills.into_iter().partition(is_own);
+    let stopped = |kill: &Kill| kill.state == KillState::Stopped;
+    Ok(whole.iter().any(stopped) || (!runs.is_empty() && runs.iter().all(stopped)))
 }
 
 fn find(connection: &Connection, scope: &Scope, target: &KillTarget) -> DbResult<Option<Kill>> {

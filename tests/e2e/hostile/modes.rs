@@ -2,15 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
-use sha2::Sha256;
 
 use super::{Class, Scene, assert_inert_slack, assert_visible, scene_with};
 use crate::harness::{Serve, Write, until};
 use crate::hostile::poison::SECRET;
+use crate::webhook;
 
-const WEBHOOK_SECRET: &str = "webhook-e2e";
 const PULL: u64 = 999;
 
 /// Comments and reviews: our own tables and folds, nobody else's HTML, links or mentions.
@@ -94,18 +92,7 @@ async fn run(serve: &Serve, job: &str) -> Value {
 
 async fn deliver(serve: &Serve, owner: &str, repo: &str) -> (u16, Value) {
     let body = json!({"action": "opened", "number": PULL, "repository": {"full_name": format!("{owner}/{repo}")}});
-    let body = body.to_string();
-    let mut mac = Hmac::<Sha256>::new_from_slice(WEBHOOK_SECRET.as_bytes()).unwrap();
-    mac.update(body.as_bytes());
-    let signature = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
-    let request = serve.client.post(format!("{}/api/github/webhook", serve.url));
-    let request = request
-        .header("content-type", "application/json")
-        .header("x-github-event", "pull_request")
-        .header("x-github-delivery", "11111111-2222-3333-4444-555555555555")
-        .header("x-hub-signature-256", signature);
-    let answer = request.body(body).send().await.unwrap();
-    (answer.status().as_u16(), answer.json().await.unwrap())
+    webhook::deliver(serve, "11111111-2222-3333-4444-555555555555", &body).await
 }
 
 #[tokio::test]
@@ -113,7 +100,7 @@ async fn hostile_text_is_inert_in_every_mode() {
     let model = |site: &mut crate::harness::Site, base: &str| {
         site.set("OPENAI_BASE_URL", format!("{base}/llm/v1"));
         site.set("OPENAI_API_KEY", "model-e2e");
-        site.set("GITHUB_WEBHOOK_SECRET", WEBHOOK_SECRET);
+        site.set("GITHUB_WEBHOOK_SECRET", webhook::SECRET);
         site.settings(&json!({
             "narrator": {"provider": "openai"},
             // The week that ends with the history, which is on a Thursday.

@@ -120,6 +120,7 @@ async fn a_run_that_an_agent_sent_loops_by_the_same_rule() {
     let [finding] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!((finding.kind.as_str(), finding.entity.as_str()), ("agent_loop", "run-1"));
     assert_eq!((finding.evidence["generations"].as_i64(), finding.cost_usd), (Some(15), None));
+    assert_eq!(finding.evidence["unpriced_calls"], 15);
     assert_eq!(finding.evidence["histogram"], json!({"m-large": 15}));
     assert_eq!(
         (finding.evidence["feature"].as_str(), finding.evidence["tokens"].as_i64()),
@@ -148,4 +149,119 @@ async fn runs_are_judged_while_langfuse_is_down_and_that_is_a_gap() {
     let judged = down.detectors.run_once("agent_loop", at("2026-11-20T11:30:00Z"), Persist::Nothing).await.unwrap();
     assert_eq!(judged.findings.len(), 1);
     assert_eq!(judged.gaps.iter().map(|gap| gap.source.as_str()).collect::<Vec<_>>(), ["langfuse"]);
+}
+
+/// What the template says of the impact.
+fn template_impact(finding: &Finding) -> String {
+    let anomaly = finding.to_anomaly(at("2026-11-20T11:30:00Z"));
+    let findings = crate::investigate::Findings {
+        evidence: Vec::new(),
+        onset: at("2026-11-20T10:30:00Z"),
+        suspects: Vec::new(),
+        culprit: None,
+        timeline: Vec::new(),
+        gaps: Vec::new(),
+        requests: 0,
+    };
+    crate::narrate::template::parts(crate::narrate::Story { anomaly: &anomaly, findings: &findings }).impact
+}
+
+/// The end of a run, as its agent sent it.
+fn ended(world: &mut World, run: &str, provisional: bool) {
+    world.push(
+        "ingest.events",
+        json!({"seq": 900, "run_id": run, "agent_id": "planner", "event_type": "run.completed",
+            "occurred_at": at("2026-11-20T11:20:00Z"), "payload": json!({"provisional": provisional}).to_string()}),
+    );
+}
+
+#[tokio::test]
+async fn a_loop_lists_the_runs_that_can_be_stopped_whoever_tells_of_it() {
+    use crate::govern::policy::attributed_trace;
+    use crate::loops::Reach;
+    let found = async |world: &World| judge(&world.scene(at("2026-11-20T12:00:00Z"))).await.remove(0);
+    let reach = |finding: &Finding| Reach::of(&json!(finding.evidence));
+
+    // A trace of a vendor alone: nothing here can be asked by its own id, and that is known.
+    let vendors = found(&looped(15)).await;
+    assert_eq!(reach(&vendors), Reach::TraceOnly);
+    assert_eq!((vendors.evidence["runs"].clone(), vendors.evidence["ended_runs"].clone()), (json!([]), json!(0)));
+
+    // A run of the trace, told by Langfuse because it knows more calls; and a run with a name that has to be escaped.
+    for (in_langfuse, run) in [(15, "run-1"), (0, "run \"1\"\\")] {
+        let mut world = looped(in_langfuse);
+        sent(&mut world, run, Some("trace-loop"), 12);
+        assert_eq!(reach(&found(&world).await), Reach::Runs(vec![run.to_owned()]), "{in_langfuse}");
+    }
+
+    // Of several runs the busiest comes first; one that has ended is not asked, one whose end is provisional is.
+    let mut world = World::default();
+    for (run, calls) in [("run-a", 3), ("run-b", 12), ("run-c", 5), ("run-d", 4)] {
+        sent(&mut world, run, Some("trace-loop"), calls);
+    }
+    ended(&mut world, "run-c", false);
+    ended(&mut world, "run-d", true);
+    let several = found(&world).await;
+    assert_eq!(reach(&several), Reach::Runs(["run-b", "run-d", "run-a"].map(str::to_owned).to_vec()));
+    assert_eq!(several.evidence["ended_runs"], 1);
+
+    // When all have ended nobody is left to stop, and policy does not ask for it.
+    let mut world = World::default();
+    sent(&mut world, "run-a", Some("trace-loop"), 15);
+    let alive = found(&world).await.to_anomaly(at("2026-11-20T11:30:00Z"));
+    assert_eq!(attributed_trace(&alive), Some("trace-loop"));
+    ended(&mut world, "run-a", false);
+    let over = found(&world).await;
+    assert_eq!(reach(&over), Reach::Ended);
+    assert_eq!(attributed_trace(&over.to_anomaly(at("2026-11-20T11:30:00Z"))), None);
+}
+
+#[tokio::test]
+async fn local_calls_cost_what_the_settings_say_and_nothing_is_said_of_a_model_without_a_price() {
+    let mut world = World::default();
+    sent(&mut world, "run-1", None, 15);
+    let judged = async |world: &World, prices: serde_json::Value| {
+        let scene = world.scene(at("2026-11-20T12:00:00Z"));
+        let settings = json!({"model_prices": prices}).to_string();
+        scene.ctx.settings.set(crate::settings::Settings::from_json(&settings, "test").unwrap());
+        judge(&scene).await.remove(0)
+    };
+    // 15 calls of 100 tokens and 20 of the answer. The longest pattern that fits counts, whatever the case of letters.
+    let prices = json!({"*": {"input": 900, "output": 900}, "M-LARGE*": {"input": 10, "output": 50}, "m_large": {"input": 1, "output": 1}});
+    let priced = judged(&world, prices).await;
+    let expected = 15.0 * (100.0 * 10.0 + 20.0 * 50.0) / 1e6;
+    assert!((priced.cost_usd.unwrap() - expected).abs() < 1e-9, "{priced:?}");
+    assert!((priced.evidence["cost_velocity_per_min"].as_f64().unwrap() - expected / 14.0).abs() < 1e-9);
+    assert_eq!(priced.evidence["unpriced_calls"], 0);
+    assert!(priced.description.contains("cost $0.03"), "{}", priced.description);
+
+    // A price of nothing is a price.
+    assert_eq!(judged(&world, json!({"m-large": {"input": 0, "output": 0}})).await.cost_usd, Some(0.0));
+    // A model that no pattern names.
+    let unknown = judged(&world, json!({"m-small*": {"input": 10, "output": 50}})).await;
+    assert_eq!((unknown.cost_usd, unknown.evidence["cost_velocity_per_min"].as_f64()), (None, None));
+    assert!(unknown.description.contains("cost unknown"), "{}", unknown.description);
+    // Of a call that did not say its tokens the cost is not known: it is at least that of the others.
+    world.push(
+        "ingest.events",
+        json!({"seq": 99, "run_id": "run-1", "agent_id": "planner", "event_type": "llm.called", "step_index": 99,
+            "occurred_at": at("2026-11-20T11:00:00Z"), "payload": json!({"model": "m-large"}).to_string()}),
+    );
+    let partly = judged(&world, json!({"m-large": {"input": 10, "output": 50}})).await;
+    assert!((partly.cost_usd.unwrap() - expected).abs() < 1e-9, "{partly:?}");
+    assert_eq!(partly.evidence["unpriced_calls"], 1);
+    let told = template_impact(&partly);
+    assert!(told.starts_with("At least $0.03 burned so far (1 of its calls has no known price), "), "{told}");
+    assert!(
+        template_impact(&unknown).starts_with("An unknown amount burned so far, "),
+        "{}",
+        template_impact(&unknown)
+    );
+    assert!(template_impact(&priced).starts_with("$0.03 burned so far, "));
+
+    // The same of Langfuse: a call without a price is not one that cost nothing.
+    let mut vendors = looped(15);
+    vendors.rows.get_mut("langfuse.observations").unwrap().iter_mut().for_each(|row| drop(row.remove("total_cost")));
+    let found = judge(&vendors.scene(at("2026-11-20T12:00:00Z"))).await.remove(0);
+    assert_eq!((found.cost_usd, found.evidence["unpriced_calls"].as_i64()), (None, Some(15)));
 }

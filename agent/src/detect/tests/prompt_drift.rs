@@ -224,6 +224,11 @@ async fn a_text_that_loses_the_format_it_always_had_breaks_the_schema() {
     let finding = only(&due("next Friday", "soon"), "prompt_drift").await;
     assert_eq!((&finding.evidence["failed"], &finding.evidence["judged"]), (&json!(10), &json!(20)));
     assert_eq!(finding.evidence["missing_keys"], json!([]));
+    // Which key, and how: never what it says.
+    assert_eq!(
+        finding.evidence["broken_keys"],
+        json!([{"key": "due", "problem": "format", "expected": "date-time", "found": "text", "outputs": 10}])
+    );
     assert_eq!(only(&due("1764244800", "soon"), "prompt_drift").await.entity, "reply");
     none(&due("2027-01-01T00:00:00+01:00", "whenever"), "prompt_drift").await;
 }

@@ -56,6 +56,52 @@ async fn a_long_loop_is_asked_to_stop_without_asking_anybody_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_loop_of_local_runs_asks_each_run_by_its_own_id_and_is_done_when_all_have_stopped() {
+    let house = House::new().await;
+    let mut finding = agent_loop(21);
+    finding.evidence = json!({"generations": 21, "runs": ["run-1", "run-2"], "ended_runs": 1});
+    let trace = finding.entity.clone();
+    house.open(finding).await;
+    house.drain().await;
+    let approval = house.approvals().await.remove(0);
+    assert!(approval.request.summary.contains("runs run-1, run-2 of trace 0af7"), "{}", approval.request.summary);
+    assert!(approval.request.payload.text().contains(r#""runs":["run-1","run-2"]"#), "what runs is what was approved");
+    for id in ["run-1", "run-2", trace.as_str()] {
+        let kill = house.store.kills.get(&house.scope, id).await.unwrap();
+        assert_eq!(kill.map(|kill| kill.state), Some(KillState::Requested), "{id}");
+    }
+    assert!(!house.vendors.messages()[0]["blocks"].to_string().contains("No run of this trace is known"));
+    for (run, status) in [("run-1", ActionStatus::Requested), ("run-2", ActionStatus::Done)] {
+        let kill = house.store.kills.acknowledge(&house.scope, run, KillState::Stopped, house.now()).await;
+        house.governance.gate.kill_acknowledged(&house.scope, &kill.unwrap().unwrap()).await.unwrap();
+        house.drain().await;
+        assert_eq!(house.actions("kill_loop").await[0].status, status, "{run}");
+    }
+    assert!(house.vendors.messages()[0]["blocks"].to_string().contains("The agent says it has stopped"));
+}
+
+#[tokio::test]
+async fn a_loop_of_which_no_run_is_known_here_says_so_where_it_is_decided_and_where_it_was_asked() {
+    let house = House::new().await;
+    house.open(agent_loop(21)).await;
+    house.drain().await;
+    let summary = house.approvals().await.remove(0).request.summary;
+    assert!(summary.contains("No run of it is known here"), "{summary}");
+    assert!(house.vendors.messages()[0]["blocks"].to_string().contains("No run of this trace is known here"));
+}
+
+#[tokio::test]
+async fn a_loop_whose_runs_have_ended_asks_for_an_issue_instead_of_a_kill() {
+    let house = House::new().await;
+    let mut finding = agent_loop(21);
+    finding.evidence = json!({"generations": 21, "runs": [], "ended_runs": 1});
+    house.open(finding).await;
+    house.drain().await;
+    assert!(house.actions("kill_loop").await.is_empty());
+    assert_eq!(house.approvals().await[0].request.action_type, "open_github_issue");
+}
+
+#[tokio::test]
 async fn above_the_hourly_limit_policy_asks_instead() {
     let house = House::new().await;
     let long_loop = |n: u32| {

@@ -16,7 +16,8 @@ use crate::app::Home;
 
 /// A small history of which only the time around its first incident is replayed.
 fn history(folder: &Path) {
-    let options = LabelledOptions { seed: 7, features: Some(3), calls_per_hour: Some(60.0), quiet: false };
+    let options =
+        LabelledOptions { seed: 7, features: Some(3), calls_per_hour: Some(60.0), ..LabelledOptions::default() };
     Labelled::tell(&options).write(folder).unwrap();
     let path = folder.join("truth.json");
     let mut truth: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
@@ -159,7 +160,13 @@ fn arrivals(folder: &Path) -> Vec<(DateTime<Utc>, DateTime<Utc>)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_that_arrive_up_to_an_hour_late_are_in_the_local_copy_from_then_on() {
     let (folder, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let options = LabelledOptions { seed: 8, features: Some(3), calls_per_hour: Some(300.0), quiet: true };
+    let options = LabelledOptions {
+        seed: 8,
+        features: Some(3),
+        calls_per_hour: Some(300.0),
+        quiet: true,
+        ..LabelledOptions::default()
+    };
     Labelled::tell(&options).write(folder.path()).unwrap();
     let truth = Truth::load(folder.path()).unwrap();
     let arrivals = arrivals(folder.path());

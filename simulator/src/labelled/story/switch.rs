@@ -6,7 +6,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rand::Rng;
 
 use super::{Story, minutes};
-use crate::labelled::words::Words;
 
 /// What changes.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +23,7 @@ impl Story {
         let alike = self.rng.random_bool(0.5);
         let other = self.words.name(&mut self.rng, number);
         let version = self.rng.random_range(1..30);
-        has.then(|| (if alike { format!("{name} {}", Words::word(&mut self.rng)) } else { other }, version))
+        has.then(|| (if alike { format!("{name} {}", self.words.word(&mut self.rng)) } else { other }, version))
     }
 
     /// What a feature's calls use at a time.

@@ -8,7 +8,6 @@ use rand::Rng;
 
 use super::{APART, Effect, Story, Trouble, minutes};
 use crate::labelled::LabelledIncident;
-use crate::labelled::words::Words;
 
 impl Story {
     pub(super) fn incidents(&mut self, told: &mut Vec<LabelledIncident>) {
@@ -56,15 +55,15 @@ impl Story {
         self.neighbours(onset, if can_be_told { onset } else { live });
         let telling = self.rng.random_bool(0.3);
         let message = if telling {
-            format!("{name} {}", Words::sentence(&mut self.rng, 3))
+            format!("{name} {}", self.words.sentence(&mut self.rng, 3))
         } else {
-            Words::sentence(&mut self.rng, 6)
+            self.words.sentence(&mut self.rng, 6)
         };
         let sha = self.commit(committed, Some(live), vec![file.clone()], message.clone());
         if self.rng.random_bool(0.5) {
             // Documents merged in between.
             let page = self.file(300).replace(".py", ".md");
-            let words = Words::sentence(&mut self.rng, 5);
+            let words = self.words.sentence(&mut self.rng, 5);
             self.commit(onset - minutes(1), None, vec![page], words);
         }
         if self.rng.random_bool(0.5) {
@@ -156,7 +155,7 @@ impl Story {
                 .collect();
             let live = committed + minutes(self.rng.random_range(3..10));
             let live = (!documents && live < until).then_some(live);
-            let message = Words::sentence(&mut self.rng, 6);
+            let message = self.words.sentence(&mut self.rng, 6);
             self.commit(committed, live, files, message);
         }
     }
@@ -175,7 +174,7 @@ impl Story {
         times.sort();
         let seen = times.into_iter().map(|time| (self.hex(32), time)).collect();
         let id = self.rng.random_range(1_000_000..999_999_999_u64).to_string();
-        let title = Words::sentence(&mut self.rng, 5);
+        let title = self.words.sentence(&mut self.rng, 5);
         self.happened.troubles.push(Trouble { id, title, file, release, seen });
     }
 

@@ -13,6 +13,7 @@ const WHAT: Record<string, string> = {
   "runs.shadow": "Detectors of runs that are on trial: what they find is kept and told to nobody.",
   "runs.live": "Detectors of your own that are no longer on trial.",
   "runs.agents": "Thresholds of single agents, as {\"my-agent\": {\"tool_loop_threshold\": 5}}: those of run detectors.",
+  model_prices: "US dollars per million tokens, for model calls that come without a price, as {\"gpt-4o*\": {\"input\": 2.5, \"output\": 10}}. A model that no pattern names has no price.",
   schedules: "A cron expression per job, in UTC: 5 fields, or 6 with seconds first. A detector's own is in the header of its file; one given here takes its place.",
   sync: "Tables of which a local copy is kept, as {\"langfuse.observations\": {\"window\": \"7d\", \"interval\": \"5m\"}}.",
 };
