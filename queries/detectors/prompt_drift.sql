@@ -26,8 +26,7 @@
 -- that is not JSON of the feature's kind, that lacks a required key, whose value has a type never seen at that key, or
 -- whose text has another format than all healthy texts at that key had (an integer is a number too).
 -- A text feature fails only by being blank; a feature of mixed outputs, or without a schema yet, is not judged.
--- Outputs are judged in blocks of 20: the newest, and every other one that has outputs since the run before. The newest
--- five are judged too: they tell of a drift that has just begun.
+-- Outputs are judged in blocks of 20: the newest, and every other one that has outputs since the run before.
 -- An output is judged by its shape, which local copies keep: its text is not asked for.
 -- Strategy B, score_regression: the average of a score in the window, and of its newest scores, against the 7 days before
 -- it, per name and data type, each score counted once per feature (seed 003, prompt drift).
@@ -127,24 +126,18 @@ blocks AS (
         CAST(floor((newest - 1) / 20.0) AS BIGINT) AS block,
         count(*) AS judged,
         sum(fails) AS failed,
-        max(chance) AS chance,
-        $min_failures AS needed
+        max(chance) AS chance
     FROM balanced
     GROUP BY feature, CAST(floor((newest - 1) / 20.0) AS BIGINT)
     HAVING min(newest) = 1 OR max(start_time) >= $window_end::timestamptz - INTERVAL '15 minutes'
-    UNION ALL
-    SELECT feature, 0 AS block, count(*) AS judged, sum(fails) AS failed, max(chance) AS chance, greatest($min_failures, 3) AS needed
-    FROM balanced
-    WHERE newest <= 5
-    GROUP BY feature
 ),
 broken_blocks AS (
     SELECT
         *,
-        row_number() OVER (PARTITION BY feature ORDER BY block, judged DESC) AS newest_first
+        row_number() OVER (PARTITION BY feature ORDER BY block) AS newest_first
     FROM blocks
     WHERE judged >= $min_outputs
-      AND failed >= needed
+      AND failed >= $min_failures
       AND CAST(failed AS DOUBLE) / judged > $fail_rate
       AND CAST(failed AS DOUBLE) / judged > chance
       -- More than chance makes of the failures that the feature always had: the deviance of so many against so many.
