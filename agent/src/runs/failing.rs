@@ -71,7 +71,8 @@ fn line_with(header: &Header, message: &str) -> Option<usize> {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let quoted = message.split(['\'', '"', '`']).skip(1).step_by(2);
     let named = message.split_once("named ").and_then(|(_, rest)| rest.split_whitespace().next());
-    let names = named.into_iter().chain(quoted).filter_map(|name| {
+    let dotted = message.split_whitespace().filter(|word| word.trim_end_matches('.').contains(['.', '_']));
+    let names = named.into_iter().chain(quoted).chain(dotted).filter_map(|name| {
         let name = name.trim_end_matches(['.', ',', ';']).trim_matches(['\'', '"']);
         name.rsplit('.').next().filter(|name| !name.is_empty() && name.chars().all(is_word))
     });
@@ -108,6 +109,10 @@ impl Failures {
             let is_live = |spec: &RunDetectorSpec| !settings.runs.is_shadow(&spec.name, spec.is_own());
             match set.runs.get(&failure.detector) {
                 Some(spec) if failure.live && !is_live(spec) => ended(ctx, failure, false, now).await?,
+                // Gone live although it fails.
+                Some(spec) if failure.failing && !failure.live && is_live(spec) => {
+                    failed(ctx, Some(failure), spec, failure.error.clone(), now).await?;
+                }
                 Some(_) => {}
                 None => ended(ctx, failure, false, now).await?,
             }

@@ -323,6 +323,8 @@ async fn a_file_that_cannot_work_is_told_before_there_is_a_run() {
     assert_eq!(court.judge(60).await.runs, 1);
     assert_eq!(court.failures().await[0].runs_not_judged, 0);
     court.go_live("broken");
+    court.judge(60).await;
+    assert!(court.failures().await[0].live, "told before there is a run that it does not judge");
     court.log.add(&clean("b"));
     assert_eq!(court.judge(61).await.runs, 1);
     assert_eq!((court.failures().await[0].live, court.failures().await[0].runs_not_judged), (true, 1));

@@ -91,7 +91,8 @@ pub(super) fn end(
         due = run(
             connection,
             "INSERT INTO run_watch (project_id, run_id, started, last_received_at, ended_at, first_seq)
-             SELECT u.project_id, u.run_id, 1, coalesce(r.received_at, r.judged_at), r.judged_at, coalesce(r.first_seq, 0)
+             SELECT u.project_id, u.run_id, 1, coalesce(r.received_at, r.judged_at), coalesce(r.received_at, r.judged_at),
+                 coalesce(r.first_seq, 0)
              FROM run_unjudged u JOIN judged_runs r ON r.project_id = u.project_id AND r.run_id = u.run_id
              WHERE u.project_id = ?1 AND u.detector = ?2 AND u.judged_at >= ?3 AND r.reason <> 'stalled'
              ON CONFLICT (project_id, run_id) DO NOTHING",
