@@ -1905,17 +1905,6 @@ export interface components {
             type: string;
             window_seconds: number;
         };
-        DetectorFailure: {
-            detector: string;
-            error: string;
-            /** Format: date-time */
-            failed_since: string;
-            failing: boolean;
-            /** Format: date-time */
-            last_failed_at: string;
-            live: boolean;
-            runs_not_judged: number;
-        };
         DetectorConfig: {
             agent_id: string;
             agent_version: string | null;
@@ -1927,6 +1916,17 @@ export interface components {
             packs: unknown[];
             schema_version: number;
             ttl_s: number;
+        };
+        DetectorFailure: {
+            detector: string;
+            error: string;
+            /** Format: date-time */
+            failed_since: string;
+            failing: boolean;
+            /** Format: date-time */
+            last_failed_at: string;
+            live: boolean;
+            runs_not_judged: number;
         };
         DetectorFile: {
             text: string;
@@ -2068,6 +2068,12 @@ export interface components {
             source: "langfuse" | "signal_only";
             unknown: string[];
         };
+        FailingDetector: {
+            name: string;
+            runs_not_judged: number;
+            /** Format: date-time */
+            since: string;
+        };
         Feedback: {
             comment: string | null;
             correct: boolean;
@@ -2128,6 +2134,22 @@ export interface components {
             /** @enum {string} */
             verdict: "verified" | "likely_fixed" | "still_occurring" | "insufficient_data";
         };
+        Flagged: {
+            agent_id: string;
+            agent_version: string;
+            confidence: number;
+            description: string;
+            /** Format: date-time */
+            ended_at: string;
+            evidence: {
+                [key: string]: unknown;
+            };
+            failure_type: string;
+            run_id: string;
+            /** @enum {string} */
+            severity: "info" | "medium" | "high" | "critical";
+            step_index: number;
+        };
         Gap: {
             reason: string;
             source: string;
@@ -2157,28 +2179,6 @@ export interface components {
             id: string;
             position: components["schemas"]["Position"];
             type: string;
-        };
-        FailingDetector: {
-            name: string;
-            runs_not_judged: number;
-            /** Format: date-time */
-            since: string;
-        };
-        Flagged: {
-            agent_id: string;
-            agent_version: string;
-            confidence: number;
-            description: string;
-            /** Format: date-time */
-            ended_at: string;
-            evidence: {
-                [key: string]: unknown;
-            };
-            failure_type: string;
-            run_id: string;
-            /** @enum {string} */
-            severity: "info" | "medium" | "high" | "critical";
-            step_index: number;
         };
         Health: {
             db: string;
