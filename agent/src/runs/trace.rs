@@ -111,8 +111,10 @@ async fn listed(engine: &Engine, id: &str, focus: (i64, i64), timeout: Duration)
     }
 }
 
+type Row = Map<String, Value>;
+
 /// The input of a trace and its observations in order of time, with the names of the columns; `None` when it has none.
-fn embedded(trace: &Value) -> Option<(Option<Value>, Vec<Map<String, Value>>)> {
+fn embedded(trace: &Value) -> Option<(Option<Value>, Vec<Row>)> {
     let mut observations: Vec<&Map<String, Value>> =
         trace.get("observations")?.as_array()?.iter().filter_map(Value::as_object).collect();
     if observations.is_empty() {
