@@ -7,7 +7,7 @@
 //! Must hold
 //! - an action runs its stored payload and nothing else;
 //! - an attempt whose outcome is not known is never repeated before the vendor was asked whether it happened; where the
-//!   vendor cannot tell, the action is *unknown* and a person settles it;
+//!   vendor cannot tell, a remediation is *unknown* and a person settles it, and a message is told again, three times at most;
 //! - no token and no response address reaches a log, an error or a result.
 
 pub mod destinations;
@@ -51,6 +51,13 @@ pub(crate) use repair::run as repair;
 /// The page of an incident, below the public address.
 pub(crate) fn incident_page(base: &str, id: &tripline_store::IncidentId) -> String {
     format!("{base}/#incident={id}")
+}
+
+/// One trace of Langfuse, whole.
+#[cfg(test)]
+pub(crate) async fn trace(destinations: &Destinations, id: &str) -> Result<Option<serde_json::Value>, String> {
+    let http = http::Http::new().map_err(|error| error.to_string())?;
+    langfuse::read_trace(&http, &destinations.langfuse, id).await
 }
 
 #[cfg(test)]

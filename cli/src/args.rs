@@ -296,6 +296,17 @@ pub(crate) enum DetectorsCommand {
         #[arg(long, value_name = "TIME", value_parser = time)]
         now: Option<DateTime<Utc>>,
     },
+    /// Say which of the newest judged runs a detector of runs would flag that is no file of the home yet. Writes nothing.
+    DryRun {
+        /// The detector's SQL file.
+        file: std::path::PathBuf,
+        /// How many of the newest runs.
+        #[arg(long, value_name = "COUNT", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=5000))]
+        runs: u32,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
     /// Judge every window that was due between two times with a detector's file. Writes nothing.
     Backtest {
         /// The detector's SQL file.

@@ -19,6 +19,8 @@ pub struct Stats {
     pub delivered: u64,
     /// Events that some output did not take, after all attempts.
     pub lost: u64,
+    /// Those of the lost ones that the server refused for what they say; [`crate::Options::on_rejected`] is told why.
+    pub rejected: u64,
 }
 
 impl Stats {
@@ -36,6 +38,7 @@ pub(crate) struct Ring {
     overwritten: AtomicU64,
     delivered: AtomicU64,
     lost: AtomicU64,
+    rejected: AtomicU64,
 }
 
 impl Ring {
@@ -46,6 +49,7 @@ impl Ring {
             overwritten: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             lost: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
         }
     }
 
@@ -69,11 +73,17 @@ impl Ring {
         self.lost.fetch_add(lost as u64, Ordering::AcqRel);
     }
 
+    /// Counts events that the server refused; they are among the lost ones too.
+    pub(crate) fn rejected(&self, events: usize) {
+        self.rejected.fetch_add(events as u64, Ordering::AcqRel);
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         // What was handled first: an event in between counts as waiting.
         let (delivered, lost) = (self.delivered.load(Ordering::Acquire), self.lost.load(Ordering::Acquire));
         let overwritten = self.overwritten.load(Ordering::Acquire);
-        Stats { enqueued: self.enqueued.load(Ordering::Acquire), overwritten, delivered, lost }
+        let rejected = self.rejected.load(Ordering::Acquire);
+        Stats { enqueued: self.enqueued.load(Ordering::Acquire), overwritten, delivered, lost, rejected }
     }
 }
 
@@ -99,7 +109,7 @@ mod tests {
         }
         let numbers: Vec<u32> = ring.take(10).iter().map(|event| event.number).collect();
         assert_eq!(numbers, [2, 3, 4]);
-        assert_eq!(ring.stats(), Stats { enqueued: 5, overwritten: 2, delivered: 0, lost: 0 });
+        assert_eq!(ring.stats(), Stats { enqueued: 5, overwritten: 2, ..Stats::default() });
         assert_eq!(ring.stats().waiting(), 3);
         ring.handled(2, 1);
         assert_eq!(ring.stats().waiting(), 0);

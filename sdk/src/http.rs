@@ -19,8 +19,8 @@ pub(crate) enum Outcome {
     Done(Value),
     /// Worth another try, after this pause if the server named one.
     Again(Option<Duration>),
-    /// Not worth another try; the status.
-    Refused(u16),
+    /// Not worth another try; the status, and what was answered, where that is JSON.
+    Refused(u16, Value),
 }
 
 /// Sends to one server.
@@ -67,13 +67,16 @@ fn outcome(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Out
     let mut answer = match answer {
         Ok(answer) => answer,
         // A header or address that is none stays so; everything else is the network.
-        Err(ureq::Error::Http(_) | ureq::Error::BadUri(_)) => return Outcome::Refused(0),
+        Err(ureq::Error::Http(_) | ureq::Error::BadUri(_)) => return Outcome::Refused(0, Value::Null),
         Err(_) => return Outcome::Again(None),
     };
     let status = answer.status();
-    if status.is_success() {
+    let json = |answer: &mut ureq::http::Response<ureq::Body>| {
         let text = answer.body_mut().with_config().limit(READ).read_to_string().unwrap_or_default();
-        return Outcome::Done(serde_json::from_str(&text).unwrap_or(Value::Null));
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    };
+    if status.is_success() {
+        return Outcome::Done(json(&mut answer));
     }
     match status.as_u16() {
         408 | 429 | 500..=599 => {
@@ -81,7 +84,7 @@ fn outcome(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Out
                 answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
             Outcome::Again(seconds.map(|seconds| Duration::from_secs(seconds).min(LONGEST_PAUSE)))
         }
-        other => Outcome::Refused(other),
+        other => Outcome::Refused(other, json(&mut answer)),
     }
 }
 

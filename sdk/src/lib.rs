@@ -10,28 +10,7 @@
 //! - no content leaves the process: inputs, arguments and errors are hashed, outputs are hashed by the caller;
 //! - what was sent twice is kept once: every event has an id.
 //!
-//! ```no_run
-//! use std::time::Duration;
-//! use serde_json::json;
-//! use tripline_sdk::{Client, LlmResponse, Options, RunOptions, ToolResponse};
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = Client::new(Options { api_key: Some("tl_…".to_owned()), ..Options::default() })?;
-//! let run = client.run(
-//!     "support-agent",
-//!     &RunOptions { user_input: "Where is my order?", model: "gpt-4o", tools: &["find_order"], ..Default::default() },
-//! );
-//! run.llm_called("gpt-4o", 150);
-//! run.llm_responded(&LlmResponse { completion_tokens: 20, finish_reason: "tool_calls", ..Default::default() });
-//! run.check()?; // Err: somebody asked this run to stop.
-//! run.tool_called("find_order", &json!({"id": 42}));
-//! run.tool_responded("find_order", &ToolResponse { output_length: 512, latency_ms: 88, ..Default::default() });
-//! run.final_answer();
-//! run.complete();
-//! client.shutdown(Duration::from_secs(5));
-//! # Ok(())
-//! # }
-//! ```
+#![doc = include_str!("../README.md")]
 
 mod buffer;
 mod client;
@@ -50,5 +29,5 @@ pub use client::Client;
 pub use control::Killed;
 pub use hash::{agent_version, hash_args, hash_content};
 pub use injection::{InjectionSignal, find_injection};
-pub use options::{Clock, Options, StartError};
+pub use options::{Clock, OnRejected, Options, Rejected, StartError};
 pub use run::{LlmResponse, RetrievalResponse, Run, RunOptions, ToolResponse};

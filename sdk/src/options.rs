@@ -8,6 +8,28 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Where the time comes from: unix seconds.
 pub type Clock = Arc<dyn Fn() -> f64 + Send + Sync>;
 
+/// An event that the server refused. It is not sent again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Its run.
+    pub run_id: String,
+    /// Its agent.
+    pub agent_id: String,
+    /// What kind of event it is, such as `tool.called`.
+    pub event_type: &'static str,
+    /// Its step.
+    pub step_index: u32,
+    /// The HTTP status of the answer: 202 when the rest of the batch was taken.
+    pub status: u16,
+    /// The field that is wrong; empty when the batch was refused as a whole.
+    pub field: String,
+    /// What is wrong, in the server's words.
+    pub reason: String,
+}
+
+/// Who is told of refused events. Called on the sending thread, once for each event; it should not take long.
+pub type OnRejected = Arc<dyn Fn(&Rejected) + Send + Sync>;
+
 /// How a client works. Every output is optional, and they may be combined.
 pub struct Options {
     /// Where Tripline listens, such as `http://127.0.0.1:8000`. None: no events over HTTP and no run control.
@@ -36,6 +58,8 @@ pub struct Options {
     pub control_interval: Duration,
     /// How long dropping the client may take to send what is left.
     pub farewell: Duration,
+    /// Who is told of events that the server refuses. None: [`crate::Stats::rejected`] alone says how many.
+    pub on_rejected: Option<OnRejected>,
     /// The clock.
     pub clock: Clock,
 }
@@ -56,6 +80,7 @@ impl Default for Options {
             retry_pause: Duration::from_secs(1),
             control_interval: Duration::from_secs(2),
             farewell: Duration::from_secs(5),
+            on_rejected: None,
             clock: Arc::new(system_time),
         }
     }

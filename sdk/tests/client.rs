@@ -190,6 +190,52 @@ fn a_busy_server_gets_the_same_batch_again_and_then_it_is_given_up() {
 }
 
 #[test]
+fn what_the_server_refuses_of_a_batch_is_told_and_not_counted_as_delivered() {
+    let server = Server::start();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&told);
+    let on_rejected: tripline_sdk::OnRejected = Arc::new(move |event| {
+        heard.lock().unwrap().push(event.clone());
+        panic!("whoever is told may fail");
+    });
+    let client = Client::new(Options { on_rejected: Some(on_rejected), ..options(Some(&server.url)) }).unwrap();
+    server.say(json!({"accepted": 2, "duplicates": 0, "rejected": [
+        {"index": 0, "field": "payload.model", "reason": "has more than 500 characters"},
+        {"index": 0, "field": "step_index", "reason": "is negative"},
+        {"index": 99, "field": "x", "reason": "no event of this batch"},
+    ]}));
+    let run = client.run("agent", &RunOptions::default());
+    let id = run.id().to_owned();
+    run.tool_called("search", &json!({}));
+    run.complete();
+    assert!(client.flush(PATIENCE));
+    // The first of each batch, of one to three batches.
+    let (mut batches, mut events) = (0, 0);
+    while events < 3 {
+        events += server.next().body["events"].as_array().unwrap().len();
+        batches += 1;
+    }
+    let stats = client.stats();
+    assert_eq!((stats.enqueued, stats.delivered, stats.lost, stats.rejected), (3, 3 - batches, batches, batches));
+    let events = told.lock().unwrap().clone();
+    assert_eq!(events.len() as u64, batches, "{events:?}");
+    let expected = ("run.started", 202, "payload.model", "has more than 500 characters");
+    let event = &events[0];
+    assert_eq!((event.event_type, event.status, event.field.as_str(), event.reason.as_str()), expected);
+    assert_eq!(events[0].run_id, id);
+
+    // A batch that is refused as a whole: every event of it, and sending goes on.
+    server.say(json!({"detail": "Invalid or inactive API key"}));
+    server.answer(&[(401, ""), (401, "")]);
+    let second = client.run("agent", &RunOptions::default());
+    second.complete();
+    assert!(client.flush(PATIENCE));
+    let stats = client.stats();
+    assert_eq!((stats.delivered, stats.lost, stats.rejected), (3 - batches, batches + 2, batches + 2));
+    assert!(told.lock().unwrap()[events.len()..].iter().all(|event| event.status == 401 && event.reason == "HTTP 401"));
+}
+
+#[test]
 fn what_is_refused_is_not_sent_again() {
     let server = Server::start();
     server.answer(&[(422, ""), (422, "")]);

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tripline_agent::queries::catalog::DetectorEntry;
 use tripline_engine::{Engine, EngineError};
-use tripline_store::{JobRun, Scope};
+use tripline_store::{DetectorFailure, JobRun, Scope};
 
 /// Engines whose local tables show one project's rows only.
 #[async_trait]
@@ -169,11 +169,13 @@ pub struct DetectorInfo {
     pub marked_wrong: i64,
     /// The share of right ones among those that were judged, 0 to 1; `None` while none was.
     pub precision: Option<f64>,
+    /// That it fails, and why; of a detector of runs that comes from a file.
+    pub failure: Option<DetectorFailure>,
 }
 
 impl From<DetectorEntry> for DetectorInfo {
     fn from(entry: DetectorEntry) -> Self {
-        Self { entry, found: 0, marked_right: 0, marked_wrong: 0, precision: None }
+        Self { entry, found: 0, marked_right: 0, marked_wrong: 0, precision: None, failure: None }
     }
 }
 

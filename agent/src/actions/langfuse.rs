@@ -21,6 +21,10 @@ use super::schedule;
 /// Versions made since a fix was asked for that are looked at before it is given up.
 const MAX_VERSIONS: usize = 50;
 
+/// Why nothing is published without the list of versions.
+const UNLISTED: &str = "Langfuse has the prompt and does not list its versions (GET /api/public/v2/prompts?name=…): without them nobody \
+                        can tell whether a version was published before";
+
 /// A version of a prompt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PromptVersion {
@@ -51,6 +55,19 @@ pub enum NoPrompt {
     Failed(String),
 }
 
+/// A trace with its observations in it, as Langfuse shows one trace (`GET /api/public/traces/{id}`). `None` when there is none.
+///
+/// # Errors
+/// In a phrase, without an address: Langfuse does not answer, or refuses.
+pub(crate) async fn read_trace(http: &Http, langfuse: &LangfuseDestination, id: &str) -> Result<Option<Value>, String> {
+    let built = request_to(http, langfuse, Method::GET, ["traces", id].into_iter())?;
+    match judged(http.send(built).await) {
+        Ok(answer) => answer.json().map(Some).ok_or_else(|| "Langfuse's answer is no JSON".to_owned()),
+        Err(End::Missing) => Ok(None),
+        Err(End::NotNow { why, .. } | End::Never(why) | End::Unclear { why, .. }) => Err(why),
+    }
+}
+
 /// The marker by which a published version is found again; the end of its commit message.
 pub(crate) fn marker(key: &str) -> String {
     format!("[tripline:key={key}]")
@@ -71,7 +88,11 @@ pub(crate) async fn read_prompt(
             Err(End::Missing) => continue,
             found => found.map_err(failed)?,
         };
-        let newest = newest(&numbers(http, langfuse, name).await.map_err(failed)?);
+        // It is there: what is missing then is the list of its versions.
+        let newest = newest(&numbers(http, langfuse, name).await.map_err(|end| match end {
+            End::Missing => NoPrompt::Failed(UNLISTED.to_owned()),
+            end => failed(end),
+        })?);
         return understood(&found, label, newest)
             .filter(|found| found.name == name)
             .ok_or_else(|| NoPrompt::Failed("Langfuse's prompt was not understood".to_owned()));
@@ -156,7 +177,15 @@ fn result(langfuse: &LangfuseDestination, fix: &PublishPrompt, version: i64) -> 
 pub(crate) async fn find(http: &Http, langfuse: &LangfuseDestination, fix: &PublishPrompt) -> Look {
     let numbers = match numbers(http, langfuse, &fix.name).await {
         Ok(numbers) => numbers,
-        Err(End::Missing) => return Look::Absent,
+        Err(End::Missing) => {
+            // Deleted, or there and not listed: then nobody knows whether it was published before.
+            return match version_by(http, langfuse, &fix.name, ("label", "latest")).await {
+                Err(End::Missing) => Look::Absent,
+                Ok(_) => Look::CannotTell(UNLISTED.to_owned()),
+                Err(End::NotNow { why, .. } | End::Unclear { why, .. }) => Look::NotNow(why),
+                Err(End::Never(why)) => Look::CannotTell(why),
+            };
+        }
         Err(End::NotNow { why, .. } | End::Unclear { why, .. }) => return Look::NotNow(why),
         Err(End::Never(why)) => return Look::CannotTell(why),
     };
@@ -213,17 +242,27 @@ fn request(
     method: Method,
     name: Option<&str>,
 ) -> Result<RequestBuilder, String> {
+    let path = ["v2", "prompts"].into_iter().chain(name);
+    request_to(http, langfuse, method, path)
+}
+
+fn request_to<'a>(
+    http: &Http,
+    langfuse: &LangfuseDestination,
+    method: Method,
+    path: impl Iterator<Item = &'a str>,
+) -> Result<RequestBuilder, String> {
     let mut url = langfuse.api.as_ref().map_err(Clone::clone)?.clone();
     let (public, secret) = langfuse
         .keys
         .as_ref()
-        .ok_or("LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are not set: no prompt can be read")?;
+        .ok_or("LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are not set: nothing can be read there")?;
     // A name with folders is one part of the path, its slashes encoded.
     url.path_segments_mut()
         .map_err(|()| "LANGFUSE_BASE_URL has no path")?
         .pop_if_empty()
-        .extend(["api", "public", "v2", "prompts"])
-        .extend(name);
+        .extend(["api", "public"])
+        .extend(path);
     Ok(http.client().request(method, url).basic_auth(public, Some(expose(secret))))
 }
 

@@ -195,6 +195,14 @@ impl Outbox {
         super::langfuse::read_prompt(&self.inner.http, &self.inner.parts.destinations.langfuse, name).await
     }
 
+    /// One trace of Langfuse, whole, with its observations; `None` when there is none.
+    ///
+    /// # Errors
+    /// In a phrase, without an address, when Langfuse does not answer or refuses.
+    pub async fn trace(&self, id: &str) -> Result<Option<Value>, String> {
+        super::langfuse::read_trace(&self.inner.http, &self.inner.parts.destinations.langfuse, id).await
+    }
+
     /// Puts in the outbox what a crash left untold.
     ///
     /// # Errors

@@ -3,7 +3,8 @@
 //! Owns reading a row as what its type says, which vendor is asked what, and what an outcome means for the next step.
 //! Does not own leases and transitions ([`super::outbox`]) nor a vendor's requests.
 //!
-//! Must hold: what was interrupted, or ended without a plain answer, is looked for before it is sent again.
+//! Must hold: what was interrupted, or ended without a plain answer, is looked for before it is sent again. Where nobody can look, a
+//! remediation is not sent again; what only tells people something is, a few times: twice told is better than not at all.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -83,6 +84,11 @@ impl Plan {
         })
     }
 
+    /// Whether it only tells people something.
+    fn tells(&self) -> bool {
+        matches!(self, Self::Post(_) | Self::Reply(_) | Self::Digest(_))
+    }
+
     /// Whether doing it twice would be noticed outside.
     fn must_not_repeat(&self) -> bool {
         match self {
@@ -102,6 +108,9 @@ impl Plan {
     }
 }
 
+/// Attempts at telling something, where it cannot be found out whether it was told.
+const BLIND_ATTEMPTS: i64 = 3;
+
 impl Inner {
     /// Looks where it must, sends where it may.
     pub(super) async fn attempt(&self, leased: &LeasedAction, now: DateTime<Utc>) -> Result<Verdict, GovernError> {
@@ -111,6 +120,7 @@ impl Inner {
             Err(why) => return Ok(Verdict::Fail(why)),
         };
         let guarded = plan.must_not_repeat();
+        let may_tell_again = |most| plan.tells() && leased.lease.attempt < most;
         if leased.resumed && guarded {
             match self.look(action, &plan).await? {
                 Look::Found(result) => return Ok(Verdict::Done(result)),
@@ -119,6 +129,7 @@ impl Inner {
                 }
                 Look::Absent => {}
                 Look::NotNow(why) => return Ok(Verdict::Leave(why)),
+                Look::CannotTell(_) if may_tell_again(BLIND_ATTEMPTS + 1) => {}
                 Look::CannotTell(why) => return Ok(Verdict::Unknown(why)),
             }
         }
@@ -136,7 +147,14 @@ impl Inner {
             // The vendor answered, so it is not at it any more.
             Look::Absent if !in_flight => Verdict::Retry { why, retry_after: None },
             Look::Absent => Verdict::Leave(why),
+            // Slack said that it failed, and fails still: nobody waits for a lease to run out over a message.
+            Look::NotNow(look) if !in_flight && may_tell_again(action.max_attempts) => {
+                Verdict::Retry { why: format!("{why}; {look}"), retry_after: None }
+            }
             Look::NotNow(look) => Verdict::Leave(format!("{why}; {look}")),
+            Look::CannotTell(look) if may_tell_again(BLIND_ATTEMPTS) => {
+                Verdict::Retry { why: format!("{why}; {look}; it is told again"), retry_after: None }
+            }
             Look::CannotTell(look) => Verdict::Unknown(format!("{why}; {look}")),
         })
     }
@@ -149,6 +167,10 @@ impl Inner {
             Plan::Record => Sent::Done(json!({"recorded": true})),
             Plan::Post(post) => match self.render(&post.incident_id).await? {
                 Some(content) => {
+                    // A click on it came before its posting was known.
+                    if let Some((channel, ts)) = self.message_place(&post.incident_id).await? {
+                        return Ok(Sent::Done(json!({"channel": channel, "ts": ts, "found": true})));
+                    }
                     let key = &action.idempotency_key;
                     slack::post(http, &destinations.slack, &post.channel, None, &content, key).await
                 }

@@ -272,16 +272,65 @@ async fn a_message_whose_answer_was_lost_is_found_by_its_key_and_posted_once() {
     }
 }
 
+/// Drains until nothing waits for its next attempt.
+async fn drain_all(house: &House) {
+    for _ in 0..12 {
+        house.advance(TimeDelta::seconds(60));
+        house.drain().await;
+    }
+}
+
 #[tokio::test]
-async fn a_message_that_slack_does_not_let_us_look_for_is_unknown() {
+async fn a_message_that_slack_does_not_let_us_look_for_is_posted_again() {
+    for unseen in [Fault::SlackError("missing_scope"), Fault::SlackError("unknown_method"), Fault::Status(404)] {
+        for lost in [Fault::SlackError("fatal_error"), Fault::Status(500), Fault::Drop] {
+            let house = House::new().await;
+            house.vendors.fault("chat.postMessage", lost);
+            house.vendors.fault("conversations.list", unseen);
+            house.open(cost_spike()).await;
+            house.drain().await;
+            assert_eq!(house.actions("slack_post_message").await[0].status, ActionStatus::Pending);
+            drain_all(&house).await;
+            let post = house.actions("slack_post_message").await.remove(0);
+            assert_eq!((post.status, post.attempts), (ActionStatus::Done, 2), "{lost:?} {unseen:?}");
+            assert_eq!(house.vendors.messages().len(), 1, "{lost:?} {unseen:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_nobody_can_look_for_is_posted_three_times_at_most_and_then_unknown() {
     let house = House::new().await;
-    house.vendors.fault("chat.postMessage", Fault::SlackError("fatal_error"));
-    house.vendors.fault("conversations.list", Fault::SlackError("missing_scope"));
+    for _ in 0..9 {
+        house.vendors.fault("chat.postMessage", Fault::SlackError("fatal_error"));
+        house.vendors.fault("conversations.list", Fault::SlackError("missing_scope"));
+    }
     house.open(cost_spike()).await;
     house.drain().await;
+    drain_all(&house).await;
     let post = house.actions("slack_post_message").await.remove(0);
     assert_eq!(post.status, ActionStatus::Unknown);
-    assert_eq!(house.vendors.seen("chat.postMessage").len(), 1);
+    assert_eq!(house.vendors.seen("chat.postMessage").len(), 3);
+    let why = post.error.unwrap();
+    assert!(why.contains("fatal_error") && why.contains("missing_scope"), "{why}");
+}
+
+#[tokio::test]
+async fn while_slack_fails_altogether_a_message_waits_for_a_pause_and_not_for_a_lease() {
+    let house = House::new().await;
+    for _ in 0..2 {
+        house.vendors.fault("chat.postMessage", Fault::Status(503));
+        house.vendors.fault("conversations.list", Fault::Status(503));
+    }
+    house.open(cost_spike()).await;
+    house.drain().await;
+    for seconds in [3, 8] {
+        house.advance(TimeDelta::seconds(seconds));
+        house.drain().await;
+    }
+    let post = house.actions("slack_post_message").await.remove(0);
+    assert_eq!((post.status, post.attempts), (ActionStatus::Done, 3));
+    assert_eq!(house.vendors.messages().len(), 1);
 }
 
 #[tokio::test]

@@ -427,7 +427,9 @@ async fn serve(State(vendors): State<Vendors>, request: Request) -> Response<Bod
         let mut content = vendors.content();
         content.seen.push(seen.clone());
         let fits = |(method, part, _): &(&str, &str, Fault)| {
-            path.contains(part) && (method.is_empty() || seen.method == *method)
+            // With `$` at its end a part is the end of the path.
+            let fits = part.strip_suffix('$').map_or_else(|| path.contains(part), |end| path.ends_with(end));
+            fits && (method.is_empty() || seen.method == *method)
         };
         let position = content.faults.iter().position(fits);
         position.and_then(|at| content.faults.remove(at)).map(|(_, _, fault)| fault)

@@ -123,6 +123,22 @@ impl QueryLibrary {
         DetectorSpec::new(header)
     }
 
+    /// Whether a text that is no file yet is meant to be a detector of runs: its header says nothing that those of windows must say.
+    #[must_use]
+    pub fn is_run_draft(text: &str) -> bool {
+        let header = Header::split("", "", text);
+        header.find("when").is_some()
+            || !["schedule", "window", "entity", "action"].into_iter().any(|key| header.find(key).is_some())
+    }
+
+    /// Reads the text of a detector of runs that is no file yet, or one elsewhere (`origin`).
+    ///
+    /// # Errors
+    /// When its header is wrong, or names another detector.
+    pub fn draft_run_detector(name: &str, origin: &str, text: &str) -> Result<RunDetectorSpec, HeaderError> {
+        RunDetectorSpec::new(Header::split(name, origin, text))
+    }
+
     /// A template by name, for `tripline sql --file`.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use arrow::compute::filter_record_batch;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{FutureExt, StreamExt, stream};
 use serde_json::{Map, Value};
-use tripline_engine::{Engine, InputTable};
+use tripline_engine::{Engine, EngineError, InputTable, QueryResult};
 use tripline_store::ingest::events_schema;
 use tripline_store::ingest::runs::{RunTable, RunTables};
 use tripline_store::{RunFacts, Severity};
@@ -21,7 +21,7 @@ use super::baseline::{self, Baseline};
 use super::spec::{BASELINES, RunDetectorSpec};
 use super::{Confidence, facts};
 use crate::detect::finding::rows;
-use crate::detect::run::Run;
+use crate::detect::run::{Answer, Run};
 use crate::detect::{DetectError, failure};
 use crate::queries::SeverityRule;
 use crate::settings::Settings;
@@ -204,6 +204,30 @@ fn parts(batch: &RunBatch, settings: &Settings) -> Result<Vec<Part>, DetectError
     Ok(parts)
 }
 
+async fn answer(
+    engine: &Engine,
+    spec: &RunDetectorSpec,
+    part: &Part,
+    now: DateTime<Utc>,
+) -> Result<Answer, EngineError> {
+    let dynamic = part.settings.runs.confidence == Confidence::Dynamic;
+    let (header, params) = (spec.header.as_ref(), spec.params(&part.settings, dynamic));
+    Run { engine, header, params, input: part.input.clone(), now, stop_when_empty: None }.answer().await
+}
+
+/// What a detector answers about no run at all.
+pub(super) async fn answer_to_nothing(
+    engine: &Engine,
+    spec: &RunDetectorSpec,
+    settings: &Settings,
+    now: DateTime<Utc>,
+) -> Result<Option<QueryResult>, EngineError> {
+    let failed = |why: String| EngineError::Execution(why);
+    let nothing = RunBatch::new(Vec::new(), now, TimeDelta::zero()).map_err(|error| failed(error.to_string()))?;
+    let input = nothing.input(None).map_err(|error| failed(error.to_string()))?;
+    Ok(answer(engine, spec, &Part { settings: settings.clone(), input }, now).await?.result)
+}
+
 async fn query(
     engine: &Arc<Engine>,
     spec: &RunDetectorSpec,
@@ -211,22 +235,15 @@ async fn query(
     now: DateTime<Utc>,
 ) -> Result<Vec<Found>, DetectError> {
     let dynamic = part.settings.runs.confidence == Confidence::Dynamic;
-    let run = Run {
-        engine,
-        header: &spec.header,
-        params: spec.params(&part.settings, dynamic),
-        input: part.input.clone(),
-        now,
-        stop_when_empty: None,
-    };
     let origin = &spec.header.origin;
-    let answer = run.answer().await.map_err(|error| match failure(error, origin, &[]) {
+    let answer = answer(engine, spec, part, now).await.map_err(|error| match failure(error, origin, &[]) {
         crate::detect::Failure::Error(error) => error,
         crate::detect::Failure::Gap { gap, .. } => {
             DetectError::Result { origin: origin.clone(), message: format!("{}: {}", gap.source, gap.reason) }
         }
     })?;
     let Some(result) = answer.result else { return Ok(Vec::new()) };
+    has_columns(spec, &result)?;
     let known: HashSet<&str> = part
         .input
         .iter()
@@ -249,6 +266,20 @@ async fn query(
         }
     }
     Ok(found)
+}
+
+/// Refuses a result that cannot be findings, whatever its rows.
+pub(super) fn has_columns(spec: &RunDetectorSpec, result: &QueryResult) -> Result<(), DetectError> {
+    let wrong = |message: String| DetectError::Result { origin: spec.header.origin.clone(), message };
+    if result.schema.field_with_name("run_id").is_err() {
+        return Err(wrong("a finding has no run_id; select it from ingest.runs".to_owned()));
+    }
+    match &spec.severity {
+        SeverityRule::Column(column) if result.schema.field_with_name(column).is_err() => {
+            Err(wrong(format!("a finding has no column '{column}', which is to say its severity")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn read(spec: &RunDetectorSpec, mut row: Map<String, Value>, dynamic: bool) -> Result<Found, DetectError> {

@@ -3,7 +3,8 @@
 //! A run is due when its terminal event arrived `run_settle_seconds` ago (earlier events may come in a later request),
 //! or when it began, has no end, and nothing of it arrived for `run_stalled_after_seconds`. What arrives of it within a day of its
 //! verdict is judged with it, once settled: signals that were found stay, new ones are added. Which events were looked at is
-//! kept in the store, so nothing is missed or judged twice across restarts.
+//! kept in the store, so nothing is missed or judged twice across restarts. A file of the installation's own that fails keeps no
+//! other detector from judging ([`failing`](super::failing)).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use tripline_store::{
 use super::baseline::Predecessors;
 use super::detect::{Found, RunBatch, detect_all};
 use super::explain::{Subject, explain, explain_signal};
+use super::failing::Failures;
 use super::{Alerts, Confidence, RunDetectorSpec, co_signals};
 use crate::AgentContext;
 use crate::detect::DetectError;
@@ -47,7 +49,7 @@ pub enum JudgeError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A detector failed; no run is clean because of it.
+    /// A bundled detector failed; no run is clean because of it.
     #[error(transparent)]
     Detect(#[from] DetectError),
     /// There is no engine for the project.
@@ -66,8 +68,8 @@ pub struct Judged {
     pub opened: Vec<String>,
     /// Incidents that ended.
     pub resolved: Vec<String>,
-    /// Detectors on trial that failed, and why.
-    pub failed_in_shadow: Vec<String>,
+    /// Why detectors of the installation's own failed, and those on trial.
+    pub failed: Vec<String>,
 }
 
 /// Judges runs. Cheap to clone.
@@ -76,6 +78,7 @@ pub struct Judge {
     ctx: AgentContext,
     queries: QueryLibrary,
     events: Arc<dyn RunEvents>,
+    failures: Failures,
 }
 
 impl std::fmt::Debug for Judge {
@@ -88,7 +91,7 @@ impl Judge {
     /// A judge of the runs of this log.
     #[must_use]
     pub fn new(ctx: AgentContext, queries: QueryLibrary, events: Arc<dyn RunEvents>) -> Self {
-        Self { ctx, queries, events }
+        Self { ctx, queries, events, failures: Failures::default() }
     }
 
     /// Judges every run that is due at `now`.
@@ -97,6 +100,7 @@ impl Judge {
     /// [`JudgeError`]; verdicts that were kept before stay kept.
     pub async fn judge_due(&self, now: DateTime<Utc>) -> Result<Judged, JudgeError> {
         self.observe().await?;
+        self.failures.look(&self.ctx, &self.queries.current(), now).await?;
         let mut all = Judged::default();
         loop {
             let judged = self.judge_some(now).await?;
@@ -105,7 +109,7 @@ impl Judge {
             all.signals += judged.signals;
             all.opened.extend(judged.opened);
             all.resolved.extend(judged.resolved);
-            all.failed_in_shadow = judged.failed_in_shadow;
+            all.failed = judged.failed;
         }
     }
 
@@ -164,9 +168,9 @@ impl Judge {
         }
         batch.facts.sort_by_key(|run| order.get(run.run_id.as_str()).copied());
         self.compare(&mut batch, &settings).await?;
-        let (found, failed_in_shadow) = self.find(&batch, &settings, now).await?;
+        let (found, failed) = self.find(&batch, &settings, now).await?;
         let runs = self.verdicts(batch.facts, found, &settings);
-        let mut judged = Judged { failed_in_shadow, ..Judged::default() };
+        let mut judged = Judged { failed, ..Judged::default() };
         self.keep(runs, &settings, now, &mut judged).await?;
         Ok(Some(judged))
     }
@@ -184,7 +188,8 @@ impl Judge {
         Ok(())
     }
 
-    /// Runs all detectors. One that is live and fails ends the cycle: without it no run is clean.
+    /// Runs all detectors. A bundled one that is live and fails ends the cycle: without it no run is clean. Of the installation's
+    /// own, and of those on trial, it is noted, and the others judge.
     async fn find(
         &self,
         batch: &RunBatch,
@@ -194,17 +199,19 @@ impl Judge {
         let set = self.queries.current();
         let specs: Vec<&RunDetectorSpec> = set.runs.values().map(Arc::as_ref).collect();
         let is_shadow = |spec: &RunDetectorSpec| settings.runs.is_shadow(&spec.name, spec.is_own());
-        let (mut found, mut failed) = (Vec::new(), Vec::new());
+        let (mut found, mut outcomes) = (Vec::new(), Vec::with_capacity(specs.len()));
         for (spec, result) in detect_all(&self.ctx.engine, &specs, batch, settings, now).await {
             match result {
-                Ok(more) => found.extend(more),
-                Err(error) if is_shadow(spec) => {
-                    tracing::warn!(detector = spec.name, %error, "a detector on trial failed");
-                    failed.push(error.to_string());
+                Ok(more) => {
+                    found.extend(more);
+                    outcomes.push((spec, None));
                 }
+                Err(error) if spec.is_file() || is_shadow(spec) => outcomes.push((spec, Some(error.to_string()))),
                 Err(error) => return Err(error.into()),
             }
         }
+        self.failures.ran(&self.ctx, &outcomes, now).await?;
+        let failed = outcomes.into_iter().filter_map(|(_, error)| error).collect();
         if settings.runs.confidence == Confidence::Dynamic && settings.runs.co_signals {
             let shadow: HashSet<&str> =
                 specs.iter().filter(|spec| is_shadow(spec)).map(|spec| spec.name.as_str()).collect();
@@ -371,7 +378,7 @@ impl Judges {
     }
 }
 
-fn signal(facts: &RunFacts, found: Found, spec: Option<&RunDetectorSpec>, settings: &Settings) -> NewSignal {
+pub(super) fn signal(facts: &RunFacts, found: Found, spec: Option<&RunDetectorSpec>, settings: &Settings) -> NewSignal {
     let description = match spec.and_then(|spec| spec.description.as_ref()) {
         Some(template) => template.render(&found.evidence),
         None => {

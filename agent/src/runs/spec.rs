@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
 use tripline_engine::Params;
 use tripline_store::Severity;
 
@@ -120,6 +121,18 @@ impl RunDetectorSpec {
     #[must_use]
     pub fn is_own(&self) -> bool {
         !super::explain::BUNDLED.contains(&self.name.to_uppercase().as_str())
+    }
+
+    /// Whether it comes from a file of the installation's home, also one that takes a bundled detector's place.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        !self.header.origin.starts_with("queries/")
+    }
+
+    /// SHA-256 of its text, in hex.
+    #[must_use]
+    pub fn sha256(&self) -> String {
+        hex::encode(Sha256::digest(self.header.sql.as_bytes()))
     }
 
     /// What its placeholders are bound to.

@@ -1,4 +1,5 @@
-//! The Langfuse trace of a run, read through the connector: which prompt it used, and its steps.
+//! The Langfuse trace of a run, read through the connector: which prompt it used, and its steps. Where observations cannot be listed,
+//! the trace itself is asked for, with its observations in it.
 //!
 //! Owns: the query, what is taken of its rows, and how much of a content is shown (`facts/dunetrace.md` §6). Does not own:
 //! which of Langfuse's two generations answers (the connector). Must hold: nothing of a trace is kept; a trace that is not there
@@ -52,24 +53,120 @@ pub enum TraceRead {
     Failed(String),
 }
 
-/// Reads a trace, for a signal that is about the steps from `focus.0` to `focus.1`.
-pub async fn read(engine: &Engine, trace_id: &str, focus: (i64, i64), timeout: Duration) -> TraceRead {
+/// Reads a trace, for a signal that is about the steps from `focus.0` to `focus.1`: its observations as they are listed, or, where the
+/// listing is empty or refused, the trace with them in it, which `whole` reads by its id.
+pub async fn read<F>(
+    engine: &Engine,
+    trace_id: &str,
+    focus: (i64, i64),
+    timeout: Duration,
+    whole: impl FnOnce(String) -> F,
+) -> TraceRead
+where
+    F: Future<Output = Result<Option<Value>, String>>,
+{
     if !engine.tables().contains_key("langfuse") {
         return TraceRead::NotConfigured;
     }
-    let params = Params::from([("trace_id".to_owned(), Param::from(trace_id.trim().replace('-', "")))]);
+    let id = trace_id.trim().replace('-', "");
+    let (listed, is_last_word) = listed(engine, &id, focus, timeout).await;
+    if is_last_word {
+        return listed;
+    }
+    match tokio::time::timeout(timeout, whole(id)).await {
+        Ok(Ok(Some(found))) => match embedded(&found) {
+            Some((input, rows)) => TraceRead::Found(Box::new(with_input(understood(rows, focus), input))),
+            None => listed,
+        },
+        Ok(Ok(None)) => TraceRead::Missing,
+        // What the listing said stands.
+        Ok(Err(why)) => {
+            tracing::debug!(%why, "a whole trace could not be read");
+            listed
+        }
+        Err(_) => listed,
+    }
+}
+
+/// What the listing of observations says, and whether that is all there is to say.
+async fn listed(engine: &Engine, id: &str, focus: (i64, i64), timeout: Duration) -> (TraceRead, bool) {
+    let params = Params::from([("trace_id".to_owned(), Param::from(id.to_owned()))]);
     let options = QueryOptions { params, timeout, max_requests: 20, ..QueryOptions::default() };
     let result = match engine.collect(OBSERVATIONS, options).await {
         Ok(result) => result,
-        Err(EngineError::Source(scan)) if scan.kind == ScanErrorKind::NotConfigured => return TraceRead::NotConfigured,
-        Err(EngineError::Source(scan)) if scan.status == Some(404) => return TraceRead::Missing,
-        Err(error) => return TraceRead::Failed(error.to_string()),
+        Err(EngineError::Source(scan)) if scan.kind == ScanErrorKind::NotConfigured => {
+            return (TraceRead::NotConfigured, true);
+        }
+        Err(EngineError::Source(scan)) if scan.status == Some(404) => return (TraceRead::Missing, false),
+        Err(error) => {
+            let status = error.scan_error().and_then(|scan| scan.status);
+            let is_refused = status.is_some_and(|status| (400..500).contains(&status) && status != 429);
+            return (TraceRead::Failed(error.to_string()), !is_refused);
+        }
     };
     match json_rows(&result.schema, &result.batches) {
-        Ok(rows) if rows.is_empty() => TraceRead::Missing,
-        Ok(rows) => TraceRead::Found(Box::new(understood(rows, focus))),
-        Err(error) => TraceRead::Failed(error.to_string()),
+        Ok(rows) if rows.is_empty() => (TraceRead::Missing, false),
+        Ok(rows) => (TraceRead::Found(Box::new(understood(rows, focus))), true),
+        Err(error) => (TraceRead::Failed(error.to_string()), true),
     }
+}
+
+type Row = Map<String, Value>;
+
+/// The input of a trace and its observations in order of time, with the names of the columns; `None` when it has none.
+fn embedded(trace: &Value) -> Option<(Option<Value>, Vec<Row>)> {
+    let mut observations: Vec<&Map<String, Value>> =
+        trace.get("observations")?.as_array()?.iter().filter_map(Value::as_object).collect();
+    if observations.is_empty() {
+        return None;
+    }
+    let text = |row: &Map<String, Value>, name: &str| row.get(name).and_then(Value::as_str).map(str::to_owned);
+    observations.sort_by_key(|row| text(row, "startTime"));
+    let row = |found: &&Map<String, Value>| {
+        let mut row = Map::new();
+        for (column, names) in COLUMNS {
+            let value = names.iter().find_map(|path| found_at(found, path).filter(|value| !value.is_null()));
+            let value = value.cloned().unwrap_or(Value::Null);
+            // Seconds, as the listing has them: 3 is 3.0.
+            let seconds = value.as_f64().filter(|_| *column == "latency");
+            row.insert((*column).to_owned(), seconds.map_or(value, Value::from));
+        }
+        row
+    };
+    let rows = observations.iter().take(MAX_OBSERVATIONS).map(row).collect();
+    Some((trace.get("input").filter(|input| !input.is_null()).cloned(), rows))
+}
+
+/// What the columns of an observation are called inside of a trace.
+const COLUMNS: &[(&str, &[&str])] = &[
+    ("type", &["type"]),
+    ("name", &["name"]),
+    ("level", &["level"]),
+    ("status_message", &["statusMessage"]),
+    ("model", &["model"]),
+    ("input", &["input"]),
+    ("output", &["output"]),
+    ("input_tokens", &["usageDetails.input", "inputUsage", "usage.input", "promptTokens"]),
+    ("output_tokens", &["usageDetails.output", "outputUsage", "usage.output", "completionTokens"]),
+    ("latency", &["latency"]),
+    ("parent_observation_id", &["parentObservationId"]),
+    ("prompt_name", &["promptName"]),
+    ("prompt_version", &["promptVersion"]),
+    ("metadata", &["metadata"]),
+];
+
+fn found_at<'a>(row: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    match path.split_once('.') {
+        Some((outer, inner)) => row.get(outer)?.get(inner),
+        None => row.get(path),
+    }
+}
+
+fn with_input(mut trace: Trace, input: Option<Value>) -> Trace {
+    if let Some(input) = input {
+        trace.summary.insert("input".to_owned(), json!(cut(&shown(&input), INPUT)));
+    }
+    trace
 }
 
 /// The steps that a signal is about, first and last, by what its type says of them.
@@ -238,6 +335,26 @@ mod tests {
         let length = |step: usize| trace.steps[step]["output"].as_str().unwrap().chars().count();
         assert_eq!((length(0), length(5), length(6)), (150, 600, 600));
         assert_eq!(trace.steps[0]["latency_s"], 1.5);
+    }
+
+    #[test]
+    fn a_trace_with_its_observations_in_it_reads_as_its_listing_does() {
+        let whole = json!({"id": "t", "input": "help me", "observations": [
+            {"id": "o2", "type": "TOOL", "startTime": "2026-11-28T10:00:02Z", "name": "search", "parentObservationId": "o1", "output": {"n": 1}, "latency": 0.2},
+            {"id": "o1", "type": "GENERATION", "startTime": "2026-11-28T10:00:00Z", "name": "g", "model": "m", "promptName": null,
+             "input": {"messages": [{"role": "system", "content": "Be brief."}]}, "usage": {"input": 7}, "statusMessage": "ok",
+             "metadata": {"langfuse_prompt": {"name": "support", "version": 1}}},
+        ]});
+        let (input, rows) = embedded(&whole).unwrap();
+        let trace = with_input(understood(rows, (1, 1)), input);
+        assert_eq!((trace.prompt_name.as_deref(), trace.prompt_version), (Some("support"), Some(1)));
+        assert_eq!(trace.summary, row(json!({"system_prompt": "Be brief.", "input": "help me"})));
+        let names: Vec<&str> = trace.steps.iter().map(|step| step["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["g", "search"], "in order of time");
+        assert_eq!((&trace.steps[0]["input_tokens"], &trace.steps[0]["status_message"]), (&json!(7), &json!("ok")));
+        for none in [json!({"id": "t"}), json!({"observations": []}), json!("no trace")] {
+            assert_eq!(embedded(&none), None);
+        }
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! `tripline doctor`: everything that is configured, one line each, with what to do about what is not.
 
+use std::sync::Arc;
+
 use tripline_agent::actions::{DestinationCheck, Destinations, probe};
+use tripline_agent::runs::{RunDetectorSpec, check};
 use tripline_agent::settings::SettingsLoader;
 use tripline_connectors::SourceStatus;
 use tripline_engine::check_syntax;
 use tripline_store::{OpenMode, StoreError};
 
-use crate::app::{Home, clock};
+use crate::app::{Home, Reader, clock};
 use crate::args::DoctorArgs;
 use crate::failure::Failure;
 use crate::terminal;
@@ -61,7 +64,11 @@ pub(crate) async fn run(args: DoctorArgs, home: &Home) -> Result<(), Failure> {
                     found.bad("query file", &format!("{}: {error}", header.origin), None);
                 }
             }
-            let count = queries.detectors.len();
+            let own: Vec<_> = queries.runs.values().filter(|spec| spec.is_file()).collect();
+            if !own.is_empty() {
+                run_detectors(home, &own, &mut found).await;
+            }
+            let count = queries.detectors.len() + queries.runs.len();
             found.good("detectors", &format!("{count}, {} query files of your own", status.overridden.len()));
         }
         Err(error) => found.bad("query files", &error.to_string(), None),
@@ -128,6 +135,33 @@ pub(crate) async fn run(args: DoctorArgs, home: &Home) -> Result<(), Failure> {
         }
     }
     if found.broken == 0 { Ok(()) } else { Err(Failure::new(format!("{} problems", found.broken))) }
+}
+
+/// Plans the run detectors of the installation's own, as the judge does.
+async fn run_detectors(home: &Home, own: &[&Arc<RunDetectorSpec>], found: &mut Findings) {
+    let reader = match Reader::open(home, None).await {
+        Ok(reader) => reader,
+        Err(error) => {
+            return found.bad("run detectors", &format!("not checked: {error}"), Some("mend what is said above first"));
+        }
+    };
+    let ctx = &reader.context;
+    for spec in own {
+        if let Err(error) = check(&ctx.engine, spec, &ctx.settings.get(), ctx.clock.now()).await {
+            found.bad("run detector", &error.to_string(), None);
+        }
+    }
+    let failures = match ctx.store.runs.detector_failures(&ctx.scope).await {
+        Ok(failures) => failures,
+        Err(error) => return found.bad("run detectors", &error.to_string(), None),
+    };
+    for failure in failures.iter().filter(|failure| failure.live) {
+        let (name, since) = (&failure.detector, failure.failed_since.format("%F %R"));
+        let detail =
+            format!("{name} fails since {since}, {} runs not judged by it: {}", failure.runs_not_judged, failure.error);
+        let hint = format!("mend the file, or take '{name}' out of runs.live");
+        found.bad("run detector", &detail, Some(&hint));
+    }
 }
 
 async fn state(home: &Home, found: &mut Findings) {

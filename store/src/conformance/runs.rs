@@ -242,6 +242,54 @@ pub async fn another_project_sees_no_verdict(store: Store) {
     assert_eq!(there.unwrap().signals, 1);
 }
 
+pub async fn a_run_that_a_failing_detector_did_not_judge_is_not_clean_and_is_judged_when_it_works(store: Store) {
+    let runs = &store.runs;
+    record(&store, vec![judged("found", RunEnd::Completed, &["BUSY", "TOOL_LOOP"])], 1).await;
+    let failed = |live| FailedDetector {
+        detector: "busy".to_owned(),
+        failure_type: "BUSY".to_owned(),
+        error: "divide by zero".to_owned(),
+        file_sha256: "one".to_owned(),
+        live,
+    };
+    runs.detector_failed(&scope(), failed(true), minute(2)).await.unwrap();
+    runs.detector_failed(&scope(), failed(true), minute(3)).await.unwrap();
+    let clean: Vec<_> = (0..5).map(|n| judged(&format!("c{n}"), RunEnd::Completed, &[])).collect();
+    let stalled = judged("stalled", RunEnd::Stalled, &[]);
+    let resolved = record(&store, [clean, vec![stalled]].concat(), 4).await.resolved;
+    let types: Vec<&str> = resolved.iter().map(|incident| incident.kind.as_str()).collect();
+    assert_eq!(types, ["TOOL_LOOP"], "nobody looked whether it was busy");
+    let known = runs.detector_failures(&scope()).await.unwrap();
+    assert_eq!((known.len(), known[0].runs_not_judged, known[0].failing), (1, 6, true));
+    assert_eq!((known[0].failed_since, known[0].last_failed_at), (minute(2), minute(3)));
+    // From here on it judges; what it did not judge is due once more, and the one that stalled when it ends.
+    runs.detector_worked(&scope(), "busy").await.unwrap();
+    record(&store, vec![judged("after", RunEnd::Completed, &[])], 5).await;
+    assert_eq!(runs.detector_failures(&scope()).await.unwrap()[0].runs_not_judged, 6);
+    assert_eq!(runs.end_detector_failure(&scope(), "busy", true, minute(6)).await.unwrap(), 5);
+    assert_eq!(ids(&due(&store, 6, 0).await), ["c0", "c1", "c2", "c3", "c4"]);
+    let again = record(&store, vec![judged("c0", RunEnd::Completed, &["BUSY"])], 7).await;
+    assert_eq!((again.judged, again.signals), (1, 1));
+    assert_eq!(runs.detector_failures(&scope()).await.unwrap(), []);
+    // One that is on trial takes no run's verdict from it, and after a day the events may be gone.
+    runs.detector_failed(&scope(), failed(false), minute(8)).await.unwrap();
+    record(&store, vec![judged("trial", RunEnd::Completed, &[])], 9).await;
+    assert_eq!(runs.detector_failures(&scope()).await.unwrap()[0].runs_not_judged, 0);
+    runs.detector_failed(&scope(), failed(true), minute(10)).await.unwrap();
+    record(&store, vec![judged("old", RunEnd::Completed, &[])], 11).await;
+    assert_eq!(runs.end_detector_failure(&scope(), "busy", true, minute(24 * 60 + 12)).await.unwrap(), 0);
+}
+
+pub async fn a_run_that_is_judged_again_is_read_from_where_it_began(store: Store) {
+    store.runs.observe_runs(&scope(), vec![seen("r", 40, true, 1, true)], 45).await.unwrap();
+    record(&store, vec![judged("r", RunEnd::Completed, &[])], 2).await;
+    store.runs.observe_runs(&scope(), vec![seen("r", 70_000, false, 3, false)], 70_000).await.unwrap();
+    assert_eq!(due(&store, 3, 0).await, [DueRun { run_id: "r".to_owned(), ended: true, first_seq: 40 }]);
+    record(&store, vec![judged("r", RunEnd::Completed, &[])], 4).await;
+    store.runs.observe_runs(&scope(), vec![seen("r", 90_000, false, 5, false)], 90_000).await.unwrap();
+    assert_eq!(due(&store, 5, 0).await[0].first_seq, 40, "not where the late event was");
+}
+
 /// A judged run of `agent` with live signals of these types.
 pub fn judged(run: &str, reason: RunEnd, types: &[&str]) -> JudgedRun {
     let started: DateTime<Utc> = minute(0);

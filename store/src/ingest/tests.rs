@@ -3,6 +3,7 @@
 mod content;
 mod durable;
 mod faults;
+mod late;
 mod sealing;
 
 use crate::conformance::fixtures::*;

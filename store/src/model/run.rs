@@ -216,6 +216,43 @@ impl DetectorPrecision {
     }
 }
 
+/// A run detector that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedDetector {
+    /// Its name.
+    pub detector: String,
+    /// The type of what it finds.
+    pub failure_type: String,
+    /// Why.
+    pub error: String,
+    /// SHA-256 of its file.
+    pub file_sha256: String,
+    /// Whether it is on trial no longer.
+    pub live: bool,
+}
+
+/// A run detector that fails, or failed lately.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DetectorFailure {
+    /// Its name.
+    pub detector: String,
+    /// Why it failed last.
+    pub error: String,
+    /// SHA-256 of the file that failed.
+    #[serde(skip)]
+    pub file_sha256: String,
+    /// Whether it is on trial no longer.
+    pub live: bool,
+    /// Whether it failed when it was run last.
+    pub failing: bool,
+    /// Since when.
+    pub failed_since: DateTime<Utc>,
+    /// When it failed last.
+    pub last_failed_at: DateTime<Utc>,
+    /// Runs that it did not judge since then; none are counted while it is on trial.
+    pub runs_not_judged: i64,
+}
+
 /// Verdicts about runs.
 #[async_trait]
 pub trait Runs: Send + Sync {
@@ -307,4 +344,24 @@ pub trait Runs: Send + Sync {
 
     /// The precision of each detector that found something.
     async fn precision(&self, scope: &Scope) -> Result<Vec<DetectorPrecision>>;
+
+    /// Run detectors that fail or failed lately, by name.
+    async fn detector_failures(&self, scope: &Scope) -> Result<Vec<DetectorFailure>>;
+
+    /// Notes that a detector failed. While it does, a run that is kept by [`Runs::record_judged`] was not judged by it where it is
+    /// live: that run is remembered, and is no clean run of an incident of its failure type.
+    async fn detector_failed(&self, scope: &Scope, failed: FailedDetector, now: DateTime<Utc>) -> Result<()>;
+
+    /// Notes that a detector which had failed judged what was due. What it did not judge before stays remembered.
+    async fn detector_worked(&self, scope: &Scope, detector: &str) -> Result<()>;
+
+    /// Forgets that a detector failed. With `judge_again` the runs that it did not judge in the last 24 hours are due once more, at
+    /// most 100,000 and none that had stalled; how many.
+    async fn end_detector_failure(
+        &self,
+        scope: &Scope,
+        detector: &str,
+        judge_again: bool,
+        now: DateTime<Utc>,
+    ) -> Result<usize>;
 }

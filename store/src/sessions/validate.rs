@@ -105,7 +105,7 @@ impl std::fmt::Display for SessionRef {
 
 /// A session as it is sent.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct StartBody {
     /// The sender's own id for it, a UUID.
     #[serde(alias = "id")]

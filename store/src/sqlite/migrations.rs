@@ -24,6 +24,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0015_patterns.sql")).foreign_key_check(),
     M::up(include_str!("../../migrations/0016_signals_of_agents.sql")).foreign_key_check(),
     M::up(include_str!("../../migrations/0017_agents_at_a_glance.sql")).foreign_key_check(),
+    M::up(include_str!("../../migrations/0018_run_detectors.sql")).foreign_key_check(),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 

@@ -1,8 +1,9 @@
 //! Verdicts about runs on SQLite.
 //!
 //! Owns reading verdicts and signals, feedback, and the trait; what waits is in [`watch`], keeping verdicts in
-//! [`record`], reading about runs in [`report`] and [`insights`], roll-ups in [`rollup`].
+//! [`record`], detectors that fail in [`failing`], reading about runs in [`report`] and [`insights`], roll-ups in [`rollup`].
 
+mod failing;
 mod insights;
 mod record;
 mod report;
@@ -20,8 +21,8 @@ use super::connection::DbResult;
 use super::listing::Filter;
 use super::values::{RowExt, all, micros, one, run};
 use crate::model::{
-    AgentVersion, DetectorPrecision, DueRun, FailureRate, IncidentId, JudgedRun, RecordedRuns, RunActivity, RunFacts,
-    RunSignal, Runs, Scope, Severity, SignalFilter,
+    AgentVersion, DetectorFailure, DetectorPrecision, DueRun, FailedDetector, FailureRate, IncidentId, JudgedRun,
+    RecordedRuns, RunActivity, RunFacts, RunSignal, Runs, Scope, Severity, SignalFilter,
 };
 use crate::{Result, StoreError};
 
@@ -320,6 +321,36 @@ impl Runs for SqliteStore {
                     wrong: row.get(3)?,
                 })
             })
+        })
+        .await
+    }
+
+    async fn detector_failures(&self, scope: &Scope) -> Result<Vec<DetectorFailure>> {
+        let scope = scope.clone();
+        self.read("reading which detectors fail", move |connection| failing::list(connection, &scope)).await
+    }
+
+    async fn detector_failed(&self, scope: &Scope, failed: FailedDetector, now: DateTime<Utc>) -> Result<()> {
+        let scope = scope.clone();
+        self.write("noting that a detector fails", move |tx| failing::failed(tx.connection, &scope, &failed, now)).await
+    }
+
+    async fn detector_worked(&self, scope: &Scope, detector: &str) -> Result<()> {
+        let (scope, detector) = (scope.clone(), detector.to_owned());
+        self.write("noting that a detector did not fail", move |tx| failing::worked(tx.connection, &scope, &detector))
+            .await
+    }
+
+    async fn end_detector_failure(
+        &self,
+        scope: &Scope,
+        detector: &str,
+        judge_again: bool,
+        now: DateTime<Utc>,
+    ) -> Result<usize> {
+        let (scope, detector) = (scope.clone(), detector.to_owned());
+        self.write("ending a detector's failure", move |tx| {
+            failing::end(tx.connection, &scope, &detector, judge_again, now)
         })
         .await
     }

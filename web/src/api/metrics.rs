@@ -38,6 +38,13 @@ struct JobLabels {
     job: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DetectorLabels {
+    project: String,
+    detector: String,
+    mode: &'static str,
+}
+
 type SecondsGauge = Gauge<f64, AtomicU64>;
 
 pub(crate) async fn metrics(State(state): State<WebState>) -> Result<Response, ApiError> {
@@ -46,6 +53,7 @@ pub(crate) async fn metrics(State(state): State<WebState>) -> Result<Response, A
     approvals(&state, &mut registry).await?;
     outbox(&state, &mut registry).await?;
     jobs(&state, &mut registry).await?;
+    run_detectors(&state, &mut registry).await?;
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|_| ApiError::internal())?;
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -109,5 +117,25 @@ async fn jobs(state: &WebState, registry: &mut Registry) -> Result<(), ApiError>
     }
     registry.register("job_behind_seconds", "Time since the end of what a job has judged", behind);
     registry.register("job_last_run_ok", "Whether a job's newest run is well", healthy);
+    Ok(())
+}
+
+async fn run_detectors(state: &WebState, registry: &mut Registry) -> Result<(), ApiError> {
+    let store = &state.context().store;
+    let failing = Family::<DetectorLabels, Gauge>::default();
+    let missed = Family::<DetectorLabels, Gauge>::default();
+    for project in store.projects.list().await? {
+        let scope = tripline_store::Scope::project(project.id);
+        for failure in store.runs.detector_failures(&scope).await? {
+            let mode = if failure.live { "live" } else { "shadow" };
+            let project = scope.project_id().to_string();
+            let labels = DetectorLabels { project, detector: failure.detector, mode };
+            failing.get_or_create(&labels).set(i64::from(failure.failing));
+            missed.get_or_create(&labels).set(failure.runs_not_judged);
+        }
+    }
+    let help = "Whether a run detector that failed lately fails at the newest runs";
+    registry.register("run_detector_failing", help, failing);
+    registry.register("runs_not_judged", "Runs that a failing live run detector did not judge", missed);
     Ok(())
 }

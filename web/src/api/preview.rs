@@ -14,32 +14,30 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 use tripline_agent::AgentContext;
-use tripline_agent::detect::{Detectors as Judge, Persist};
+use tripline_agent::detect::{DetectError, Detectors as Judge, Persist};
 use tripline_agent::queries::{DetectorSpec, QuerySet};
-use tripline_agent::runs::{JudgeError, RunsPreview, preview};
+use tripline_agent::runs::{JudgeError, RunsPreview, newest_runs, preview};
 use tripline_agent::settings::{Settings, SettingsHandle};
-use tripline_engine::{Params, QueryOptions, json_rows};
 use tripline_store::{Gap, Window};
 
+use super::detectors::wrong_header;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::JsonBody;
 use crate::state::WebState;
 
 /// Changes that are looked at at once: each judges thousands of events.
-static PLACES: Semaphore = Semaphore::const_new(2);
-const DEFAULT_RUNS: usize = 200;
-const MAX_RUNS: usize = 500;
+pub(super) static PLACES: Semaphore = Semaphore::const_new(2);
+pub(super) const DEFAULT_RUNS: usize = 200;
+pub(super) const MAX_RUNS: usize = 500;
 /// Steps that the runs may have together: what is read and judged is about so many events.
-const MAX_STEPS: i64 = 100_000;
+pub(super) const MAX_STEPS: i64 = 100_000;
 const DEFAULT_WINDOWS: usize = 12;
 const MAX_WINDOWS: usize = 96;
 /// Requests to vendors after which no further window is judged.
 const MAX_REQUESTS: u64 = 300;
 /// Time after which no further window is judged.
 const WITHIN: Duration = Duration::from_secs(20);
-
-const RUNS: &str = "SELECT run_id, step_count FROM agent.judged_runs ORDER BY ended_at DESC, run_id LIMIT 500";
 
 /// A change to look at.
 #[derive(Debug, Deserialize)]
@@ -142,7 +140,7 @@ async fn judged(
         Some(only) => only == name,
         None => bound.iter().any(|key| body.settings.contains_key(key)),
     };
-    let ids = newest(&context, most_runs).await?;
+    let ids = newest_runs(&context, u32::try_from(most_runs).unwrap_or(u32::MAX), MAX_STEPS).await?;
     let runs = preview(&context, &state.parts().queries, &caller.scope, &ids, &proposed, |spec| {
         let bound = spec.bindings.params.iter().map(|param| param.setting.clone()).collect();
         let all = everything || (body.detector.is_none() && body.settings.contains_key("runs"));
@@ -188,31 +186,15 @@ async fn judged(
     Ok(Preview { runs, windows })
 }
 
-fn failed(error: JudgeError) -> ApiError {
+pub(super) fn failed(error: JudgeError) -> ApiError {
     match error {
         JudgeError::Store(error) => error.into(),
         JudgeError::Engine(error) => error.into(),
+        JudgeError::Detect(DetectError::Header(error)) => wrong_header(&error),
         JudgeError::Detect(error) => {
             ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_detector", error.to_string())
         }
     }
-}
-
-/// Ids of the newest judged runs, as many as fit into the budget.
-async fn newest(context: &AgentContext, most: usize) -> Result<Vec<String>, ApiError> {
-    let options = QueryOptions { params: Params::new(), ..QueryOptions::default() };
-    let result = context.engine.collect(RUNS, options).await?;
-    let rows = json_rows(&result.schema, &result.batches).map_err(|error| {
-        tracing::error!(%error, "runs have no JSON form");
-        ApiError::internal()
-    })?;
-    let mut steps = 0;
-    let within = |row: &Map<String, Value>| {
-        steps += row.get("step_count").and_then(Value::as_i64).unwrap_or_default().max(1);
-        steps <= MAX_STEPS
-    };
-    let rows = rows.into_iter().take(most).take_while(within);
-    Ok(rows.filter_map(|row| row.get("run_id").and_then(Value::as_str).map(str::to_owned)).collect())
 }
 
 /// The thresholds that a detector or one of its inputs is bound to.

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use tripline_agent::runs::check;
 use tripline_agent::settings::{Change, ChangeError, Changed, Settings, SettingsStatus};
 use tripline_store::{ExactJson, NewAuditEntry};
 
@@ -47,6 +48,7 @@ pub(crate) async fn change(
 ) -> Result<Json<ChangedView>, ApiError> {
     caller.of_installation(&state)?;
     names_run_detectors(&state, &patch)?;
+    can_go_live(&state, &patch).await?;
     let changed = changed(&state, &caller, patch).await?;
     let ctx = state.context();
     Ok(Json(ChangedView {
@@ -69,6 +71,26 @@ fn names_run_detectors(state: &WebState, patch: &Map<String, Value>) -> Result<(
             return Err(ApiError::unprocessable(format!("runs.{key}: there is no run detector '{shown}'"))
                 .detail(format!("there are {}", known.join(", ")))
                 .hint("nothing was changed; a detector of your own is a file below queries/runs, see docs/detectors"));
+        }
+    }
+    Ok(())
+}
+
+/// A detector of one's own whose query cannot be run must not go live: it would judge nothing.
+async fn can_go_live(state: &WebState, patch: &Map<String, Value>) -> Result<(), ApiError> {
+    let context = state.context();
+    let (queries, settings) = (state.parts().queries.current(), context.settings.get());
+    let named = patch.get("runs").and_then(|runs| runs.get("live")).and_then(Value::as_array);
+    for name in named.into_iter().flatten().filter_map(Value::as_str) {
+        let Some(spec) = queries.runs.get(name).filter(|spec| spec.is_file()) else { continue };
+        if !settings.runs.is_shadow(name, spec.is_own()) {
+            continue;
+        }
+        if let Err(error) = check(&context.engine, spec, &settings, context.clock.now()).await {
+            let file = format!("queries/runs/{name}.sql, line {}", error.line);
+            return Err(ApiError::unprocessable(format!("runs.live: '{name}' cannot be run: {}", error.message))
+                .detail(file)
+                .hint("nothing was changed; mend the file, `tripline doctor` checks it"));
         }
     }
     Ok(())

@@ -11,6 +11,23 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::{Map, Value};
 use tripline_store::WireEvent;
 
+/// What is named where an event is wrong as a whole.
+const WHOLE: &str = "event";
+/// The fields of an event.
+const FIELDS: [&str; 11] = [
+    "event_type",
+    "run_id",
+    "agent_id",
+    "agent_version",
+    "step_index",
+    "timestamp",
+    "payload",
+    "parent_run_id",
+    "trace_id",
+    "conversation_id",
+    "event_id",
+];
+
 /// A field and what is wrong with it.
 pub(crate) type Flaw = (&'static str, String);
 /// An event, or why it is none.
@@ -354,7 +371,7 @@ impl<'de> Deserialize<'de> for Fields {
 }
 
 fn no_object() -> Fields {
-    Fields(Err(("", "an event must be an object".to_owned())))
+    Fields(Err((WHOLE, "an event must be an object".to_owned())))
 }
 
 fn event<'de, A: MapAccess<'de>>(mut map: A) -> Result<Item, A::Error> {
@@ -487,8 +504,18 @@ pub(crate) fn items(text: &[u8], most: usize) -> Option<Items<'_>> {
 fn item(text: &[u8]) -> Item {
     match serde_json::from_slice::<Fields>(text) {
         Ok(Fields(item)) => item,
-        Err(error) => Err(("", why_no_json(text, &error))),
+        Err(error) => Err((flawed(text), why_no_json(text, &error))),
     }
+}
+
+/// The field of an event that is no JSON; the event where that cannot be told.
+fn flawed(text: &[u8]) -> &'static str {
+    let wrong = fields(text).into_iter().flatten().find(|(key, value)| {
+        // Fields that are not taken may say what they like, as long as it is JSON.
+        key.is_none() || serde_json::from_slice::<Value>(value).is_err()
+    });
+    let name = wrong.and_then(|(key, _)| key);
+    name.and_then(|name| FIELDS.into_iter().find(|field| *field == name)).unwrap_or(WHOLE)
 }
 
 /// Why a text is no JSON, in words that help.

@@ -112,7 +112,9 @@ async fn trace_of(state: &WebState, caller: &Caller, signal: &RunSignal, id: &st
     let focus = trace::focus(&signal.failure_type, &signal.evidence, signal.step_index);
     let mut pauses = state.options().trace_pauses.into_iter();
     loop {
-        let read = trace::read(&engine, id, focus, TRACE_WITHIN).await;
+        let outbox = &state.parts().governance.outbox;
+        let whole = async |id: String| outbox.trace(&id).await;
+        let read = trace::read(&engine, id, focus, TRACE_WITHIN, whole).await;
         let fresh = (state.context().clock.now() - signal.detected_at).num_seconds() < FRESH;
         match pauses.next() {
             Some(pause) if read == TraceRead::Missing && fresh => tokio::time::sleep(pause).await,

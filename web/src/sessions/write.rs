@@ -42,6 +42,7 @@ impl SessionAnswer {
 
 /// Which session ends, and when.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct EndBody {
     session_id: Option<String>,
     external_session_key: Option<String>,

@@ -182,6 +182,39 @@ async fn detectors_are_listed_with_what_they_judge_and_how_often_people_said_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_detector_that_fails_is_shown_as_failing_and_its_error_to_those_with_a_key_only() {
+    let site = site().await;
+    let now = tripline_engine::Clock::now(&*site.clock);
+    let failed = tripline_store::FailedDetector {
+        // The bundled ones are what this server lists.
+        detector: "tool_loop".to_owned(),
+        failure_type: "TOOL_LOOP".to_owned(),
+        error: "tool_loop.sql: cannot cast 'ann@example.org' to Int64".to_owned(),
+        file_sha256: "ab".to_owned(),
+        live: true,
+    };
+    site.store.runs.detector_failed(&site.scope, failed, now).await.unwrap();
+    site.store.runs.record_judged(&site.scope, vec![judged("unseen", now, &[])], 50, now).await.unwrap();
+    let (_, listed) = get(&site, "read", "/api/v1/detectors").await;
+    let of = |name: &str| listed["items"].as_array().unwrap().iter().find(|item| item["name"] == name).unwrap().clone();
+    let failure = &of("tool_loop")["failure"];
+    assert_eq!((&failure["failing"], &failure["runs_not_judged"]), (&json!(true), &json!(1)), "{failure}");
+    assert!(failure["error"].as_str().unwrap().contains("cannot cast"), "{failure}");
+    assert_eq!(of("slow_step")["failure"], Value::Null);
+    let health = site.client.get(site.url("/healthz")).send().await.unwrap();
+    assert_eq!(health.status(), 200, "it works, without one detector");
+    let health = health.text().await.unwrap();
+    assert!(health.contains(r#""name":"tool_loop""#) && health.contains(r#""runs_not_judged":1"#), "{health}");
+    assert!(!health.contains("ann@"), "it answers everybody: {health}");
+    let metrics = site.request("read", Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+    let line = r#"tripline_run_detector_failing{project="default",detector="tool_loop",mode="live"} 1"#;
+    assert!(metrics.contains(line), "{metrics}");
+    let (_, theirs) = get(&site, "other", "/api/v1/detectors").await;
+    let theirs = theirs["items"].as_array().unwrap().iter().find(|item| item["name"] == "tool_loop").unwrap().clone();
+    assert_eq!(theirs["failure"], Value::Null, "another project's own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn explain_never_fails_for_want_of_a_model_or_a_trace() {
     let model =
         tripline_engine::Environment::of([("OPENAI_API_KEY", "sk-test"), ("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")]);
@@ -266,10 +299,16 @@ async fn a_fix_that_cannot_be_applied_says_why() {
     let site = site().await;
     let now = tripline_engine::Clock::now(&*site.clock);
     let injected = judged("injected", now, &["PROMPT_INJECTION_SIGNAL"]);
-    site.store.runs.record_judged(&site.scope, vec![injected], 50, now).await.unwrap();
+    let bloated = judged("bloated", now, &["CONTEXT_BLOAT"]);
+    site.store.runs.record_judged(&site.scope, vec![injected, bloated], 50, now).await.unwrap();
+    for (id, blocked) in [(1, false), (6, true), (7, true)] {
+        let (_, explained) = post(&site, "read", &format!("/v1/signals/{id}/explain"), json!({})).await;
+        assert_eq!(explained["apply_blocked"], blocked, "{explained}");
+    }
     let good = json!({"fix_content": FIX, "langfuse_prompt_name": "triage"});
     for (key, id, body, status, code) in [
         ("read", "6", good.clone(), 403, "blocked"),
+        ("read", "7", good.clone(), 403, "blocked"),
         ("read", "999", good.clone(), 404, "not_found"),
         ("read", "1", good.clone(), 404, "not_found"),
         ("other", "1", good.clone(), 503, "not_configured"),
@@ -288,7 +327,7 @@ async fn what_a_detector_on_trial_found_is_explained_and_marked_and_its_fix_is_c
 {
     let site = site().await;
     let now = tripline_engine::Clock::now(&*site.clock);
-    let mut run = judged("on-trial", now, &["MINE", "SLOW_STEP"]);
+    let mut run = judged("on-trial", now, &["MINE", "RETRY_STORM"]);
     run.signals.iter_mut().for_each(|signal| signal.shadow = true);
     site.store.runs.record_judged(&site.scope, vec![run], 50, now).await.unwrap();
     let listed = async |query: &str| {

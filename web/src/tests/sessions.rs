@@ -19,6 +19,21 @@ pub(super) async fn begin(site: &Site, key: &str) -> String {
     answer["session_id"].as_str().unwrap().to_owned()
 }
 
+#[tokio::test]
+async fn a_misspelt_field_of_a_session_is_refused_and_named() {
+    let site = Site::new().await;
+    let body = json!({"user_id": "ann", "workspace_id": "shop", "external_sesion_key": "k"});
+    let (status, refused) = site.post("ingest", "/v1/sessions/start", &body).await;
+    assert_eq!(status, 422, "{refused}");
+    assert!(refused.to_string().contains("external_sesion_key"), "{refused}");
+    let id = begin(&site, "k").await;
+    let (status, refused) = site.post("ingest", "/v1/sessions/end", &json!({"session_id": id, "end_tme": "x"})).await;
+    assert_eq!(status, 422, "{refused}");
+    assert!(refused.to_string().contains("end_tme"), "{refused}");
+    let (status, ended) = site.post("ingest", "/v1/sessions/end", &json!({"session_id": id})).await;
+    assert_eq!((status, &ended["status"]), (200, &json!("ended")), "{ended}");
+}
+
 /// An event so many seconds after ten minutes ago, with these fields.
 fn event(site: &Site, second: i64, fields: Value) -> Value {
     let at = site.clock.now() - TimeDelta::minutes(10) + TimeDelta::seconds(second);

@@ -147,6 +147,84 @@ async fn a_detector_is_tried_over_the_last_days_before_it_is_saved() {
     assert!(wrong["error"]["detail"].as_str().unwrap().contains("line"), "{wrong}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_detector_of_runs_is_tried_over_the_newest_runs_before_it_is_saved() {
+    let site = Site::new().await;
+    let now = tripline_engine::Clock::now(&*site.clock);
+    let event = |run: &str, kind: &str, step: i64| tripline_store::ingest::WireEvent {
+        event_type: kind.to_owned(),
+        run_id: run.to_owned(),
+        agent_id: "agent".to_owned(),
+        agent_version: "v1".to_owned(),
+        step_index: step,
+        payload: json!({"tool_name": "search"}).as_object().cloned().unwrap(),
+        ..Default::default()
+    };
+    let mut events = Vec::new();
+    for (run, calls) in [("few", 1), ("many", 4)] {
+        events.push(event(run, "run.started", 0));
+        events.extend((1..=calls).map(|step| event(run, "tool.called", step)));
+        events.push(event(run, "run.completed", calls));
+    }
+    site.store.events.accept(&site.scope, now, events).await.unwrap();
+    let judged = ["few", "many", "gone"].map(|run| super::runs::judged(run, now, &[]));
+    site.store.runs.record_judged(&site.scope, judged.to_vec(), 5, now).await.unwrap();
+    let text =
+        |query: &str| format!("-- name: busy\n-- severity: high\n-- description: {{tool_calls}} calls\n{query}\n");
+    let query = "SELECT run_id, step_count AS at_step, tool_calls FROM ingest.runs WHERE tool_calls >= 2";
+    let ask = async |text: &str| {
+        let draft = json!({"name": "busy", "text": text, "runs": 10});
+        site.post("read", "/api/v1/detectors/dry-run", &draft).await
+    };
+    for text in [text(query), text("-- when: tool_calls >= 2")] {
+        let (status, tried) = ask(&text).await;
+        assert_eq!(status, 200, "{tried}");
+        let counts = ["due", "judged", "fired", "unknown"].map(|key| tried[key].as_i64().unwrap());
+        assert_eq!((&tried["scope"], counts), (&json!("run"), [3, 2, 1, 1]), "{tried}");
+        let flagged = &tried["flagged"][0];
+        assert_eq!((&flagged["run_id"], &flagged["evidence"]["tool_calls"]), (&json!("many"), &json!(4)));
+        assert_eq!((&flagged["failure_type"], &flagged["description"]), (&json!("BUSY"), &json!("4 calls")));
+    }
+    assert_eq!(site.get("/api/v1/anomalies").await["items"], json!([]), "trying writes nothing");
+    let (status, wrong) = ask(&text("SELECT run_id, tol_calls FROM ingest.runs")).await;
+    assert_eq!(status, 422, "{wrong}");
+    assert_eq!(wrong["error"]["detail"], "runs/busy.sql, line 4", "{wrong}");
+    assert!(wrong["error"]["message"].as_str().unwrap().contains("tol_calls"), "{wrong}");
+
+    let put = async |name: &str, text: &str| {
+        let path = format!("/api/v1/detectors/{name}");
+        let answer = site.request("admin", Method::PUT, &path).json(&json!({ "text": text })).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    assert_eq!(put("busy", &text("DELETE FROM ingest.runs")).await.0, 422);
+    assert!(!site.home().join("queries/runs/busy.sql").exists());
+    let (status, saved) = put("busy", &text(query)).await;
+    assert_eq!((status, &saved["scope"], &saved["mode"]), (200, &json!("run"), &json!("shadow")), "{saved}");
+    assert!(site.home().join("queries/runs/busy.sql").is_file());
+    assert_eq!(put("tool_loop", &text(query).replace("busy", "tool_loop")).await.0, 409);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_detector_whose_query_cannot_be_run_does_not_go_live() {
+    let site = Site::new().await;
+    let folder = site.home().join("queries/runs");
+    std::fs::create_dir_all(&folder).unwrap();
+    let broken = "-- name: broken\n-- severity: high\nSELECT run_id,\n  nothing\nFROM ingest.runs\n";
+    std::fs::write(folder.join("broken.sql"), broken).unwrap();
+    let promote = async || {
+        let body = json!({"runs": {"live": ["broken"]}});
+        let answer = site.request("admin", Method::PATCH, "/api/v1/settings").json(&body).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let (status, refused) = promote().await;
+    assert_eq!((status, &refused["error"]["detail"]), (422, &json!("queries/runs/broken.sql, line 4")), "{refused}");
+    assert!(refused["error"]["message"].as_str().unwrap().contains("nothing"), "{refused}");
+    assert_eq!(site.get("/api/v1/settings").await["settings"]["runs"]["live"], json!([]));
+    std::fs::write(folder.join("broken.sql"), "-- name: broken\n-- severity: high\n-- when: tool_calls > 3\n").unwrap();
+    let (status, answer) = promote().await;
+    assert_eq!(status, 200, "{answer}");
+}
+
 #[tokio::test]
 async fn a_row_has_every_column_and_every_digit() {
     let site = Site::new().await;

@@ -274,17 +274,33 @@ async fn an_address_that_is_not_slacks_is_never_fetched() {
 #[tokio::test]
 async fn a_click_tells_where_a_message_is_whose_posting_was_never_answered() {
     use crate::govern::testing::Fault;
-    let house = House::new().await;
-    house.vendors.fault("chat.postMessage", Fault::DoneBut(500));
-    house.vendors.fault("conversations.history", Fault::SlackError("missing_scope"));
-    let incident = posted(&house, cost_spike()).await;
-    assert_eq!(house.actions("slack_post_message").await[0].status, ActionStatus::Unknown);
-    send(&house, &press(&house, "tripline_approve", APPROVER, 1)).await;
-    house.drain().await;
-    assert_eq!(house.actions("slack_post_message").await[0].status, ActionStatus::Done);
-    let incident = house.store.incidents.get(&house.scope, &incident.id).await.unwrap().unwrap();
-    assert_eq!(incident.slack_channel.as_deref(), Some("C0INCIDENTS"));
-    assert_eq!(house.vendors.issues().len(), 1);
+    // Once: it waits to be posted again. Three times: that is given up.
+    for (times, status) in [(1, ActionStatus::Pending), (3, ActionStatus::Unknown)] {
+        let house = House::new().await;
+        for _ in 0..times {
+            house.vendors.fault("chat.postMessage", Fault::DoneBut(500));
+            house.vendors.fault("conversations.history", Fault::SlackError("missing_scope"));
+        }
+        let incident = posted(&house, cost_spike()).await;
+        for _ in 1..times {
+            house.advance(chrono::TimeDelta::seconds(60));
+            house.drain().await;
+        }
+        assert_eq!(house.actions("slack_post_message").await[0].status, status);
+        let posts = || {
+            let seen = house.vendors.seen("chat.postMessage");
+            seen.iter().filter(|seen| seen.body.get("thread_ts").is_none()).count()
+        };
+        let sent = posts();
+        send(&house, &press(&house, "tripline_approve", APPROVER, 1)).await;
+        house.advance(chrono::TimeDelta::seconds(60));
+        house.drain().await;
+        assert_eq!(house.actions("slack_post_message").await[0].status, ActionStatus::Done);
+        assert_eq!(posts(), sent, "it is there: nothing is posted again");
+        let incident = house.store.incidents.get(&house.scope, &incident.id).await.unwrap().unwrap();
+        assert_eq!(incident.slack_channel.as_deref(), Some("C0INCIDENTS"));
+        assert_eq!(house.vendors.issues().len(), 1);
+    }
 }
 
 #[tokio::test]

@@ -113,6 +113,22 @@ async fn nothing_is_published_before_somebody_on_the_list_approved_it() {
 }
 
 #[tokio::test]
+async fn a_prompt_whose_versions_are_not_listed_is_not_called_missing_and_nothing_is_published_blindly() {
+    let house = house(&["TOOL_LOOP"]).await;
+    let unlisted = || house.vendors.fault_of("GET", "/v2/prompts$", Fault::Status(404));
+    unlisted();
+    let Err(FixError::Remote(why)) = ask(&house).await else { panic!("it was asked for") };
+    assert!(why.contains("does not list its versions"), "{why}");
+    let FixOutcome::Waiting { .. } = ask(&house).await.unwrap() else { panic!() };
+    unlisted();
+    decide(&house, Decision::Approve).await;
+    house.drain().await;
+    let action = house.actions("publish_prompt").await.remove(0);
+    assert_eq!((action.status, published(&house)), (ActionStatus::Failed, 0));
+    assert!(action.error.unwrap().contains("does not list its versions"));
+}
+
+#[tokio::test]
 async fn the_same_request_again_is_the_same_approval_and_the_same_version() {
     let house = house(&["TOOL_LOOP"]).await;
     for _ in 0..3 {

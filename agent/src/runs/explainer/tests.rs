@@ -2,6 +2,7 @@ use tripline_simulator::{LangfuseGeneration, Scenario, default_anchor};
 use tripline_store::{ModelUse, Severity};
 
 use super::*;
+use crate::actions::{self, Destinations};
 use crate::runs::trace::{self, TraceRead};
 use crate::settings::{NarratorSettings, Settings};
 use crate::testing::{Live, minutes};
@@ -70,10 +71,14 @@ async fn a_trace_is_read_from_either_generation_of_langfuse_and_shown_to_the_mod
         let live = live(generation).await;
         let id = looping_trace(&live);
         let timeout = Duration::from_secs(10);
-        let TraceRead::Found(trace) = trace::read(&live.scene.ctx.engine, &id, (2, 9), timeout).await else { panic!() };
+        let engine = &live.scene.ctx.engine;
+        let not_asked = async |_| panic!("where observations are listed nothing else is asked");
+        let TraceRead::Found(trace) = trace::read(engine, &id, (2, 9), timeout, not_asked).await else { panic!() };
         assert!(!trace.steps.is_empty() && trace.steps.len() <= 12);
         assert!(trace.steps.iter().all(|step| step.contains_key("type") && step.contains_key("step")));
-        let unknown = trace::read(&live.scene.ctx.engine, &"0".repeat(32), (2, 9), timeout).await;
+        let destinations = Destinations::from_environment(&live.environment);
+        let whole = async |id: String| actions::trace(&destinations, &id).await;
+        let unknown = trace::read(engine, &"0".repeat(32), (2, 9), timeout, whole).await;
         assert_eq!(unknown, TraceRead::Missing, "{generation:?}");
 
         behave(&live, json!({"behaviour": "honest"})).await;
@@ -85,6 +90,28 @@ async fn a_trace_is_read_from_either_generation_of_langfuse_and_shown_to_the_mod
     }
     let names = |steps: &[Map<String, Value>]| steps.iter().map(|step| step["name"].clone()).collect::<Vec<_>>();
     assert_eq!(names(&seen[0]), names(&seen[1]));
+}
+
+#[tokio::test]
+async fn where_observations_are_not_listed_the_trace_itself_is_asked_for() {
+    let live = live(LangfuseGeneration::V3).await;
+    let (id, timeout, engine) = (looping_trace(&live), Duration::from_secs(10), &live.scene.ctx.engine);
+    let destinations = Destinations::from_environment(&live.environment);
+    let whole = async |id: String| actions::trace(&destinations, &id).await;
+    let TraceRead::Found(listed) = trace::read(engine, &id, (2, 9), timeout, whole).await else { panic!() };
+    for status in [404, 403, 410] {
+        for fault in ["none".to_owned(), format!("status:{status}")] {
+            let url = format!("{}/_fault", live.simulator.base_url());
+            let fault = json!({"source": "langfuse", "path": "/observations", "fault": fault});
+            let set = reqwest::Client::new().post(url).json(&fault).send().await.unwrap();
+            assert!(set.status().is_success(), "{}", set.text().await.unwrap());
+        }
+        let read = trace::read(engine, &id, (2, 9), timeout, whole).await;
+        let TraceRead::Found(found) = read else { panic!("{status}: {read:?}") };
+        assert_eq!(found.steps, listed.steps, "{status}");
+        let unknown = trace::read(engine, &"0".repeat(32), (2, 9), timeout, whole).await;
+        assert_eq!(unknown, TraceRead::Missing, "{status}");
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,9 @@ use futures::stream::BoxStream;
 use tripline_engine::Environment;
 use tripline_store::ingest::WireEvent;
 use tripline_store::ingest::runs::{LogEvents, MemoryEvents, RunEvents, RunFilter};
-use tripline_store::{ActionFilter, IncidentStatus, PageRequest, RunSignal, Scope, SignalFilter, StoreError};
+use tripline_store::{
+    ActionFilter, DetectorFailure, IncidentStatus, PageRequest, RunSignal, Scope, SignalFilter, StoreError,
+};
 
 use super::events::{Event, Script, batch};
 use crate::actions::{Destinations, Notices, Waker};
@@ -230,26 +232,122 @@ async fn a_detector_of_one_s_own_is_on_trial_until_it_is_called_live() {
     assert_eq!(runs.unalerted_signals(scope, 10).await.unwrap().len(), 1);
 }
 
+/// Divides by zero where a run calls a tool twice.
+const DIVIDES: &str = "-- name: divides\n-- severity: high\n\
+    SELECT run_id, 1 / (tool_calls - 2) AS share FROM ingest.runs WHERE tool_calls >= 1\n";
+
+impl Court {
+    fn go_live(&self, detector: &str) {
+        let mut settings = self.scene.ctx.settings.get().as_ref().clone();
+        settings.runs.live.insert(detector.to_owned());
+        self.scene.ctx.settings.set(settings);
+    }
+
+    async fn failures(&self) -> Vec<DetectorFailure> {
+        self.scene.ctx.store.runs.detector_failures(&self.scene.ctx.scope).await.unwrap()
+    }
+
+    async fn types_of(&self, run: &str) -> Vec<String> {
+        let mut types: Vec<String> = self
+            .signals(true)
+            .await
+            .into_iter()
+            .filter(|signal| signal.run_id == run)
+            .map(|signal| signal.failure_type)
+            .collect();
+        types.sort();
+        types
+    }
+}
+
+fn twice(run: &str) -> Vec<Event> {
+    Script::new(run, start()).think(100).tool("search", true).tool("db", true).think(120).end("completed")
+}
+
 #[tokio::test]
-async fn a_failing_detector_on_trial_is_told_and_one_that_is_live_keeps_every_run_due() {
+async fn a_live_detector_of_one_s_own_that_fails_keeps_no_other_from_judging() {
     let home = Home::new();
-    home.write(
-        "queries/runs/broken.sql",
-        "-- name: broken\n-- severity: high\nSELECT run_id, nothing FROM ingest.runs\n",
-    );
+    home.write("queries/runs/divides.sql", DIVIDES);
     let court = Court::with(home);
-    court.log.add(&clean("a"));
+    court.go_live("divides");
+    court.log.add(&[looping("a").end("completed"), twice("b")].concat());
     let judged = court.judge(60).await;
-    assert_eq!((judged.runs, judged.failed_in_shadow.len()), (1, 1));
-    assert!(judged.failed_in_shadow[0].contains("broken.sql"), "{:?}", judged.failed_in_shadow);
-    let mut settings = court.scene.ctx.settings.get().as_ref().clone();
-    settings.runs.live.insert("broken".to_owned());
-    court.scene.ctx.settings.set(settings);
-    court.log.add(&looping("b").end("completed"));
-    let error = court.judge.judge_due(start() + TimeDelta::seconds(61)).await.unwrap_err();
-    assert!(error.to_string().contains("broken.sql"), "{error}");
-    court.scene.home.write("queries/runs/broken.sql", "-- name: broken\n-- severity: high\n-- when: tool_calls > 99\n");
-    assert_eq!(court.judge(62).await.runs, 1);
+    assert_eq!((judged.runs, judged.failed.len()), (2, 1));
+    assert!(judged.failed[0].contains("divides.sql"), "{:?}", judged.failed);
+    assert_eq!(court.types_of("a").await, ["TOOL_LOOP"]);
+    let failure = court.failures().await.remove(0);
+    assert_eq!((failure.detector.as_str(), failure.live, failure.failing), ("divides", true, true));
+    assert_eq!((failure.runs_not_judged, failure.failed_since), (2, start() + TimeDelta::seconds(60)));
+    assert!(failure.error.to_lowercase().contains("zero"), "{}", failure.error);
+    // Mended, it judges what it missed, and the others' findings stay as they are.
+    court.scene.home.write("queries/runs/divides.sql", &DIVIDES.replace("tool_calls - 2", "tool_calls"));
+    let judged = court.judge(61).await;
+    assert_eq!((judged.runs, judged.signals), (2, 2));
+    assert_eq!(court.types_of("a").await, ["DIVIDES", "TOOL_LOOP"]);
+    assert_eq!(court.types_of("b").await, ["DIVIDES"]);
+    assert_eq!(court.failures().await, []);
+    assert_eq!(court.judge(62).await, Judged::default());
+}
+
+#[tokio::test]
+async fn a_detector_that_fails_at_some_runs_judges_what_it_missed_once_it_did_not_fail_for_a_while() {
+    let home = Home::new();
+    home.write("queries/runs/divides.sql", DIVIDES);
+    let court = Court::with(home);
+    court.go_live("divides");
+    court.log.add(&[clean("a"), twice("b")].concat());
+    assert_eq!(court.judge(60).await.runs, 2);
+    // It judges this one, but what it missed is not tried again at once.
+    court.log.add(&clean("c"));
+    assert_eq!(court.judge(61).await.runs, 1);
+    assert_eq!(court.types_of("c").await, ["DIVIDES"]);
+    assert_eq!((court.failures().await[0].failing, court.failures().await[0].runs_not_judged), (false, 2));
+    court.log.add(&clean("d"));
+    assert_eq!(court.judge(700).await.runs, 1 + 2);
+    assert!(court.failures().await[0].failing, "it fails at the same run again");
+    assert_eq!(court.types_of("a").await, Vec::<String>::new(), "never taken for clean: it is counted as not judged");
+    assert_eq!(court.failures().await[0].runs_not_judged, 2);
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_work_is_told_before_there_is_a_run() {
+    let home = Home::new();
+    let broken = "-- name: broken\n-- severity: high\nSELECT run_id, nothing FROM ingest.runs\n";
+    home.write("queries/runs/broken.sql", broken);
+    let court = Court::with(home);
+    assert_eq!(court.judge(1).await, Judged::default());
+    let failure = court.failures().await.remove(0);
+    assert!(!failure.live && failure.error.contains("broken.sql:3: "), "{}", failure.error);
+    // On trial it takes no run's verdict; gone live, what it does not judge is counted.
+    court.log.add(&clean("a"));
+    assert_eq!(court.judge(60).await.runs, 1);
+    assert_eq!(court.failures().await[0].runs_not_judged, 0);
+    court.go_live("broken");
+    court.judge(60).await;
+    assert!(court.failures().await[0].live, "told before there is a run that it does not judge");
+    court.log.add(&clean("b"));
+    assert_eq!(court.judge(61).await.runs, 1);
+    assert_eq!((court.failures().await[0].live, court.failures().await[0].runs_not_judged), (true, 1));
+    // A file that is gone fails no more.
+    std::fs::remove_file(court.scene.home.path().join("queries/runs/broken.sql")).unwrap();
+    assert_eq!(court.judge(62).await, Judged::default());
+    assert_eq!(court.failures().await, []);
+}
+
+#[tokio::test]
+async fn runs_are_not_clean_of_what_a_failing_detector_finds() {
+    let home = Home::new();
+    home.write("queries/runs/divides.sql", DIVIDES);
+    let court = Court::with(home);
+    court.go_live("divides");
+    court.log.add(&clean("found"));
+    assert_eq!(court.judge(60).await.opened.len(), 1);
+    for run in 0..6 {
+        court.log.add(&twice(&format!("t{run}")));
+    }
+    let judged = court.judge(61).await;
+    assert_eq!((judged.runs, judged.resolved.len()), (6, 0));
+    assert_eq!(court.scene.incidents().await[0].status, IncidentStatus::Open);
 }
 
 #[tokio::test]

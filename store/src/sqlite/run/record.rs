@@ -13,7 +13,7 @@ use super::super::incident::existing;
 use super::super::values::{RowExt, all, micros, micros_opt, one, run, to_json};
 use super::super::writer::Tx;
 use super::rollup::Rollup;
-use super::watch;
+use super::{failing, watch};
 use crate::model::{
     AnomalyId, IncidentId, IncidentStatus, JudgedRun, NewSignal, RecordedRuns, RunEnd, RunFacts, Scope, Severity,
     Window,
@@ -170,6 +170,7 @@ pub(super) fn record(
     let (mut opened, mut resolved) = (BTreeSet::new(), BTreeSet::new());
     let mut totals = Totals::default();
     let mut rollup = Rollup::default();
+    let unheard = failing::live(tx.connection, scope)?;
     for judged in &runs {
         let known = known(tx.connection, scope, &judged.facts)?;
         if matches!(known, Known::Judged) {
@@ -219,6 +220,10 @@ pub(super) fn record(
                 if condition.status != IncidentStatus::Open || fired.contains(condition.fingerprint.as_str()) {
                     continue;
                 }
+                // Without its detector the run is not known to be clean.
+                if unheard.iter().any(|one| one.finds(&condition.fingerprint, &judged.facts.agent_id)) {
+                    continue;
+                }
                 condition.clean_runs += 1;
                 condition.changed = true;
                 if condition.clean_runs >= i64::from(enough) {
@@ -235,6 +240,7 @@ pub(super) fn record(
         rollup.add(&judged.facts, live_types, now);
         recorded.judged += 1;
     }
+    failing::not_judged(tx.connection, scope, &unheard, &runs, now)?;
     conditions.write(tx.connection, scope, now)?;
     totals.write(tx.connection, scope)?;
     rollup.write(tx.connection, scope)?;
@@ -422,9 +428,10 @@ fn keep_verdict(
         "INSERT INTO judged_runs
              (project_id, run_id, agent_id, agent_version, reason, exit_reason, judged_at, started_at, ended_at, step_count,
               llm_calls, tool_calls, first_tool_step, input_hash, token_growth, tool_gaps_ms, llm_gaps_ms, signal_count,
-              live_count, received_at)
+              live_count, received_at, first_seq)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-              (SELECT last_received_at FROM run_watch WHERE project_id = ?1 AND run_id = ?2))
+              (SELECT last_received_at FROM run_watch WHERE project_id = ?1 AND run_id = ?2),
+              (SELECT first_seq FROM run_watch WHERE project_id = ?1 AND run_id = ?2))
          ON CONFLICT (project_id, run_id) DO UPDATE SET
              agent_id = excluded.agent_id, agent_version = excluded.agent_version,
              reason = excluded.reason, exit_reason = excluded.exit_reason, judged_at = excluded.judged_at,
@@ -433,7 +440,8 @@ fn keep_verdict(
              first_tool_step = excluded.first_tool_step, input_hash = excluded.input_hash,
              token_growth = excluded.token_growth, tool_gaps_ms = excluded.tool_gaps_ms,
              llm_gaps_ms = excluded.llm_gaps_ms, signal_count = excluded.signal_count,
-             live_count = live_count + excluded.live_count, received_at = excluded.received_at",
+             live_count = live_count + excluded.live_count, received_at = excluded.received_at,
+             first_seq = coalesce(excluded.first_seq, first_seq)",
         params![
             scope.project_id(),
             facts.run_id,

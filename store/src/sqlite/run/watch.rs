@@ -8,7 +8,7 @@ use super::super::values::{all, micros, micros_opt, one, run, to_json};
 use crate::model::{DueRun, RunActivity, Scope};
 
 /// How long after its verdict a run that has ended is judged again when more of it arrives. Later its events may be gone.
-const LATE: TimeDelta = TimeDelta::hours(24);
+pub(super) const LATE: TimeDelta = TimeDelta::hours(24);
 
 pub(super) fn watermark(connection: &Connection, scope: &Scope) -> DbResult<i64> {
     let sql = "SELECT seq FROM run_watermarks WHERE project_id = ?1";
@@ -25,14 +25,14 @@ pub(super) fn observe(connection: &Connection, scope: &Scope, activity: &[RunAct
         })
         .collect();
     // The first terminal event counts: what it waits for is that the events before it arrive. A run that was judged before began
-    // earlier than what is seen now. What comes late of one that has ended (its end may be told by another process than the
+    // earlier than what is seen now: where, its verdict says. What comes late of one that has ended (its end may be told by another process than the
     // rest) settles in its turn; what comes of one that had stalled waits for its end.
     run(
         connection,
         "INSERT INTO run_watch (project_id, run_id, started, last_received_at, ended_at, first_seq)
          SELECT ?1, value ->> 0, value ->> 1, value ->> 2,
              CASE WHEN judged.reason <> 'stalled' THEN coalesce(value ->> 3, value ->> 2) ELSE value ->> 3 END,
-             CASE WHEN judged.run_id IS NULL THEN value ->> 4 ELSE 0 END
+             CASE WHEN judged.run_id IS NULL THEN value ->> 4 ELSE min(coalesce(judged.first_seq, 0), value ->> 4) END
          FROM json_each(?2) LEFT JOIN judged_runs judged ON judged.project_id = ?1 AND judged.run_id = value ->> 0
          WHERE judged.run_id IS NULL
             OR CASE judged.reason WHEN 'stalled' THEN value ->> 3 IS NOT NULL ELSE value ->> 2 <= judged.judged_at + ?3 END

@@ -116,6 +116,7 @@ fn bytes_that_are_no_json_cost_their_event_only() {
         let rejected = rejected(&batch);
         assert_eq!((rejected.len(), rejected[0].0), (1, 1), "{word}");
         assert!(rejected[0].2.contains(word), "{word}: {}", rejected[0].2);
+        assert_eq!(rejected[0].1, "payload", "{word}: the field is named");
     }
 }
 

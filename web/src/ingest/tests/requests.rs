@@ -53,7 +53,7 @@ async fn a_bad_event_is_named_and_its_neighbours_are_kept() {
     let (status, said) = site.post("ingest", "/v1/ingest", &batch(&events)).await;
     assert_eq!((status, said["accepted"].as_i64()), (202, Some(2)));
     let rejected: Vec<_> = said["rejected"].as_array().unwrap().iter().map(|r| (&r["index"], &r["field"])).collect();
-    let expected = [json!([1, "step_index"]), json!([2, "run_id"]), json!([3, ""]), json!([4, "timestamp"])];
+    let expected = [json!([1, "step_index"]), json!([2, "run_id"]), json!([3, "event"]), json!([4, "timestamp"])];
     assert_eq!(rejected, expected.iter().map(|e| (&e[0], &e[1])).collect::<Vec<_>>());
     let (status, said) = site.post("ingest", "/v1/ingest", &batch(&events[1..5])).await;
     assert_eq!(status, 422);

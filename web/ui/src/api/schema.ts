@@ -1888,6 +1888,7 @@ export interface components {
         };
         Detector: {
             action: string | null;
+            failure: components["schemas"]["DetectorFailure"] | null;
             file: string | null;
             found: number;
             marked_right: number;
@@ -1915,6 +1916,17 @@ export interface components {
             packs: unknown[];
             schema_version: number;
             ttl_s: number;
+        };
+        DetectorFailure: {
+            detector: string;
+            error: string;
+            /** Format: date-time */
+            failed_since: string;
+            failing: boolean;
+            /** Format: date-time */
+            last_failed_at: string;
+            live: boolean;
+            runs_not_judged: number;
         };
         DetectorFile: {
             text: string;
@@ -1949,6 +1961,7 @@ export interface components {
         DraftDetector: {
             days?: number;
             name: string;
+            runs?: number;
             text: string;
         };
         Drift: {
@@ -1968,9 +1981,12 @@ export interface components {
             due: number;
             findings: components["schemas"]["Finding"][];
             fired: number;
+            flagged: components["schemas"]["Flagged"][];
             gaps: components["schemas"]["Gap"][];
             judged: number;
             requests: number;
+            /** @enum {string} */
+            scope: "window" | "run";
             unknown: number;
         };
         EndSession: {
@@ -2052,6 +2068,12 @@ export interface components {
             source: "langfuse" | "signal_only";
             unknown: string[];
         };
+        FailingDetector: {
+            name: string;
+            runs_not_judged: number;
+            /** Format: date-time */
+            since: string;
+        };
         Feedback: {
             comment: string | null;
             correct: boolean;
@@ -2112,6 +2134,22 @@ export interface components {
             /** @enum {string} */
             verdict: "verified" | "likely_fixed" | "still_occurring" | "insufficient_data";
         };
+        Flagged: {
+            agent_id: string;
+            agent_version: string;
+            confidence: number;
+            description: string;
+            /** Format: date-time */
+            ended_at: string;
+            evidence: {
+                [key: string]: unknown;
+            };
+            failure_type: string;
+            run_id: string;
+            /** @enum {string} */
+            severity: "info" | "medium" | "high" | "critical";
+            step_index: number;
+        };
         Gap: {
             reason: string;
             source: string;
@@ -2144,6 +2182,7 @@ export interface components {
         };
         Health: {
             db: string;
+            failing_detectors: components["schemas"]["FailingDetector"][] | null;
             status: string;
             store: boolean;
             writer: boolean;

@@ -40,6 +40,13 @@ function precisionOf(detector?: Detector) {
   return detector?.precision === null || detector?.precision === undefined ? "not judged" : `${percent(detector.precision)} of ${figure(detector.marked_right + detector.marked_wrong)} judged`;
 }
 
+/** That a detector of one's own fails: what it did not judge is not clean. */
+function Failing({ detector }: { detector: Detector | undefined }) {
+  const failure = detector?.failure;
+  if (!failure) return null;
+  return <div className="gap">Fails since <Time at={failure.failed_since} />{failure.runs_not_judged ? `; ${count(failure.runs_not_judged, "run")} not judged by it` : ""}: {failure.error}</div>;
+}
+
 /** Detectors of runs: what they find among the newest runs, how often they were right, and what they are bound to. */
 function RunDetectors({ of }: { of: (name: string) => Detector | undefined }) {
   const preview = usePreview({});
@@ -50,7 +57,7 @@ function RunDetectors({ of }: { of: (name: string) => Detector | undefined }) {
       <>
         {runs.runs ? <p className="hint">{count(runs.runs, "newest run", "newest runs")}, judged again with the thresholds in force.{runs.gone ? ` ${runs.gone} could not be: their events are kept no longer.` : ""}</p> : <p className="empty">No run was judged yet.</p>}
         <Table label="Detectors of runs" rows={runs.detectors} rowKey={(item) => item.detector} empty="No detectors of runs." columns={[
-          { header: "Detector", cell: (item) => <><Link to={`/detectors/${seg(item.detector)}`}>{item.title}</Link>{item.shadow ? <> <Badge word="shadow" /></> : null}<br /><span className="hint">{item.detector}</span></>, sort: (item) => item.detector },
+          { header: "Detector", cell: (item) => <><Link to={`/detectors/${seg(item.detector)}`}>{item.title}</Link>{item.shadow ? <> <Badge word="shadow" /></> : null}<br /><span className="hint">{item.detector}</span><Failing detector={of(item.detector)} /></>, sort: (item) => item.detector },
           { header: "Fires for", cell: (item) => item.fires_now === null ? <span className="gap">unknown: {item.error}</span> : `${figure(item.fires_now)} of the last ${count(runs.runs, "run")}`, sort: (item) => item.fires_now },
           { header: "Found", cell: (item) => figure(of(item.detector)?.found ?? 0), sort: (item) => of(item.detector)?.found },
           { header: "Precision", cell: (item) => precisionOf(of(item.detector)), sort: (item) => of(item.detector)?.precision },
