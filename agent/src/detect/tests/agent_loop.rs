@@ -251,13 +251,13 @@ async fn local_calls_cost_what_the_settings_say_and_nothing_is_said_of_a_model_w
     assert!((partly.cost_usd.unwrap() - expected).abs() < 1e-9, "{partly:?}");
     assert_eq!(partly.evidence["unpriced_calls"], 1);
     let told = template_impact(&partly);
-    assert!(told.starts_with("At least $0.03 burned so far (1 of its calls has no known price), "), "{told}");
+    assert!(told.starts_with("At least $0.0300 burned so far (1 of its calls has no known price), "), "{told}");
     assert!(
         template_impact(&unknown).starts_with("An unknown amount burned so far, "),
         "{}",
         template_impact(&unknown)
     );
-    assert!(template_impact(&priced).starts_with("$0.03 burned so far, "));
+    assert!(template_impact(&priced).starts_with("$0.0300 burned so far, "));
 
     // The same of Langfuse: a call without a price is not one that cost nothing.
     let mut vendors = looped(15);
