@@ -40,29 +40,42 @@ async fn ten_deliveries_about_one_pull_request_give_one_score_and_one_comment() 
         ))
         .await;
     let number = numbers[0]["number"].as_u64().unwrap();
-    let asked = async || {
-        let path = format!("/repos/{repository}/pulls/{number}");
-        vendors.requests().await.iter().filter(|request| request.path == path).count()
+    // The history of files, once: scores rest on it.
+    until("the history to be measured", async || {
+        let answer = serve.post("/api/v1/jobs/risk_history/run", &json!({})).await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    let named = format!("{repository}#{number}");
+    let scored = async || -> usize {
+        let runs = serve.items("/api/v1/jobs/pr_risk/runs").await;
+        runs.iter()
+            .filter(|run| run["status"] != "running")
+            .map(|run| run["detail"].to_string().matches(&named).count())
+            .sum()
     };
     let mut told: Vec<Value> = Vec::new();
     for round in 0..10 {
-        let before = asked().await;
         // Each says something new, as pushes do, and has an id and a signature of its own.
         let body = json!({"action": "synchronize", "number": number, "after": format!("{round:040}"),
             "repository": {"full_name": repository}});
         let (status, answer) = deliver(&serve, &format!("{round:08}-2222-3333-4444-555555555555"), &body).await;
         assert_eq!((status, &answer["status"]), (202, &json!("queued")), "{answer}");
-        until("the pull request to be read", async || (asked().await > before).then_some(())).await;
-        // It is scored when nothing waits any more.
-        let score = until("the score", async || {
-            let waiting = serve.get("/api/v1/jobs").await.to_string().contains("\"running\"");
-            let rows = site.sql("SELECT number, score, complete, head_sha, report FROM agent.risk_scores").await;
-            (!waiting && rows.len() == 1).then(|| rows[0].clone())
-        })
-        .await;
-        told.push(score);
+        until(&format!("score {round}"), async || (scored().await > round).then_some(())).await;
+        let rows = site.sql("SELECT number, head_sha, score, complete, report FROM agent.risk_scores").await;
+        let [row] = rows.as_slice() else { panic!("{rows:#?}") };
+        let report: Value = serde_json::from_str(row["report"].as_str().unwrap()).unwrap();
+        told.push(json!([
+            row["number"],
+            row["head_sha"],
+            row["score"],
+            row["complete"],
+            report["points"],
+            report["files"]
+        ]));
     }
-    assert_eq!(told[0]["number"], number);
+    assert_eq!(told[0][0], number);
+    assert_eq!(told[0][3], true, "{}", told[0]);
     assert!(told.iter().all(|score| score == &told[0]), "{told:#?}");
     let comments = async || -> Vec<Write> {
         let of_pull = format!("/repos/{repository}/issues/{number}/comments");
