@@ -203,7 +203,7 @@ impl Forensics {
         let rows = self.observations(trace_id).await?;
         let unpriced = rows.iter().filter(|row| is_unpriced(row)).count();
         let priced: Vec<f64> = rows.iter().filter_map(|row| known(row, "cost_usd")).collect();
-        let cost = (unpriced == 0 || !priced.is_empty()).then(|| priced.iter().sum::<f64>());
+        let cost = (unpriced == 0 || !priced.is_empty()).then(|| priced.iter().fold(0.0, |sum, cost| sum + cost));
         let (nodes, edges) = trace_graph(&rows);
         let errors = nodes.iter().filter(|node| node.data.get("is_error") == Some(&Value::Bool(true))).count();
         let metadata = json!({"trace_id": trace_id, "total_observations": nodes.len(), "total_cost": cost,

@@ -47,7 +47,7 @@ pub fn of(trace_id: &str, observations: &[Observation], unpriced: usize) -> Fing
     let minutes =
         times().min().zip(times().max()).map_or(0.0, |(from, to)| (to - from).num_milliseconds() as f64 / 60_000.0);
     let priced: Vec<f64> = observations.iter().filter_map(|(_, _, cost)| *cost).collect();
-    let total_cost = (unpriced == 0 || !priced.is_empty()).then(|| priced.iter().sum::<f64>());
+    let total_cost = (unpriced == 0 || !priced.is_empty()).then(|| priced.iter().fold(0.0, |sum, cost| sum + cost));
     let most = names.iter().max_by(|a, b| a.1.cmp(b.1).then_with(|| b.0.cmp(a.0)));
     Fingerprint {
         trace_id: trace_id.to_owned(),
@@ -94,7 +94,9 @@ mod tests {
         assert_eq!((print.gen_count, print.repeat_count), (15, 14));
         assert_eq!(print.pattern.as_deref(), Some("retry-search x14"));
         assert!((print.cost_velocity_per_min.unwrap() - 0.3 / 2.8).abs() < 1e-6);
-        assert_eq!((of("t", &[], 0).gen_count, of("t", &[], 0).total_cost), (0, Some(0.0)));
+        let nothing = of("t", &[], 0);
+        assert_eq!((nothing.gen_count, nothing.total_cost), (0, Some(0.0)));
+        assert!(nothing.total_cost.unwrap().is_sign_positive(), "and it is written 0, not -0");
     }
 
     #[test]

@@ -51,8 +51,12 @@ pub(crate) async fn runs(
     Params(query): Params<Query>,
 ) -> Result<Json<Listing<JobRun>>, ApiError> {
     let page = page_request(query.limit, query.cursor.as_deref())?;
-    let filter = JobRunFilter { job: Some(name), status: word(query.status.as_deref())?, since: query.since };
+    let filter = JobRunFilter { job: Some(name.clone()), status: word(query.status.as_deref())?, since: query.since };
     let page = state.context().store.jobs.list(&caller.scope, &filter, &page).await?;
+    // A job that is no more may have runs; one that has none must be there.
+    if page.items.is_empty() && !state.parts().jobs.jobs(&caller.scope).await?.iter().any(|job| job.name == name) {
+        return Err(ApiError::not_found("job", &name).hint("GET /api/v1/jobs lists them"));
+    }
     Ok(Json(Listing::of(page, |run| run)))
 }
 

@@ -1,5 +1,6 @@
 //! The settings in force, and changing them. Secrets are in the environment, never among them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -48,6 +49,7 @@ pub(crate) async fn change(
 ) -> Result<Json<ChangedView>, ApiError> {
     caller.of_installation(&state)?;
     names_run_detectors(&state, &patch)?;
+    names_jobs(&state, &caller, &patch).await?;
     can_go_live(&state, &patch).await?;
     let changed = changed(&state, &caller, patch).await?;
     let ctx = state.context();
@@ -74,6 +76,21 @@ fn names_run_detectors(state: &WebState, patch: &Map<String, Value>) -> Result<(
         }
     }
     Ok(())
+}
+
+/// What is to have another schedule must be there, likewise.
+async fn names_jobs(state: &WebState, caller: &Caller, patch: &Map<String, Value>) -> Result<(), ApiError> {
+    let Some(schedules) = patch.get("schedules").and_then(Value::as_object) else { return Ok(()) };
+    let in_force = state.context().settings.get();
+    let jobs = state.parts().jobs.jobs(&caller.scope).await?;
+    let known: BTreeSet<&str> =
+        jobs.iter().map(|job| job.name.as_str()).chain(in_force.schedules.keys().map(String::as_str)).collect();
+    let Some(name) = schedules.keys().find(|name| !known.contains(name.as_str())) else { return Ok(()) };
+    let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+    let known: Vec<&str> = known.into_iter().collect();
+    Err(ApiError::unprocessable(format!("schedules: there is no job '{shown}'"))
+        .detail(format!("there are {}", known.join(", ")))
+        .hint("nothing was changed; GET /api/v1/jobs lists them"))
 }
 
 /// A detector of one's own whose query cannot be run must not go live: it would judge nothing.

@@ -192,3 +192,14 @@ async fn a_detector_that_is_not_there_goes_neither_live_nor_into_shadow() {
     let (status, answer) = patch(json!({"runs": {"shadow": ["tool_loop"]}})).await;
     assert_eq!(status, 200, "{answer}");
 }
+
+#[tokio::test]
+async fn a_schedule_is_for_a_job_that_is_there() {
+    let site = Site::new().await;
+    let patch = async |body: Value| send(&site, "admin", Method::PATCH, "/api/v1/settings", Some(body)).await;
+    let (status, answer) = patch(json!({"schedules": {"weekly_digst": "0 0 9 * * MON"}})).await;
+    assert_eq!(status, 422, "{answer}");
+    assert!(answer["error"]["message"].as_str().unwrap().contains("'weekly_digst'"), "{answer}");
+    let (status, answer) = patch(json!({"schedules": {"weekly_digest": "0 0 8 * * MON"}})).await;
+    assert_eq!(status, 200, "{answer}");
+}
