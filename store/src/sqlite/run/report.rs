@@ -291,10 +291,8 @@ impl RunReports for SqliteStore {
         offset: u32,
     ) -> Result<(Vec<JudgedRunView>, i64)> {
         let (scope, agent) = (scope.clone(), agent_id.to_owned());
-        self.read("listing runs", move |connection| {
-            agent_runs(connection, &scope, &agent, has_signals, limit, offset)
-        })
-        .await
+        self.read("listing runs", move |connection| agent_runs(connection, &scope, &agent, has_signals, limit, offset))
+            .await
     }
 
     async fn judged_run(&self, scope: &Scope, run_id: &str) -> Result<Option<JudgedRunView>> {

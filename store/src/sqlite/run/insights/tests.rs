@@ -263,7 +263,9 @@ async fn they_are_what_counting_all_verdicts_anew_gives_also_when_stalled_runs_e
 async fn lists_say_how_many_there_are(store: &SqliteStore, agent: &'static str, now: DateTime<Utc>) {
     let (scope, reports, runs) = (Scope::default_project(), store.store().reports, store.store().runs);
     let counted = |table: &'static str, condition: String| {
-        let sql = format!("SELECT count(*) FROM {table} WHERE project_id = 'default' AND agent_id = '{agent}' AND {condition}");
+        let sql = format!(
+            "SELECT count(*) FROM {table} WHERE project_id = 'default' AND agent_id = '{agent}' AND {condition}"
+        );
         store.read("counting", move |connection| count(connection, &sql, []))
     };
     for (has_signals, condition) in [(None, "TRUE"), (Some(true), "live_count > 0"), (Some(false), "live_count = 0")] {
@@ -341,10 +343,13 @@ async fn what_was_judged_before_the_roll_ups_is_rolled_up_by_the_migration() {
     let (kept, migrated) = store
         .write("rolling up anew", move |tx| {
             let kept = dump(tx.connection)?;
-            for table in ["run_hours", "run_tool_steps", "run_inputs", "run_input_types", "signal_hours", "run_agent_days"] {
+            for table in
+                ["run_hours", "run_tool_steps", "run_inputs", "run_input_types", "signal_hours", "run_agent_days"]
+            {
                 tx.connection.execute(&format!("DROP TABLE {table}"), [])?;
             }
-            tx.connection.execute_batch("ALTER TABLE run_agents DROP COLUMN failing; DROP INDEX judged_runs_failing;")?;
+            tx.connection
+                .execute_batch("ALTER TABLE run_agents DROP COLUMN failing; DROP INDEX judged_runs_failing;")?;
             tx.connection.execute_batch(include_str!("../../../../migrations/0009_rollups.sql"))?;
             tx.connection.execute_batch(include_str!("../../../../migrations/0017_agents_at_a_glance.sql"))?;
             Ok((kept, dump(tx.connection)?))
