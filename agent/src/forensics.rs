@@ -119,6 +119,12 @@ fn is_unpriced(row: &Row) -> bool {
     row.get("type").and_then(Value::as_str) == Some("GENERATION") && known(row, "cost_usd").is_none()
 }
 
+/// How many rows a window has of which these are drawn; each of them says so, which is no part of what it tells.
+fn there_are(rows: &mut [Row]) -> usize {
+    let told = rows.iter_mut().filter_map(|row| row.remove("in_window")?.as_u64()).max();
+    told.map_or(rows.len(), |count| usize::try_from(count).unwrap_or(usize::MAX))
+}
+
 impl Forensics {
     /// Draws from the sources of this context.
     #[must_use]
@@ -181,16 +187,19 @@ impl Forensics {
                 Vec::new()
             }
         };
-        let (commits, errors) = (known("github", commits), known("sentry", errors));
-        let (traces, messages) = (known("langfuse", traces), known("slack", messages));
+        let (commits, mut errors) = (known("github", commits), known("sentry", errors));
+        let (mut traces, mut messages) = (known("langfuse", traces), known("slack", messages));
         if gaps.len() == 4 {
             let reasons: Vec<String> = gaps.iter().map(|gap| format!("{}: {}", gap.source, gap.reason)).collect();
             return Err(ForensicsError::Unknown(reasons.join("; ")));
         }
+        let counts = [&mut errors, &mut traces, &mut messages].map(|rows| there_are(rows));
         let (nodes, edges) = incident_graph(since, &commits, &errors, &traces, &messages);
-        let count = |kind: &str| nodes.iter().filter(|node| node.kind == kind).count();
-        let metadata = json!({"window_start": since, "window_end": until, "commit_count": count("commit"),
-            "error_count": count("error"), "trace_count": count("trace"), "message_count": count("message")});
+        let drawn = |kind: &str| nodes.iter().filter(|node| node.kind == kind).count();
+        let metadata = json!({"window_start": since, "window_end": until, "commit_count": drawn("commit"),
+            "error_count": counts[0], "trace_count": counts[1], "message_count": counts[2],
+            "not_drawn": {"errors": counts[0] - drawn("error"), "traces": counts[1] - drawn("trace"),
+                "messages": counts[2] - drawn("message")}});
         let complete = gaps.is_empty();
         Ok(Graph { metadata: metadata.as_object().cloned().unwrap_or_default(), nodes, edges, gaps, complete })
     }

@@ -4,7 +4,9 @@
 --
 -- Issues first seen from $since until before $until, the most frequent first (seed 003, forensics).
 
-SELECT id, short_id, title, count, first_seen, last_seen, permalink AS url
+SELECT id, short_id, title, count, first_seen, last_seen, permalink AS url,
+    -- How many there are; the most frequent are drawn.
+    count(*) OVER () AS in_window
 FROM sentry.issues
 WHERE first_seen >= $since
   AND first_seen < $until

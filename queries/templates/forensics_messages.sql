@@ -4,7 +4,9 @@
 --
 -- Messages of the channels $channels from $since until before $until, in order.
 
-SELECT channel, channel_name, ts_raw, ts AS at, coalesce(user, username, bot_id) AS author, text
+SELECT channel, channel_name, ts_raw, ts AS at, coalesce(user, username, bot_id) AS author, text,
+    -- How many there are; the first are drawn.
+    count(*) OVER () AS in_window
 FROM slack.messages
 WHERE channel_name = ANY($channels)
   AND ts >= $since

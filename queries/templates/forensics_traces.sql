@@ -11,7 +11,9 @@ SELECT
     sum(CASE WHEN total_cost IS NULL THEN 1 ELSE 0 END) AS unpriced,
     count(*) AS generations,
     min(start_time) AS started_at,
-    max(coalesce(end_time, start_time)) AS ended_at
+    max(coalesce(end_time, start_time)) AS ended_at,
+    -- How many there are; the dearest are drawn.
+    count(*) OVER () AS in_window
 FROM langfuse.observations
 WHERE type = 'GENERATION'
   AND start_time >= $since

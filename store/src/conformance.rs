@@ -44,6 +44,7 @@ macro_rules! for_each_promise {
                 the_same_finding_is_kept_once,
                 the_first_finding_opens_an_incident,
                 a_condition_that_lasts_is_one_incident_with_occurrences,
+                of_windows_that_overlap_only_what_is_new_in_them_costs,
                 severity_only_rises,
                 the_same_window_judged_twice_counts_once,
                 many_findings_at_once_open_one_incident,

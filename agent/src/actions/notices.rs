@@ -7,8 +7,8 @@
 
 use tokio::sync::watch;
 use tripline_store::{
-    Action, ActionFilter, ActionId, ActionKind, ActionStatus, Approval, ApprovalStatus, Incident, IncidentId,
-    NewAction, PageRequest, Scope, Store, StoreError,
+    Action, ActionFilter, ActionId, ActionKind, ActionStatus, AnomalyFilter, Approval, ApprovalStatus, Incident,
+    IncidentId, NewAction, NewAnomaly, PageRequest, Scope, Store, StoreError,
 };
 
 use chrono::{DateTime, Utc};
@@ -94,6 +94,20 @@ impl Notices {
     #[must_use]
     pub fn waker(&self) -> &Waker {
         &self.waker
+    }
+
+    /// What was found of an incident last.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub(crate) async fn newest_finding(
+        &self,
+        scope: &Scope,
+        incident: &IncidentId,
+    ) -> Result<Option<NewAnomaly>, StoreError> {
+        let filter = AnomalyFilter { incident_id: Some(incident.clone()), ..AnomalyFilter::default() };
+        let newest = self.store.anomalies.list(scope, &filter, &PageRequest::first(1)).await?;
+        Ok(newest.items.into_iter().next().map(|anomaly| anomaly.finding))
     }
 
     /// Posts the incident's one message. Again is nothing.

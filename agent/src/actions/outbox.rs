@@ -359,7 +359,8 @@ impl Inner {
                     // Approved after the incident had ended: there is nothing left to leave the issue open for.
                     if incident.status == IncidentStatus::Resolved && self.parts.settings.get().governance.close_issues
                     {
-                        let comment = crate::messages::Ended::of(&incident, now).markdown();
+                        let newest = self.parts.notices.newest_finding(scope, id).await?;
+                        let comment = crate::messages::Ended::of(&incident, newest.as_ref(), now).markdown();
                         self.parts.notices.issue_state(scope, &incident, false, &comment, now).await?;
                     }
                 }

@@ -96,9 +96,6 @@ pub enum FixError {
     /// The signal is a prompt injection.
     #[error("what follows from a prompt injection is never applied by itself")]
     Blocked,
-    /// What mends the signal's failure is a change of code.
-    #[error("what mends this failure is a change of the agent's code: it is not added to a prompt")]
-    InCode,
     /// There is no such prompt.
     #[error("Langfuse has no prompt of that name with a version that is 'production' or 'latest'")]
     NoPrompt,
@@ -183,10 +180,8 @@ impl Fixes {
     /// [`FixError`]; nothing is published then, unless it says otherwise.
     pub async fn apply(&self, scope: &Scope, request: FixRequest) -> Result<FixOutcome, FixError> {
         self.ready(scope)?;
-        match FixType::of(&request.signal.failure_type) {
-            FixType::NoAutoApply => return Err(FixError::Blocked),
-            FixType::CodeChange => return Err(FixError::InCode),
-            FixType::PromptAddition => {}
+        if FixType::of(&request.signal.failure_type) == FixType::NoAutoApply {
+            return Err(FixError::Blocked);
         }
         check(&request)?;
         let Some(incident_id) = request.signal.incident_id.clone() else {

@@ -16,8 +16,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tripline_engine::SharedClock;
 use tripline_store::{
-    ActionKind, AnomalyFilter, Approval, ApprovalFilter, ApprovalStatus, AuditFilter, Evidence, ExactJson, Incident,
-    Kill, NewAction, NewAnomaly, NewApproval, NewAuditEntry, PageRequest, Scope, Store, Via, evidence_digest,
+    ActionKind, Approval, ApprovalFilter, ApprovalStatus, AuditFilter, Evidence, ExactJson, Incident, Kill, NewAction,
+    NewAnomaly, NewApproval, NewAuditEntry, PageRequest, Scope, Store, Via, evidence_digest,
 };
 
 use super::desk::Desk;
@@ -372,12 +372,11 @@ impl Governor for Gate {
 
     async fn incident_updated(&self, scope: &Scope, incident: &Incident) -> Result<(), GovernError> {
         let now = self.parts.clock.now();
-        let filter = AnomalyFilter { incident_id: Some(incident.id.clone()), ..Default::default() };
-        let newest = self.parts.store.anomalies.list(scope, &filter, &PageRequest::first(1)).await?;
-        let asks = match newest.items.first() {
-            Some(anomaly) => {
+        let newest = self.parts.notices.newest_finding(scope, &incident.id).await?;
+        let asks = match newest {
+            Some(finding) => {
                 let evidence = self.parts.store.evidence.list(scope, &incident.id).await?;
-                self.route(scope, &Opening { incident, finding: &anomaly.finding, evidence: &evidence }, now).await?
+                self.route(scope, &Opening { incident, finding: &finding, evidence: &evidence }, now).await?
             }
             None => false,
         };
@@ -388,7 +387,8 @@ impl Governor for Gate {
     async fn incident_resolved(&self, scope: &Scope, incident: &Incident) -> Result<(), GovernError> {
         let (notices, now) = (&self.parts.notices, self.parts.clock.now());
         let cause = format!("resolved:{}", incident.reopened_count);
-        let ended = Ended::of(incident, now);
+        let newest = notices.newest_finding(scope, &incident.id).await?;
+        let ended = Ended::of(incident, newest.as_ref(), now);
         notices.reply(scope, &incident.id, &cause, &Note::Resolved(ended), now).await?;
         if self.parts.settings.get().governance.close_issues
             && notices.issue_state(scope, incident, false, &ended.markdown(), now).await?

@@ -4,7 +4,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
-use tripline_store::{Approval, ApprovalStatus, Incident};
+use tripline_store::{Approval, ApprovalStatus, Incident, NewAnomaly};
 
 use super::slack::{action_words, date, decision_line, page_link, person};
 use super::text::{dollars, slack_inline};
@@ -12,7 +12,8 @@ use super::text::{dollars, slack_inline};
 /// How an incident ended: after how long, at what cost.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ended {
-    /// How long it lasted: from its onset (else the begin of the first window it was seen in) to the end of the last one.
+    /// How long it lasted: from its onset (else the begin of the first window it was seen in) until it was last at work, as far as
+    /// its detector tells, else to the end of the last window.
     pub lasted: TimeDelta,
     /// What it cost, in US dollars; `None` when unknown.
     pub cost_usd: Option<f64>,
@@ -21,10 +22,11 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// How an incident that was resolved ended.
+    /// How an incident that was resolved ended; `newest` is what was found of it last.
     #[must_use]
-    pub fn of(incident: &Incident, now: DateTime<Utc>) -> Self {
-        let seen = incident.window.end.min(incident.resolved_at.unwrap_or(now));
+    pub fn of(incident: &Incident, newest: Option<&NewAnomaly>, now: DateTime<Utc>) -> Self {
+        let last = newest.map_or(incident.window.end, NewAnomaly::last_sign);
+        let seen = last.min(incident.resolved_at.unwrap_or(now));
         let began = onset(incident).unwrap_or(incident.window.start);
         Self {
             lasted: (seen - began).max(TimeDelta::zero()),

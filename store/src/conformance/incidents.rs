@@ -46,10 +46,34 @@ pub async fn a_condition_that_lasts_is_one_incident_with_occurrences(store: Stor
         assert_eq!(incident.window, Window::new(window(0).start, window(index).end).unwrap());
         assert_eq!(incident.description, format!("window {index}"));
         assert_eq!(incident.last_seen_at, window(index).end);
-        assert_eq!(incident.cost_usd, Some(12.5), "the largest figure stands");
+        assert_eq!(
+            incident.cost_usd,
+            Some(12.5 + (1..=index).sum::<i64>() as f64),
+            "windows that do not overlap add up"
+        );
     }
     let other = occur(&store, finding("search", window(1))).await;
     assert!(matches!(other, IncidentUpsert::Opened(_)));
+}
+
+pub async fn of_windows_that_overlap_only_what_is_new_in_them_costs(store: Store) {
+    let hour_from = |minutes: i64| {
+        let start = window(0).start + TimeDelta::minutes(minutes);
+        Window::new(start, start + TimeDelta::hours(1)).unwrap()
+    };
+    let seen = async |minutes: i64, cost: f64, last: Option<i64>| {
+        let mut next = finding("checkout", hour_from(minutes));
+        next.cost_usd = Some(cost);
+        if let Some(last) = last {
+            next.evidence = json!({"last_generation": hour_from(last).start.to_rfc3339()});
+        }
+        occur(&store, next).await.incident().cost_usd.unwrap()
+    };
+    assert_eq!(seen(0, 4.0, None).await, 4.0);
+    assert_eq!(seen(15, 4.0, None).await, 5.0, "a quarter of the hour is new");
+    assert_eq!(seen(30, 8.0, None).await, 8.0, "never less than the dearest window");
+    assert_eq!(seen(45, 8.0, Some(90)).await, 8.0, "nothing happened behind what was seen before");
+    assert_eq!(seen(45 + 60, 2.0, None).await, 10.0, "a window that is all new");
 }
 
 pub async fn severity_only_rises(store: Store) {

@@ -45,7 +45,7 @@ pub struct Gap {
 pub struct Investigation {
     /// The commit that ranks first, if any.
     pub culprit_sha: Option<String>,
-    /// What the incident cost, in US dollars. `None` keeps the largest figure of its anomalies.
+    /// What the incident cost, in US dollars. `None` keeps the figure of its anomalies.
     pub cost_usd: Option<f64>,
     /// The narrative as one text.
     pub narrative: String,
@@ -99,7 +99,8 @@ pub struct Incident {
     pub resolved_at: Option<DateTime<Utc>>,
     /// The commit that ranks first.
     pub culprit_sha: Option<String>,
-    /// What it cost, in US dollars: the investigation's figure, else the largest of its anomalies'.
+    /// What it cost, in US dollars: the investigation's figure, else that of its windows: of those that overlap, each adds what
+    /// its new part cost, by its share of the window's figure.
     pub cost_usd: Option<f64>,
     /// The narrative; `None` until it was investigated.
     pub narrative: Option<String>,

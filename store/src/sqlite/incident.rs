@@ -107,7 +107,15 @@ fn open(tx: &mut Tx<'_>, scope: &Scope, finding: &NewAnomaly, now: DateTime<Utc>
     Ok(id)
 }
 
-/// Adds what every occurrence adds, wherever it lies: count, window, the worst severity, the largest cost.
+/// The part of a finding's window that lies behind what was seen before and in which the condition was at work, 0 to 1.
+fn share_that_is_new(kept: &Kept, finding: &NewAnomaly) -> f64 {
+    let new = finding.last_sign() - kept.incident.window.end.max(finding.window.start);
+    let whole = finding.window.end - finding.window.start;
+    (new.as_seconds_f64() / whole.as_seconds_f64()).clamp(0.0, 1.0)
+}
+
+/// Adds what every occurrence adds, wherever it lies: count, window, the worst severity, the cost. Windows overlap: what the new part
+/// of one costs is its share of the window's cost; and the whole is never less than the dearest window.
 fn add_occurrence(tx: &Tx<'_>, scope: &Scope, kept: &Kept, finding: &NewAnomaly) -> DbResult<()> {
     let window = kept.incident.window.union(&finding.window);
     let newest = finding.window.end >= kept.incident.window.end;
@@ -119,7 +127,7 @@ fn add_occurrence(tx: &Tx<'_>, scope: &Scope, kept: &Kept, finding: &NewAnomaly)
              window_start = ?4,
              window_end = ?5,
              description = CASE WHEN ?6 THEN ?7 ELSE description END,
-             anomaly_cost_usd = max(coalesce(anomaly_cost_usd, ?8), coalesce(?8, anomaly_cost_usd))
+             anomaly_cost_usd = max(coalesce(anomaly_cost_usd + ?9 * coalesce(?8, 0.0), ?8), coalesce(?8, anomaly_cost_usd))
          WHERE project_id = ?1 AND id = ?2",
         params![
             scope.project_id(),
@@ -129,7 +137,8 @@ fn add_occurrence(tx: &Tx<'_>, scope: &Scope, kept: &Kept, finding: &NewAnomaly)
             micros(window.end),
             newest,
             finding.description,
-            finding.cost_usd
+            finding.cost_usd,
+            share_that_is_new(kept, finding)
         ],
     )?;
     Ok(())

@@ -1,7 +1,7 @@
 //! `POST /v1/deploy` and what the SDKs look up: policies and the detectors' configuration.
 
 use axum::Json;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -14,6 +14,7 @@ use super::door::{Refusal, SEND};
 use super::{body, senders};
 use crate::auth::Caller;
 use crate::error::ApiError;
+use crate::extract::Params;
 use crate::state::WebState;
 
 /// Bytes that a deploy may have.
@@ -103,7 +104,7 @@ async fn asker(state: &WebState, parts: &Parts, asked: &LookUp) -> Result<Caller
 /// and by the answers to `/v1/ingest`.
 pub(crate) async fn policies(
     State(state): State<WebState>,
-    Query(asked): Query<LookUp>,
+    Params(asked): Params<LookUp>,
     request: Request,
 ) -> Result<Response, Refusal> {
     let (parts, _) = request.into_parts();
@@ -114,7 +115,7 @@ pub(crate) async fn policies(
 /// The configuration of the detectors that run inside an SDK: its own defaults.
 pub(crate) async fn detector_config(
     State(state): State<WebState>,
-    Query(asked): Query<LookUp>,
+    Params(asked): Params<LookUp>,
     request: Request,
 ) -> Result<Response, Refusal> {
     let (parts, _) = request.into_parts();

@@ -83,9 +83,6 @@ fn refused(error: FixError) -> ApiError {
             .hint("set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY; only the installation's own project has Langfuse"),
         FixError::Blocked => answer(StatusCode::FORBIDDEN, "blocked")
             .hint("look at the run's input; change the prompt by hand where that is what it takes"),
-        FixError::InCode => answer(StatusCode::FORBIDDEN, "blocked").hint(
-            "explain says so too (apply_blocked); change the code, and call record-copy so that fix-status follows it",
-        ),
         FixError::NoPrompt => answer(StatusCode::NOT_FOUND, "not_found")
             .hint("langfuse.prompts lists the names; explain with the id of a trace names the one it used"),
         FixError::Invalid(_) => answer(StatusCode::UNPROCESSABLE_ENTITY, "invalid"),

@@ -308,7 +308,8 @@ async fn a_fix_that_cannot_be_applied_says_why() {
     let good = json!({"fix_content": FIX, "langfuse_prompt_name": "triage"});
     for (key, id, body, status, code) in [
         ("read", "6", good.clone(), 403, "blocked"),
-        ("read", "7", good.clone(), 403, "blocked"),
+        // A change of code is advised; a person may add words to the prompt all the same.
+        ("read", "7", good.clone(), 404, "not_found"),
         ("read", "999", good.clone(), 404, "not_found"),
         ("read", "1", good.clone(), 404, "not_found"),
         ("other", "1", good.clone(), 503, "not_configured"),

@@ -13,7 +13,8 @@ pub(super) fn goal_abandonment(e: &Evidence<'_>) -> Option<Words> {
              are all about the model.",
             counted(since, "step", "steps")
         ),
-        why: "The run never ended: whoever waits for it waits for ever, and the work it began is half done.".to_owned(),
+        why: "The run had not ended when it was judged: whoever waits for it goes on waiting, and the work it began is half done."
+            .to_owned(),
         seen: format!(
             "Last tool {tool} at step {last}, silent at step {now}, {} since.",
             counted(since, "step", "steps")

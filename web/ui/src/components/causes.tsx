@@ -34,7 +34,7 @@ export function Causes({ incident }: { incident: string }) {
   const graph = useGet<Graph>(causesPath(incident), { still: true });
   return <Show query={graph} what="commits, errors, traces and messages">{(data) => (
     <>
-      <p className="hint">{(["commit", "error", "trace", "message"] as const).map((kind) => `${title(kind)}s: ${Number(data.metadata[`${kind}_count`] ?? 0)}`).join(", ")}. An edge says what the data says (after, overlaps, mentions, during), not that one caused the other.</p>
+      <p className="hint">{(["commit", "error", "trace", "message"] as const).map((kind) => `${title(kind)}s: ${Number(data.metadata[`${kind}_count`] ?? 0)}`).join(", ")}. At most 25 of each are drawn. An edge says what the data says (after, overlaps, mentions, during), not that one caused the other.</p>
       <GraphView graph={data} label="What led to what around the incident" empty="Nothing happened in this window." />
     </>
   )}</Show>;
