@@ -421,6 +421,9 @@ pub(crate) struct PrRiskArgs {
     /// Name of the repository; default: GITHUB_REPO.
     #[arg(long, requires = "owner")]
     pub(crate) repo: Option<String>,
+    /// What the present is: a commit is measured when the 24 hours after it are over.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) now: Option<DateTime<Utc>>,
     /// Score it, and neither keep nor post anything.
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -444,6 +447,9 @@ pub(crate) enum JobsCommand {
         /// Do everything but write and act.
         #[arg(long)]
         dry_run: bool,
+        /// What the present is.
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        now: Option<DateTime<Utc>>,
     },
 }
 

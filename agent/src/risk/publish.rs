@@ -84,7 +84,7 @@ fn anomaly(scored: &Scored, now: DateTime<Utc>) -> Result<NewAnomaly, RiskError>
 fn summary(report: &Report) -> String {
     let points = &report.points;
     format!(
-        "Score {} of 100 (threshold {}): {} new errors × 4 = {:.0}, {} × 10 = {:.1} (at most 50), after {} earlier commits that \
+        "Score {} of 100 (threshold {}): {} new errors × 4 = {:.1}, {} × 10 = {:.1} (at most 50), together without their fraction, after {} earlier commits that \
          changed these files.",
         points.score,
         report.threshold,

@@ -140,8 +140,8 @@ pub fn comment(report: &Report, text: &Text, marker: &str) -> String {
     body.push_str(&format!("{}\n\n", prose(&cut(&text.assessment, PART))));
     body.push_str(&format!("**Recommendation:** {}\n\n", prose(&cut(&text.recommendation, PART))));
     body.push_str(&format!(
-        "| part | measured | points |\n|---|---|---|\n| new errors | {} × 4 | {:.0} |\n| cost | {} × 10, at most 50 | {:.1} |\n\
-         | score | threshold {} | **{}** |\n\n",
+        "| part | measured | points |\n|---|---|---|\n| new errors | {} × 4 | {:.1} |\n| cost | {} × 10, at most 50 | {:.1} |\n\
+         | score | the sum without its fraction; threshold {} | **{}** |\n\n",
         points.errors,
         points.error_points,
         dollars(points.cost_usd),

@@ -1,11 +1,8 @@
 //! `tripline jobs`: what runs when, and running one now.
 
-use std::sync::Arc;
-
-use tripline_engine::SystemClock;
 use tripline_store::{JobRunFilter, OpenMode, PageRequest, Scope};
 
-use crate::app::{Home, Reader};
+use crate::app::{Home, Reader, clock};
 use crate::args::JobsCommand;
 use crate::failure::Failure;
 use crate::server::Server;
@@ -14,10 +11,10 @@ use crate::terminal;
 pub(crate) async fn run(command: JobsCommand, home: &Home) -> Result<(), Failure> {
     match command {
         JobsCommand::List { json } => list(home, json).await,
-        JobsCommand::Run { name, dry_run } => {
+        JobsCommand::Run { name, dry_run, now } => {
             // Leases in the store keep this and a running server apart.
             let mode = if dry_run && !home.database().exists() { OpenMode::Serve } else { OpenMode::Beside };
-            let server = Server::assemble(home, Arc::new(SystemClock), mode, |_| {}).await?;
+            let server = Server::assemble(home, clock(now), mode, |_| {}).await?;
             let done = server.jobs.run_by_hand(&name, dry_run).await?;
             if !dry_run {
                 // Messages and actions of what was found; a running server may do them first, never twice.

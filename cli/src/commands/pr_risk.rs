@@ -1,12 +1,9 @@
 //! `tripline pr-risk`: the risk of a pull request, and what is posted about it.
 
-use std::sync::Arc;
-
 use serde_json::json;
-use tripline_engine::SystemClock;
 use tripline_store::{ActionFilter, OpenMode, PageRequest};
 
-use crate::app::Home;
+use crate::app::{Home, clock};
 use crate::args::PrRiskArgs;
 use crate::failure::Failure;
 use crate::server::Server;
@@ -14,7 +11,7 @@ use crate::terminal;
 
 pub(crate) async fn run(args: PrRiskArgs, home: &Home) -> Result<(), Failure> {
     let mode = if args.dry_run && !home.database().exists() { OpenMode::Serve } else { OpenMode::Beside };
-    let server = Server::assemble(home, Arc::new(SystemClock), mode, |_| {}).await?;
+    let server = Server::assemble(home, clock(args.now), mode, |_| {}).await?;
     let target = match (&args.owner, &args.repo) {
         (None, None) => server.risk.repository().map_err(Failure::display)?.clone(),
         (Some(owner), Some(repo)) => format!("{owner}/{repo}").parse().map_err(Failure::new)?,
@@ -55,7 +52,7 @@ pub(crate) async fn run(args: PrRiskArgs, home: &Home) -> Result<(), Failure> {
         args.number, points.score, report.threshold
     ));
     terminal::line(&format!(
-        "  {} new errors × 4 = {:.0} points, ${:.2} × 10 = {:.1} points (at most 50)",
+        "  {} new errors × 4 = {:.1} points, ${:.2} × 10 = {:.1} points (at most 50), together without their fraction",
         points.errors, points.error_points, points.cost_usd, points.cost_points
     ));
     let rows = report.files.iter().map(|file| {

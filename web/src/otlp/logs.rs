@@ -107,8 +107,9 @@ fn placed(record: &LogRecord, event_type: &str, part: &str, payload: Payload) ->
     let own = |names: &[&str]| own_id(&record.attributes, &record.resource, names);
     let trace = record.trace_id.map(hex::encode);
     let named = own(&["dunetrace.run_id", "tripline.run_id"]);
-    let of_trace =
-        |trace: &String| if record.attributes.has("dunetrace.signal_name") { dashed(trace) } else { trace.clone() };
+    // As with spans: the SDK's runs have its trace's id with dashes. The name of a signal alone may come from anybody.
+    let of_sdk = ["dunetrace.step_index", "dunetrace.agent_id"].iter().any(|name| record.attributes.has(name));
+    let of_trace = |trace: &String| if of_sdk { dashed(trace) } else { trace.clone() };
     let run_id = named.or_else(|| trace.as_ref().map(of_trace)).ok_or_else(|| {
         (
             "traceId".to_owned(),

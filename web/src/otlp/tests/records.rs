@@ -56,11 +56,16 @@ fn evaluations_and_signals_become_external_signals_of_the_trace() {
         "gen_ai.evaluation.name": "Relevance", "gen_ai.evaluation.score.value": 0.4,
         "gen_ai.evaluation.score.label": "fail", "gen_ai.evaluation.explanation": "secret",
     }));
-    let signal = attributes(json!({"dunetrace.signal_name": "rate_limit", "dunetrace.meta.status": 429}));
+    let signal = |more: Value| {
+        let mut signal = json!({"dunetrace.signal_name": "rate_limit", "dunetrace.meta.status": 429});
+        signal.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        attributes(signal)
+    };
     let (mapped, flaws) = mapped(json!([
         {"timeUnixNano": T0.to_string(), "eventName": "gen_ai.evaluation.result", "traceId": TRACE,
          "spanId": "00000000000000ab", "attributes": evaluation},
-        {"timeUnixNano": "0", "observedTimeUnixNano": T0.to_string(), "traceId": TRACE, "attributes": signal},
+        {"timeUnixNano": "0", "observedTimeUnixNano": T0.to_string(), "traceId": TRACE, "attributes": signal(json!({}))},
+        {"timeUnixNano": (T0 + 1).to_string(), "traceId": TRACE, "attributes": signal(json!({"dunetrace.agent_id": "sdk"}))},
     ]));
     assert_eq!(flaws, []);
     let events = &mapped.events;
@@ -69,8 +74,12 @@ fn evaluations_and_signals_become_external_signals_of_the_trace() {
         Value::Object(events[0].payload.clone()),
         json!({"signal_name": "gen_ai.evaluation.result", "source": "Relevance", "meta": {"label": "fail", "score": 0.4}})
     );
+    assert_eq!(events[1].run_id, TRACE, "the run that the trace's spans are of");
     // The SDK's runs have its trace's id with dashes.
-    assert_eq!(events[1].run_id, "0af76519-16cd-43dd-8448-eb211c80319c");
+    assert_eq!(
+        (events[2].run_id.as_str(), events[2].agent_id.as_str()),
+        ("0af76519-16cd-43dd-8448-eb211c80319c", "sdk")
+    );
     assert_eq!(Value::Object(events[1].payload.clone()), json!({"signal_name": "rate_limit", "meta": {"status": 429}}));
     assert_ne!(events[0].event_id, events[1].event_id);
 }
