@@ -236,16 +236,25 @@ impl Jobs {
     /// # Errors
     /// When the store fails. What a job itself runs into is in its run.
     pub async fn run_due(&self, now: DateTime<Utc>) -> Result<Vec<JobRun>, JobError> {
-        let (mut runs, of_sessions) = tokio::try_join!(self.run_windows_due(now), self.run_sessions_due(now))?;
-        runs.extend(of_sessions);
-        Ok(runs)
+        let lanes =
+            tokio::try_join!(self.run_windows_due(now), self.run_waited_for_due(now), self.run_sessions_due(now))?;
+        Ok([lanes.0, lanes.1, lanes.2].concat())
     }
 
-    /// Runs what is due at `now` of all jobs but those of sessions.
+    /// Runs what is due at `now` of the jobs that judge windows.
     async fn run_windows_due(&self, now: DateTime<Utc>) -> Result<Vec<JobRun>, JobError> {
+        self.run_all(now, |spec| !spec.is_of_sessions() && !spec.is_waited_for()).await
+    }
+
+    /// Runs what is due at `now` of the jobs that somebody waits for: no window that was missed holds them up.
+    async fn run_waited_for_due(&self, now: DateTime<Utc>) -> Result<Vec<JobRun>, JobError> {
+        self.run_all(now, JobSpec::is_waited_for).await
+    }
+
+    async fn run_all(&self, now: DateTime<Utc>, wanted: fn(&JobSpec) -> bool) -> Result<Vec<JobRun>, JobError> {
         let specs = self.specs();
-        let others = specs.iter().filter(|spec| !spec.is_of_sessions());
-        let jobs: Vec<_> = others.map(|spec| self.run_job(spec, now).boxed()).collect();
+        let jobs: Vec<_> =
+            specs.iter().filter(|spec| wanted(spec)).map(|spec| self.run_job(spec, now).boxed()).collect();
         let runs: Vec<Result<Vec<JobRun>, JobError>> = stream::iter(jobs).buffered(AT_ONCE).collect().await;
         Ok(runs.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }

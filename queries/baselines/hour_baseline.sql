@@ -65,6 +65,7 @@ features AS MATERIALIZED (
         median(CASE WHEN generations > 0 THEN cost_usd END) AS active_usd,
         median(CASE WHEN generations > 0 THEN generations END) AS active_generations,
         coalesce(median(CASE WHEN generations > 0 THEN cost_usd / generations END), 0.0) AS call_usd,
+        avg(cost_usd) AS mean_cost_usd,
         avg(generations) AS mean_generations,
         percentile_cont(0.95) WITHIN GROUP (ORDER BY generations) AS p95_generations
     FROM hours
@@ -106,9 +107,14 @@ spreads AS MATERIALIZED (
         hours.feature,
         avg(least(hours.cost_usd, features.p95_usd)) AS mean_usd,
         avg(power(least(hours.cost_usd, features.p95_usd)
-            - least(coalesce(greatest(near.near_usd, near.own_usd), times.hour_usd), features.p95_usd), 2.0)) AS variance_usd,
+            - least(coalesce(greatest(near.near_usd, near.own_usd),
+                -- Of less than three days an hour of the day is one or two numbers, around whose median nothing varies.
+                CASE WHEN features.covered_hours >= 72 THEN times.hour_usd ELSE features.mean_cost_usd END),
+                features.p95_usd), 2.0)) AS variance_usd,
         avg(power(least(hours.generations, features.p95_generations)
-            - least(coalesce(greatest(near.near_generations, near.own_generations), times.hour_generations), features.p95_generations), 2.0))
+            - least(coalesce(greatest(near.near_generations, near.own_generations),
+                CASE WHEN features.covered_hours >= 72 THEN times.hour_generations ELSE features.mean_generations END),
+                features.p95_generations), 2.0))
             AS variance_generations,
         -- The hours that cost most are not asked: one dear hour is no chance of ordinary ones.
         avg(CASE WHEN hours.generations > 0 AND hours.cost_usd <= features.p95_usd

@@ -2,8 +2,9 @@
 //!
 //! Owns: one cron scheduler whose ticks say that something may be due, and the task that then asks what is. Does not own:
 //! which windows are due ([`super::due`]), which follows from the injected clock: with a clock set elsewhere
-//! (`serve --now`) the two differ, and nothing is lost by it. The jobs of sessions have a task of their own (`sessions`): no
-//! detector holds them up. Must hold: shutting down waits for what is running.
+//! (`serve --now`) the two differ, and nothing is lost by it. The jobs of sessions have a task of their own (`sessions`), and so
+//! have those that somebody waits for: no detector that judges the windows of a night holds them up. Must hold: shutting down
+//! waits for what is running.
 
 use std::sync::Arc;
 
@@ -11,8 +12,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
+use tripline_store::JobRun;
 
-use super::{Jobs, sessions};
+use super::{JobError, Jobs, sessions};
 
 /// How often it is looked whether something is due, at least: an injected clock has ticks of its own.
 const SWEEP: &str = "*/15 * * * * *";
@@ -22,6 +24,7 @@ const SWEEP: &str = "*/15 * * * * *";
 pub struct JobsHandle {
     stop: CancellationToken,
     task: JoinHandle<()>,
+    waited_for: JoinHandle<()>,
     sessions: JoinHandle<()>,
 }
 
@@ -31,6 +34,7 @@ impl JobsHandle {
         self.stop.cancel();
         // A task that panicked has nothing left to wait for.
         let _ = self.task.await;
+        let _ = self.waited_for.await;
         let _ = self.sessions.await;
     }
 }
@@ -40,36 +44,52 @@ impl JobsHandle {
 /// # Errors
 /// When the scheduler cannot be made.
 pub async fn start(jobs: Jobs) -> Result<JobsHandle, JobSchedulerError> {
-    let tick = Arc::new(Notify::new());
+    let ticks: [Arc<Notify>; 2] = Default::default();
     let mut scheduler = JobScheduler::new().await?;
-    let ring = Arc::clone(&tick);
+    let rings = ticks.clone();
     scheduler
         .add(Job::new_async(SWEEP, move |_, _| {
-            let ring = Arc::clone(&ring);
-            Box::pin(async move { ring.notify_one() })
+            let rings = rings.clone();
+            Box::pin(async move { rings.iter().for_each(|ring| ring.notify_one()) })
         })?)
         .await?;
     scheduler.start().await?;
-    tick.notify_one();
+    ticks.iter().for_each(|tick| tick.notify_one());
+    let [tick, of_waited_for] = ticks;
 
     let stop = jobs.stop.clone();
     let stopped = stop.clone();
     let of_sessions = tokio::spawn(sessions::run(jobs.clone()));
+    let waited_for = tokio::spawn({
+        let (jobs, stopped) = (jobs.clone(), stop.clone());
+        async move {
+            while rung(&stopped, &of_waited_for).await {
+                told(jobs.run_waited_for_due(jobs.detectors.context().clock.now()).await);
+            }
+        }
+    });
     let task = tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                biased;
-                () = stopped.cancelled() => break,
-                () = tick.notified() => {}
-            }
-            let now = jobs.detectors.context().clock.now();
-            if let Err(error) = jobs.run_windows_due(now).await {
-                tracing::error!(%error, "jobs could not be run; they stay due");
-            }
+        while rung(&stopped, &tick).await {
+            told(jobs.run_windows_due(jobs.detectors.context().clock.now()).await);
         }
         if let Err(error) = scheduler.shutdown().await {
             tracing::warn!(%error, "the scheduler did not stop cleanly");
         }
     });
-    Ok(JobsHandle { stop, task, sessions: of_sessions })
+    Ok(JobsHandle { stop, task, waited_for, sessions: of_sessions })
+}
+
+/// Waits for a tick; `false` when it is time to stop.
+async fn rung(stopped: &CancellationToken, tick: &Notify) -> bool {
+    tokio::select! {
+        biased;
+        () = stopped.cancelled() => false,
+        () = tick.notified() => true,
+    }
+}
+
+fn told(ran: Result<Vec<JobRun>, JobError>) {
+    if let Err(error) = ran {
+        tracing::error!(%error, "jobs could not be run; they stay due");
+    }
 }

@@ -110,6 +110,11 @@ impl JobSpec {
         matches!(self.work, Work::ProcessSessions | Work::MonitorSessions)
     }
 
+    /// Whether somebody waits for it, an approver or the author of a pull request: such a job has a task of its own.
+    pub(super) fn is_waited_for(&self) -> bool {
+        matches!(self.work, Work::ExpireApprovals | Work::ScorePulls)
+    }
+
     pub(super) fn info(&self, now: DateTime<Utc>) -> JobInfo {
         JobInfo {
             name: self.name.clone(),

@@ -242,6 +242,18 @@ async fn the_scheduler_runs_what_is_due_and_stops_when_told() {
     assert_eq!(left.items, []);
 }
 
+#[tokio::test]
+async fn what_somebody_waits_for_is_run_apart_from_the_windows_that_were_missed() {
+    let scene = world().scene(start());
+    let jobs = scene.jobs(None);
+    let names = |runs: Vec<JobRun>| runs.into_iter().map(|run| run.job).collect::<BTreeSet<String>>();
+    let windows = names(jobs.run_windows_due(start()).await.unwrap());
+    assert!(windows.contains("cost_spike") && !windows.contains("approval_expiry"), "{windows:?}");
+    assert_eq!(names(jobs.run_waited_for_due(start()).await.unwrap()), BTreeSet::from(["approval_expiry".to_owned()]));
+    // Together they are all that is due.
+    assert!(jobs.run_due(start()).await.unwrap().is_empty());
+}
+
 async fn start_jobs(scene: &Scene) -> JobsHandle {
     super::start(scene.jobs(None)).await.unwrap()
 }

@@ -12,7 +12,9 @@ use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tripline_engine::{Param, Params, QueryOptions, json_rows};
-use tripline_store::{AnomalyFilter, Gap, PageRequest, SamplingStats, TracePart, Window};
+use tripline_store::{
+    AnomalyFilter, Gap, IncidentFilter, IncidentStatus, PageRequest, SamplingStats, TracePart, Window,
+};
 
 use super::{Concern, Sample, TraceFacts, judge};
 use crate::AgentContext;
@@ -192,7 +194,7 @@ impl Sampler {
         Ok(())
     }
 
-    /// What detectors found in the window, one entry per detector and entity.
+    /// What detectors found in the window, one entry per detector and entity; of an incident that is open, until now.
     async fn concerns(&self, window: Window) -> Result<Vec<Concern>, QualityError> {
         let (store, scope) = (&self.ctx.store, &self.ctx.scope);
         let filter = AnomalyFilter { since: Some(window.start), ..AnomalyFilter::default() };
@@ -211,6 +213,21 @@ impl Sampler {
                 });
                 concern.from = concern.from.min(from);
                 concern.until = concern.until.max(until);
+            }
+            match listed.next {
+                Some(next) => page.cursor = Some(next),
+                None => break,
+            }
+        }
+        // A condition that is not seen for a window or two, and is not over yet either.
+        let open = IncidentFilter { status: Some(IncidentStatus::Open), ..IncidentFilter::default() };
+        let mut page = PageRequest::first(500);
+        loop {
+            let listed = store.incidents.list(scope, &open, &page).await?;
+            for incident in listed.items {
+                if let Some(concern) = found.get_mut(&(incident.detector, incident.entity)) {
+                    concern.until = concern.until.max(window.end);
+                }
             }
             match listed.next {
                 Some(next) => page.cursor = Some(next),
