@@ -108,7 +108,8 @@ impl Plan {
     }
 }
 
-/// Attempts at telling something, where it cannot be found out whether it was told.
+/// Attempts at telling something that may have been told each time, where that cannot be found out. Where Slack answered that it
+/// failed, all attempts there are.
 const BLIND_ATTEMPTS: i64 = 3;
 
 impl Inner {
@@ -152,7 +153,7 @@ impl Inner {
                 Verdict::Retry { why: format!("{why}; {look}"), retry_after: None }
             }
             Look::NotNow(look) => Verdict::Leave(format!("{why}; {look}")),
-            Look::CannotTell(look) if may_tell_again(BLIND_ATTEMPTS) => {
+            Look::CannotTell(look) if may_tell_again(if in_flight { BLIND_ATTEMPTS } else { action.max_attempts }) => {
                 Verdict::Retry { why: format!("{why}; {look}; it is told again"), retry_after: None }
             }
             Look::CannotTell(look) => Verdict::Unknown(format!("{why}; {look}")),

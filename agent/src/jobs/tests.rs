@@ -1,5 +1,7 @@
 //! What the job runner promises.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use tripline_store::{JobStatus, PageRequest};
 
