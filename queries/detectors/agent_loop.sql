@@ -180,7 +180,9 @@ SELECT
     first_generation,
     last_generation,
     histogram,
-    CASE WHEN generations > $critical THEN 'critical' ELSE 'high' END AS severity
+    -- What has ended costs no more.
+    CASE WHEN coalesce(runs, '[]') = '[]' AND ended_runs > 0 THEN 'medium'
+         WHEN generations > $critical THEN 'critical' ELSE 'high' END AS severity
 FROM told
 LEFT JOIN runs_of_traces ON runs_of_traces.trace_id = told.trace_id
 WHERE generations > $threshold

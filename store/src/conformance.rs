@@ -136,6 +136,7 @@ macro_rules! for_each_promise {
                 a_run_waits_until_its_end_settled_or_it_fell_silent,
                 a_verdict_is_kept_once,
                 a_stalled_run_that_ends_gets_only_what_is_new,
+                a_stalled_run_that_goes_on_and_falls_silent_again_is_judged_with_what_came,
                 what_comes_of_a_run_after_its_verdict_is_judged_too_once_it_settled,
                 five_clean_runs_of_the_same_agent_end_an_incident_and_it_comes_back,
                 a_signal_in_shadow_opens_nothing_and_is_told_to_nobody,

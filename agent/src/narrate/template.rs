@@ -101,10 +101,14 @@ fn what_happened(story: Story<'_>) -> String {
             broken_keys(story),
         ),
         "agent_loop" => format!(
-            "One trace ({entity}) has made {} generations since {onset}, \"{}\" {} times, without coming to an end.",
+            "One trace ({entity}) has made {} generations since {onset}, \"{}\" {} times, {}.",
             count(story, "generations"),
             quoted(word(story, "most_repeated_name").unwrap_or("unnamed")),
             count(story, "repeat_count"),
+            match Reach::of(&story.anomaly.evidence) {
+                Reach::Ended => "and has come to an end",
+                Reach::Runs(_) | Reach::TraceOnly => "without coming to an end",
+            },
         ),
         "silent_tool_failure" => format!(
             "The tool {entity} ends without an error and returns something else than before since {onset}: {}.",

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
@@ -28,6 +29,8 @@ use crate::settings::Settings;
 
 /// Detectors that are run at once.
 const AT_ONCE: usize = 2;
+/// How long a detector of one's own may take over a batch: what a slip in it costs all others.
+const OWN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Runs to be judged: their events and all that is derived of them.
 #[derive(Debug, Clone)]
@@ -159,14 +162,26 @@ async fn judged<'s>(
     parts: &[Part],
     now: DateTime<Utc>,
 ) -> (&'s RunDetectorSpec, Result<Vec<Found>, DetectError>) {
-    let mut all = Vec::new();
-    for part in parts {
-        match query(engine, spec, part, now).await {
-            Ok(found) => all.extend(found),
-            Err(error) => return (spec, Err(error)),
+    let judging = async {
+        let mut all = Vec::new();
+        for part in parts {
+            all.extend(query(engine, spec, part, now).await?);
         }
-    }
-    (spec, Ok(all))
+        Ok(all)
+    };
+    (spec, if spec.is_file() { within(OWN_WITHIN, spec, judging).await } else { judging.await })
+}
+
+/// What a detector of one's own finds, unless it does not end in time: then it has failed, and is broken off.
+async fn within(
+    limit: Duration,
+    spec: &RunDetectorSpec,
+    judging: impl Future<Output = Result<Vec<Found>, DetectError>>,
+) -> Result<Vec<Found>, DetectError> {
+    tokio::time::timeout(limit, judging).await.unwrap_or_else(|_| {
+        let message = format!("it did not end within {} seconds over one batch of runs", limit.as_secs());
+        Err(DetectError::Result { origin: spec.header.origin.clone(), message })
+    })
 }
 
 /// Runs that are judged by the same thresholds.
@@ -339,4 +354,19 @@ fn read(spec: &RunDetectorSpec, mut row: Map<String, Value>, dynamic: bool) -> R
 fn rounded(number: f64, digits: usize) -> Value {
     let text = format!("{number:.digits$}");
     text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map_or(Value::Null, Value::Number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queries::QueryLibrary;
+
+    #[tokio::test]
+    async fn a_detector_that_does_not_end_has_failed_and_says_so() {
+        let set = QueryLibrary::open(None).unwrap().current();
+        let spec = set.runs.values().next().unwrap();
+        let error = within(Duration::ZERO, spec, std::future::pending()).await.unwrap_err();
+        assert!(error.to_string().contains("did not end within 0 seconds"), "{error}");
+        assert_eq!(within(Duration::ZERO, spec, std::future::ready(Ok(Vec::new()))).await.unwrap(), []);
+    }
 }

@@ -268,7 +268,8 @@ fn add(
     }
     let level = text("level").unwrap_or("DEFAULT");
     part.has_error |= matches!(level, "ERROR" | "WARNING");
-    let name = text("name").map(str::trim).filter(|name| !name.is_empty()).unwrap_or("(unnamed)");
+    // As the detectors' queries name it: blanks around a name belong to it.
+    let name = text("name").filter(|name| !name.trim().is_empty()).unwrap_or("(unnamed)");
     match text("type") {
         Some("GENERATION") => {
             part.generation_count += 1;

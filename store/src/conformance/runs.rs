@@ -69,6 +69,23 @@ pub async fn a_stalled_run_that_ends_gets_only_what_is_new(store: Store) {
     assert_eq!(record(&store, vec![judged("r", RunEnd::Errored, &[])], 7).await.judged, 0);
 }
 
+pub async fn a_stalled_run_that_goes_on_and_falls_silent_again_is_judged_with_what_came(store: Store) {
+    record(&store, vec![judged("r", RunEnd::Stalled, &[])], 1).await;
+    assert_eq!(record(&store, vec![judged("r", RunEnd::Stalled, &["RETRY_STORM"])], 2).await.judged, 0, "nothing came");
+    store.runs.observe_runs(&scope(), vec![seen("r", 50, false, 5, false)], 50).await.unwrap();
+    assert_eq!(due(&store, 99, 4).await, []);
+    assert_eq!(due(&store, 0, 5).await, [DueRun { run_id: "r".to_owned(), ended: false, first_seq: 0 }]);
+    let again = record(&store, vec![judged("r", RunEnd::Stalled, &["RETRY_STORM"])], 7).await;
+    assert_eq!((again.judged, again.signals, again.opened.len()), (1, 1, 1));
+    assert_eq!(due(&store, 99, 99).await, []);
+    // And once more when it ends after all.
+    store.runs.observe_runs(&scope(), vec![seen("r", 60, false, 8, true)], 60).await.unwrap();
+    let ended = record(&store, vec![judged("r", RunEnd::Completed, &["RETRY_STORM"])], 9).await;
+    assert_eq!((ended.judged, ended.signals), (1, 0));
+    let rate = store.runs.failure_rate(&scope(), "agent", "RETRY_STORM", minute(0)).await.unwrap();
+    assert_eq!(rate, FailureRate { total_runs: 1, affected_runs: 1 });
+}
+
 pub async fn what_comes_of_a_run_after_its_verdict_is_judged_too_once_it_settled(store: Store) {
     record(&store, vec![judged("r", RunEnd::Completed, &["TOOL_LOOP"])], 1).await;
     // The end does not come again: another process told it.

@@ -266,7 +266,7 @@ fn known(connection: &Connection, scope: &Scope, facts: &RunFacts) -> DbResult<K
         one(connection, sql, params![scope.project_id(), facts.run_id], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(match before {
         None => Known::Nothing,
-        Some((before, more)) if facts.reason != RunEnd::Stalled && (more || before == RunEnd::Stalled) => {
+        Some((before, more)) if more || (before == RunEnd::Stalled && facts.reason != RunEnd::Stalled) => {
             let sql = "SELECT type FROM anomalies WHERE project_id = ?1 AND run_id = ?2";
             let types = all(connection, sql, params![scope.project_id(), facts.run_id], |row| row.get(0))?;
             Known::Before(types.into_iter().collect())

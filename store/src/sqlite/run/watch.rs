@@ -26,16 +26,17 @@ pub(super) fn observe(connection: &Connection, scope: &Scope, activity: &[RunAct
         .collect();
     // The first terminal event counts: what it waits for is that the events before it arrive. A run that was judged before began
     // earlier than what is seen now: where, its verdict says. What comes late of one that has ended (its end may be told by another process than the
-    // rest) settles in its turn; what comes of one that had stalled waits for its end.
+    // rest) settles in its turn; one that had stalled and goes on waits for its end, or until it is silent again.
     run(
         connection,
         "INSERT INTO run_watch (project_id, run_id, started, last_received_at, ended_at, first_seq)
-         SELECT ?1, value ->> 0, value ->> 1, value ->> 2,
+         SELECT ?1, value ->> 0, CASE WHEN judged.run_id IS NULL THEN value ->> 1 ELSE 1 END, value ->> 2,
              CASE WHEN judged.reason <> 'stalled' THEN coalesce(value ->> 3, value ->> 2) ELSE value ->> 3 END,
              CASE WHEN judged.run_id IS NULL THEN value ->> 4 ELSE min(coalesce(judged.first_seq, 0), value ->> 4) END
          FROM json_each(?2) LEFT JOIN judged_runs judged ON judged.project_id = ?1 AND judged.run_id = value ->> 0
          WHERE judged.run_id IS NULL
-            OR CASE judged.reason WHEN 'stalled' THEN value ->> 3 IS NOT NULL ELSE value ->> 2 <= judged.judged_at + ?3 END
+            OR value ->> 2 <= judged.judged_at + ?3
+            OR (judged.reason = 'stalled' AND value ->> 3 IS NOT NULL)
          ON CONFLICT (project_id, run_id) DO UPDATE SET
              first_seq = min(first_seq, excluded.first_seq),
              started = max(started, excluded.started),
