@@ -145,9 +145,9 @@ macro_rules! for_each_promise {
                 a_failure_found_on_trial_comes_back_on_trial,
                 the_newest_signal_of_each_incident_is_found,
                 what_runs_are_compared_with_comes_oldest_first,
+                another_project_sees_no_verdict,
                 a_run_that_a_failing_detector_did_not_judge_is_not_clean_and_is_judged_when_it_works,
                 a_run_that_is_judged_again_is_read_from_where_it_began,
-                another_project_sees_no_verdict,
             }
             door {
                 a_fresh_installation_has_one_project,

@@ -169,7 +169,7 @@ async fn values_read_back_as_they_were_stored() {
 +------------+----------+----------------------+-------------+----------+-------------+
 | type       | severity | opened_at            | occurrences | cost_usd | resolved_at |
 +------------+----------+----------------------+-------------+----------+-------------+
-| cost_spike | critical | 2025-11-20T01:08:20Z | 2           | 40.0     |             |
+| cost_spike | critical | 2025-11-20T01:08:20Z | 2           | 52.5     |             |
 +------------+----------+----------------------+-------------+----------+-------------+",
     );
     let sql = "SELECT truncated, complete FROM agent.evidence CROSS JOIN agent.cost_hours";
