@@ -38,7 +38,7 @@ WITH calls AS MATERIALIZED (
         trace_id,
         CASE WHEN trim(coalesce(name, '')) = '' THEN '(unnamed)' ELSE name END AS tool,
         start_time,
-        total_cost AS cost_usd,
+        coalesce(total_cost, 0.0) AS cost_usd,
         -- Local copies keep the shape of an output: its text is not asked for.
         coalesce(json_get_str(output_shape, 'kind'), 'blank') AS kind,
         coalesce(json_get_int(output_shape, 'length'), 0) AS length
@@ -123,8 +123,7 @@ told AS (
         tool,
         max(average_length) AS average_length,
         sum(CASE WHEN no_json OR short THEN 1 ELSE 0 END) AS failed_in_window,
-        -- Of the calls that have a price; null when none has.
-        sum(CASE WHEN no_json OR short THEN cost_usd END) AS cost_usd,
+        sum(CASE WHEN no_json OR short THEN cost_usd ELSE 0.0 END) AS cost_usd,
         first_value(start_time ORDER BY balance, start_time, id) FILTER (WHERE no_json OR short) AS onset,
         first_value(id ORDER BY balance, start_time, id) FILTER (WHERE no_json OR short) AS first_failing_observation_id,
         concat('["', string_agg(replace(CASE WHEN (no_json OR short) AND newest <= 5 THEN id END, '"', ''), '","' ORDER BY newest), '"]') AS examples
@@ -224,7 +223,7 @@ verdicts AS (
         outputs.failed,
         outputs.failed_in_window,
         outputs.average_length,
-        outputs.cost_usd,
+        coalesce(outputs.cost_usd, 0.0) AS cost_usd,
         outputs.first_failing_observation_id,
         outputs.examples,
         outputs.onset AS output_onset,

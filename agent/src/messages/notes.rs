@@ -44,8 +44,12 @@ impl Ended {
             (days, 0, _) => format!("{days} d"),
             (days, hours, _) => format!("{days} d {hours} h"),
         };
-        let cost =
-            self.cost_usd.map_or_else(|| "its cost is not known".to_owned(), |usd| format!("it cost {}", dollars(usd)));
+        let cost = match self.cost_usd {
+            None => "its cost is not known".to_owned(),
+            // Uses of a tool seldom have a price.
+            Some(0.0) => "nothing of it has a price".to_owned(),
+            Some(usd) => format!("it cost {}", dollars(usd)),
+        };
         let windows = if self.windows == 1 { "1 window".to_owned() } else { format!("{} windows", self.windows) };
         format!("complete windows passed without it. It was seen over {lasted}, in {windows}; {cost}.")
     }

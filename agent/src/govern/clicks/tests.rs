@@ -275,10 +275,12 @@ async fn an_address_that_is_not_slacks_is_never_fetched() {
 async fn a_click_tells_where_a_message_is_whose_posting_was_never_answered() {
     use crate::govern::testing::Fault;
     // Once: it waits to be posted again. Three times: that is given up.
-    for (times, status) in [(1, ActionStatus::Pending), (3, ActionStatus::Unknown)] {
+    for (times, status, fault) in
+        [(1, ActionStatus::Pending, Fault::DoneBut(500)), (3, ActionStatus::Unknown, Fault::DropAnswer)]
+    {
         let house = House::new().await;
         for _ in 0..times {
-            house.vendors.fault("chat.postMessage", Fault::DoneBut(500));
+            house.vendors.fault("chat.postMessage", fault);
             house.vendors.fault("conversations.history", Fault::SlackError("missing_scope"));
         }
         let incident = posted(&house, cost_spike()).await;
