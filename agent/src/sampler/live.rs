@@ -32,6 +32,8 @@ const OVERLAP: TimeDelta = TimeDelta::minutes(75);
 const BEFORE_ONSET: TimeDelta = TimeDelta::hours(1);
 /// How long after its last window: a condition that ends within a quarter of an hour is not seen in that quarter any more.
 const AFTER_LAST: TimeDelta = TimeDelta::minutes(15);
+/// Incidents that were opened so long before the window and have ended are not looked at.
+const LONGEST: TimeDelta = TimeDelta::days(30);
 /// Until when everything was read, among the watermarks of jobs.
 const READ_UNTIL: &str = "sampler:parts";
 
@@ -194,7 +196,7 @@ impl Sampler {
         Ok(())
     }
 
-    /// What detectors found in the window, one entry per detector and entity; of an incident that is open, until now.
+    /// What detectors found in the window, one entry per detector and entity: until its incident ended, or until now.
     async fn concerns(&self, window: Window) -> Result<Vec<Concern>, QualityError> {
         let (store, scope) = (&self.ctx.store, &self.ctx.scope);
         let filter = AnomalyFilter { since: Some(window.start), ..AnomalyFilter::default() };
@@ -219,21 +221,30 @@ impl Sampler {
                 None => break,
             }
         }
-        // A condition that is not seen for a window or two, and is not over yet either.
+        // A condition that was not seen for a window or two was not over before its incident was.
         let open = IncidentFilter { status: Some(IncidentStatus::Open), ..IncidentFilter::default() };
-        let mut page = PageRequest::first(500);
-        loop {
-            let listed = store.incidents.list(scope, &open, &page).await?;
-            for incident in listed.items {
-                if let Some(concern) = found.get_mut(&(incident.detector, incident.entity)) {
-                    concern.until = concern.until.max(window.end);
+        let ended = IncidentFilter {
+            status: Some(IncidentStatus::Resolved),
+            since: Some(window.start - LONGEST),
+            ..IncidentFilter::default()
+        };
+        for filter in [open, ended] {
+            let mut page = PageRequest::first(500);
+            loop {
+                let listed = store.incidents.list(scope, &filter, &page).await?;
+                for incident in listed.items {
+                    let until = incident.resolved_at.unwrap_or(window.end);
+                    if let Some(concern) = found.get_mut(&(incident.detector, incident.entity)) {
+                        concern.until = concern.until.max(until);
+                    }
+                }
+                match listed.next {
+                    Some(next) => page.cursor = Some(next),
+                    None => break,
                 }
             }
-            match listed.next {
-                Some(next) => page.cursor = Some(next),
-                None => return Ok(found.into_values().collect()),
-            }
         }
+        Ok(found.into_values().collect())
     }
 }
 

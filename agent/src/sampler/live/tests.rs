@@ -1,7 +1,7 @@
 //! Promises of the sampler on live traces.
 
 use serde_json::json;
-use tripline_store::{NewAnomaly, NewSchemaSnapshot, SampledTrace, Severity};
+use tripline_store::{IncidentPolicy, JudgedWindow, NewAnomaly, NewSchemaSnapshot, SampledTrace, Severity};
 
 use super::*;
 use crate::testing::{Scene, World, at, minutes};
@@ -194,4 +194,43 @@ async fn the_policy_is_a_setting_and_a_trace_of_a_finding_is_kept() {
     assert_eq!(reasons(&kept, &dear), ["cost_spike", "incident"]);
     // Those of the hour and a half before, and no others.
     assert!((2..10).contains(&kept.len()), "{}", kept.len());
+}
+
+#[tokio::test]
+async fn traces_are_kept_until_the_incident_is_resolved_and_blanks_belong_to_a_name() {
+    let mut world = routine();
+    // Long after the last window in which it was found.
+    let mut at_minute = |ago: i64| world.generation("pay ", now() - minutes(ago), 0.01, &json!({"reply": "x"}));
+    let (found_in, later, after) = (at_minute(120), at_minute(50), at_minute(10));
+    let scene = world.scene(now());
+    let (store, scope) = (&scene.ctx.store, &scene.ctx.scope);
+    let finding = NewAnomaly {
+        detector: "cost_spike".to_owned(),
+        kind: "cost_spike".to_owned(),
+        severity: Severity::High,
+        entity: "pay ".to_owned(),
+        fingerprint: "f".to_owned(),
+        window: Window::new(now() - minutes(150), now() - minutes(90)).unwrap(),
+        detected_at: now() - minutes(90),
+        description: "x".to_owned(),
+        evidence: json!({}),
+        cost_usd: None,
+        onset: None,
+    };
+    let policy = IncidentPolicy { clean_windows_to_resolve: 1, ..IncidentPolicy::default() };
+    store.incidents.upsert_by_fingerprint(scope, finding, &policy, now() - minutes(90)).await.unwrap();
+    run(&scene, now()).await;
+    let open = kept(&scene).await;
+    assert!([&found_in, &later, &after].iter().all(|trace| reasons(&open, trace).contains(&"incident".to_owned())));
+    let clean = JudgedWindow {
+        detector: "cost_spike".to_owned(),
+        window: Window::new(now() - minutes(90), now() - minutes(30)).unwrap(),
+        fingerprints_seen: Vec::new(),
+    };
+    let resolved = store.incidents.record_clean_window(scope, clean, &policy, now() - minutes(30)).await.unwrap();
+    assert_eq!(resolved.len(), 1);
+    run(&scene, now()).await;
+    let ended = kept(&scene).await;
+    let of_incident = |trace: &str| reasons(&ended, trace).contains(&"incident".to_owned());
+    assert_eq!((of_incident(&found_in), of_incident(&later), of_incident(&after)), (true, true, false));
 }
