@@ -87,7 +87,7 @@ pub(super) fn end(
 ) -> DbResult<usize> {
     let mut due = 0;
     if judge_again {
-        // Each is judged like one of which more arrived: what was found stays. One that had stalled waits for its end.
+        // Each is judged like one of which more arrived: what was found stays. One that had stalled waits until it goes on.
         due = run(
             connection,
             "INSERT INTO run_watch (project_id, run_id, started, last_received_at, ended_at, first_seq)
