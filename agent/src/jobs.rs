@@ -4,7 +4,7 @@
 //! clock that calls it ([`scheduler`]). Does not own: what a job does (detect, respond, govern).
 //!
 //! Must hold: of one job one run is alive at a time, in whatever process; a window is judged once completely or stays due;
-//! windows are judged in order; a window older than the catch-up is recorded as skipped, never forgotten; which windows are
+//! windows are judged in order, but for the newest of a job that is far behind, which comes first; a window older than the catch-up is recorded as skipped, never forgotten; which windows are
 //! due follows from the injected clock alone.
 
 pub mod due;
@@ -17,7 +17,8 @@ pub mod spec;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -50,6 +51,12 @@ const LEASE: Duration = Duration::from_secs(60);
 
 /// Jobs that run at once.
 const AT_ONCE: usize = 2;
+
+/// A job with more windows due than this is far behind: the present comes first, then what was missed.
+const FAR_BEHIND: usize = 4;
+
+/// How long a job that is far behind judges what it missed before other jobs, and the present, have their turn.
+const CATCH_UP_FOR: TimeDelta = TimeDelta::minutes(1);
 
 /// After a run that broke off, how long its job waits before it is tried again: at first, and at most. A source that
 /// comes back after a moment is asked again after a moment; one that is down for hours is not asked all the time.
@@ -153,6 +160,8 @@ pub struct Jobs {
     risk: Option<Risk>,
     /// Names this process in leases.
     holder: String,
+    /// The newest window of each job that was judged ahead of those before it.
+    ahead: Arc<Mutex<HashMap<String, DateTime<Utc>>>>,
     stop: CancellationToken,
 }
 
@@ -180,7 +189,15 @@ impl Jobs {
     /// Jobs over these detectors; `holder` names this process in leases.
     #[must_use]
     pub fn new(detectors: Detectors, responder: Responder, holder: impl Into<String>) -> Self {
-        Self { detectors, responder, digester: None, risk: None, holder: holder.into(), stop: CancellationToken::new() }
+        Self {
+            detectors,
+            responder,
+            digester: None,
+            risk: None,
+            holder: holder.into(),
+            ahead: Arc::default(),
+            stop: CancellationToken::new(),
+        }
     }
 
     /// With what makes the weekly digest; without it that job has nothing to do.
@@ -308,8 +325,13 @@ impl Jobs {
             runs.extend(self.skip(spec, skipped, now).await?);
         }
         let newest = due.ticks.last().copied();
+        let far_behind = due.ticks.len() > FAR_BEHIND;
+        if let Some(newest) = newest.filter(|newest| far_behind && !self.was_ahead(&spec.name, *newest)) {
+            runs.extend(self.run_ahead(spec, newest).await?);
+        }
+        let began = ctx.clock.now();
         for tick in due.ticks {
-            if self.stop.is_cancelled() {
+            if self.stop.is_cancelled() || (far_behind && ctx.clock.now() - began >= CATCH_UP_FOR) {
                 break;
             }
             let Some((run, partial)) = self.run(spec, tick, Some(tick)).await? else { break };
@@ -317,13 +339,26 @@ impl Jobs {
             runs.push(run);
             if status != JobStatus::Ok {
                 // What the other sources say about the present must not wait for the one that is missing.
-                if let Some(newest) = newest.filter(|newest| partial && *newest > tick) {
-                    runs.extend(self.run(spec, newest, None).await?.map(|(run, _)| run));
+                if let Some(newest) = newest.filter(|newest| partial && !far_behind && *newest > tick) {
+                    runs.extend(self.run_ahead(spec, newest).await?);
                 }
                 break;
             }
         }
         Ok(runs)
+    }
+
+    /// Judges the newest window of a job before those that are due before it; it stays due.
+    async fn run_ahead(&self, spec: &JobSpec, newest: DateTime<Utc>) -> Result<Option<JobRun>, JobError> {
+        let Some((run, _)) = self.run(spec, newest, None).await? else { return Ok(None) };
+        if run.status == JobStatus::Ok {
+            self.ahead.lock().unwrap_or_else(PoisonError::into_inner).insert(spec.name.clone(), newest);
+        }
+        Ok(Some(run))
+    }
+
+    fn was_ahead(&self, job: &str, tick: DateTime<Utc>) -> bool {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner).get(job) == Some(&tick)
     }
 
     /// Whether a job whose last run broke off is not to be tried again yet.
@@ -336,8 +371,11 @@ impl Jobs {
             if broke_off && spec.is_of_sessions() {
                 return run.finished_at.is_some_and(|at| now < at + RETRY_SESSIONS);
             }
-            let next_tick = spec.schedule.next_after(run.due_at).is_some_and(|next| next <= now);
-            broke_off && !next_tick && run.finished_at.is_some_and(|at| now < at + retry_after(run.attempt))
+            let waits = |at| {
+                let next_tick = spec.schedule.next_after(at).is_some_and(|next| next <= now);
+                !next_tick && now < at + retry_after(run.attempt)
+            };
+            broke_off && run.finished_at.is_some_and(waits)
         }))
     }
 

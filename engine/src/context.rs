@@ -38,6 +38,8 @@ pub struct QueryContext {
     pub partial: bool,
     /// What `now()` is in this query.
     pub now: DateTime<Utc>,
+    /// The clock when it began: later than `now` where a window of the past is judged.
+    pub asked_at: DateTime<Utc>,
     /// When the query must have finished (monotonic).
     pub deadline: Instant,
     /// How long the query was given in all.
@@ -66,6 +68,7 @@ impl QueryContext {
             began: Moment::now(),
             partial: false,
             now,
+            asked_at: now,
             deadline: Instant::now() + timeout,
             timeout,
             cancel: CancellationToken::new(),
@@ -74,6 +77,13 @@ impl QueryContext {
             unordered: AtomicBool::new(false),
             requests_left: AtomicU64::new(max_requests),
         }
+    }
+
+    /// The same, of a query that began at `clock` and is about another moment.
+    #[must_use]
+    pub fn asked_at(mut self, clock: DateTime<Utc>) -> Self {
+        self.asked_at = clock;
+        self
     }
 
     /// The same, of a caller that takes an answer with stated gaps when `partial`.

@@ -295,10 +295,11 @@ impl Engine {
     }
 
     async fn start(&self, statement: Statement, options: QueryOptions) -> Result<QueryStream, EngineError> {
-        let now = options.now.unwrap_or_else(|| self.clock().now());
+        let asked_at = self.clock().now();
+        let now = options.now.unwrap_or(asked_at);
         let freshness = TimeDelta::from_std(options.freshness).unwrap_or(TimeDelta::MAX);
         let query = QueryContext::with_freshness(now, options.timeout, options.max_requests, freshness);
-        let query = Arc::new(query.allowing_gaps(options.partial));
+        let query = Arc::new(query.asked_at(asked_at).allowing_gaps(options.partial));
         let guard = query.cancel.clone().drop_guard();
         let started = Instant::now();
 

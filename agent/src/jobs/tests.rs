@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use tripline_engine::{Clock, ManualClock};
 use tripline_store::{JobStatus, PageRequest};
 
 use super::*;
@@ -115,9 +116,57 @@ async fn windows_older_than_the_catch_up_are_recorded_as_skipped() {
     assert_eq!(run_at(&scene, &jobs, start()).await, ok(&["12:00"]));
     let later = run_at(&scene, &jobs, start() + TimeDelta::days(5)).await;
     let mut expected = vec![("06:00".to_owned(), JobStatus::Skipped)];
-    expected.extend(ok(&["12:00", "18:00", "00:00", "06:00", "12:00"]));
+    // The present comes first where more than an hour or so was missed.
+    expected.extend(ok(&["12:00", "12:00", "18:00", "00:00", "06:00", "12:00"]));
     assert_eq!(later, expected);
     assert_eq!(run_at(&scene, &jobs, start() + TimeDelta::days(5)).await, ok(&[]));
+}
+
+/// A clock that goes on by twenty seconds whenever it is looked at.
+#[derive(Debug)]
+struct Hurried(Arc<ManualClock>);
+
+impl Clock for Hurried {
+    fn now(&self) -> DateTime<Utc> {
+        let now = self.0.now() + TimeDelta::seconds(20);
+        self.0.set(now);
+        now
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_is_far_behind_judges_the_present_first_and_what_it_missed_by_turns() {
+    let mut scene = world().scene(start());
+    run_at(&scene, &scene.jobs(None), start()).await;
+    scene.ctx.clock = Arc::new(Hurried(Arc::clone(&scene.clock)));
+    scene.detectors = Detectors::new(scene.ctx.clone(), scene.detectors.queries().clone());
+    let jobs = scene.jobs(None);
+    let mut turns = Vec::new();
+    for turn in 0..9 {
+        turns.push(run_at(&scene, &jobs, start() + minutes(121) + TimeDelta::seconds(15 * turn)).await);
+    }
+    assert_eq!(turns[0][0], ok(&["14:00"])[0]);
+    assert!(turns[0].len() < 8, "others have their turn: {turns:?}");
+    let order: Vec<_> = turns.concat();
+    let missed = ["12:15", "12:30", "12:45", "13:00", "13:15", "13:30", "13:45", "14:00"];
+    assert_eq!(order[1..], ok(&missed), "the present is judged ahead once");
+    assert!(scene.incidents().await.len() == 1 && turns.last().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_source_that_is_down_for_hours_is_not_asked_all_the_time() {
+    let world = world();
+    let scene = world.scene(start());
+    run_at(&scene, &scene.jobs(None), start()).await;
+    let down = scene.over(world.engine(&scene.clock, &["langfuse"]));
+    let jobs = down.jobs(None);
+    let mut tried = 0;
+    for seconds in (0..3600).step_by(15) {
+        let ran = run_at(&scene, &jobs, start() + minutes(120) + TimeDelta::seconds(seconds)).await;
+        tried += usize::from(!ran.is_empty());
+    }
+    // Every five minutes and at each tick, and a few times at the beginning.
+    assert!((12..=24).contains(&tried), "{tried}");
 }
 
 #[tokio::test]
@@ -162,9 +211,9 @@ async fn what_other_sources_say_now_does_not_wait_for_the_missing_one() {
     };
     let tick = |m: i64| start() + TimeDelta::seconds(30 - 15 * 60) + minutes(m);
     assert_eq!(silent(start()).await, [(tick(0), JobStatus::Gap)]);
-    // The window that is due is tried again, and the present is looked at all the same.
+    // The present is looked at, and the window that is due is tried again.
     let later = silent(start() + minutes(90)).await;
-    assert_eq!(later, [(tick(0), JobStatus::Gap), (tick(90), JobStatus::Gap)]);
+    assert_eq!(later, [(tick(90), JobStatus::Gap), (tick(0), JobStatus::Gap)]);
     assert_eq!(scene.incidents().await.len(), 1, "{later:?}");
 }
 

@@ -238,7 +238,7 @@ impl Risk {
         Ok(History { commits: known, coverage, new, requests })
     }
 
-    /// What is needed for a step, all at once, and the requests that took.
+    /// What is needed for a step, and the requests that took.
     async fn fetch(&self, target: &Target, step: &[Listed]) -> (Result<Step, (&'static str, RiskError)>, u64) {
         let times = || step.iter().map(|commit| commit.committed_at);
         let (Some(first), Some(last)) = (times().min(), times().max()) else {
@@ -253,11 +253,7 @@ impl Risk {
         ]);
         let mut of_commits = target.params();
         of_commits.insert("shas".to_owned(), Param::TextList(step.iter().map(|commit| commit.sha.clone()).collect()));
-        let (files, costs, errors) = tokio::join!(
-            self.rows("risk_commit_files", of_commits),
-            self.rows("risk_costs", window.clone()),
-            self.rows("risk_errors", window),
-        );
+        let (costs, errors) = tokio::join!(self.rows("risk_costs", window.clone()), self.rows("risk_errors", window));
         let mut requests = 0;
         let mut take = |source: &'static str, found: Result<(Vec<Map<String, Value>>, u64), RiskError>| match found {
             Ok((rows, sent)) => {
@@ -266,9 +262,14 @@ impl Risk {
             }
             Err(error) => Err((source, error)),
         };
-        let (files, costs, errors) = (take("github", files), take("langfuse", costs), take("sentry", errors));
+        let (costs, errors) = match (take("langfuse", costs), take("sentry", errors)) {
+            (Ok(costs), Ok(errors)) => (costs, errors),
+            (Err(missing), _) | (_, Err(missing)) => return (Err(missing), requests),
+        };
+        // A request per commit: not while the others could not be had.
+        let files = take("github", self.rows("risk_commit_files", of_commits).await);
         let step = || {
-            let (files, costs, errors) = (files?, costs?, errors?);
+            let files = files?;
             let mut by_sha: BTreeMap<String, Vec<ChangedFile>> = BTreeMap::new();
             for row in &files {
                 if let (Some(sha), Some(path)) = (text(row, "sha"), text(row, "filename")) {

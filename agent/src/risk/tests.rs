@@ -255,6 +255,10 @@ async fn a_source_that_is_down_makes_the_score_incomplete_and_measures_nothing()
     assert!(!scored.report.coverage.is_complete());
     assert_eq!(scored.report.coverage.gaps[0].source, "sentry");
     assert!(scored.text.recommendation.contains("not known whole"));
+    let log = client.get(format!("{}/_requests", yard.simulator.base_url())).send().await.unwrap();
+    let asked: Vec<Value> = log.json().await.unwrap();
+    let of_commits = asked.iter().filter(|request| request["path"].as_str().unwrap().contains("/commits/"));
+    assert_eq!(of_commits.count(), 0, "no request per commit that cannot be measured");
     let healed = json!({"source": "sentry", "path": "/", "fault": "none"});
     assert!(client.post(&control).json(&healed).send().await.unwrap().status().is_success());
     let scored = yard.risk.score(&target, 7, true).await.unwrap();

@@ -112,7 +112,7 @@ async fn measure(
 ) -> Result<History, Failure> {
     let truth = Truth::load(folder)?;
     let began = std::time::Instant::now();
-    let replayed = replay::replay(folder, &truth, args.restart_every, !args.json).await?;
+    let replayed = replay::replay(folder, &truth, args.restart_every).await?;
     let incidents = ours.add(&truth, replayed.episodes);
     let (folder_read, truth_read) = (folder.to_owned(), truth.clone());
     let found = tokio::task::spawn_blocking(move || plain::episodes(&folder_read, &truth_read));

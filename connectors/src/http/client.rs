@@ -23,7 +23,7 @@ use super::access::{Access, Unconfigured, configure, inputs};
 use super::held::Held;
 use super::limiter::{Limiter, TooLate};
 use super::quota::Quota;
-use super::retry::{TRIES, Verdict, backoff, judge};
+use super::retry::{Patience, Verdict, backoff, judge};
 use super::share::{Asking, Found, SHELF_BYTES, Shelf};
 use super::text::{clean, message};
 use super::transport::{RawAnswer, Transport, TransportError};
@@ -121,6 +121,7 @@ pub(crate) struct SourceClient {
     secrets: Vec<SecretString>,
     transport: Arc<dyn Transport>,
     limiter: Limiter,
+    patience: Patience,
     shelf: Arc<Shelf>,
     rng: Mutex<StdRng>,
     health: Mutex<Health>,
@@ -162,6 +163,7 @@ impl SourceClient {
             secrets,
             transport,
             limiter,
+            patience: Patience::default(),
             shelf: Shelf::new(SHELF_BYTES),
             rng: Mutex::new(StdRng::seed_from_u64(seed)),
             health: Mutex::default(),
@@ -292,7 +294,7 @@ impl SourceClient {
         }
     }
 
-    /// Sends a request until there is an answer that `read` understands, at most [`TRIES`] times, never past the deadline.
+    /// Sends a request until there is an answer that `read` understands, as often as it is worth ([`Patience`]), never past the deadline.
     /// Without `asking`, nobody else gets the answer.
     ///
     /// # Errors
@@ -374,6 +376,7 @@ impl SourceClient {
                         (Verdict::Accept, _) => match read(&answer.body) {
                             Ok(value) => {
                                 self.limiter.accepted(number);
+                                self.patience.answered();
                                 let now = self.clock.now();
                                 self.note_health(|health| {
                                     health.last_success_at = Some(now);
@@ -426,8 +429,14 @@ impl SourceClient {
             if let Some(status) = status {
                 error = error.status(status);
             }
-            if tries >= TRIES {
-                let error = error.hint(self.hint(kind, &format!("{TRIES} tries failed")));
+            if tries >= self.patience.tries(kind) {
+                self.patience.used_up(kind);
+                let why = match tries {
+                    1 => "it was tried once, as the source did not answer yet since all tries failed a moment ago"
+                        .to_owned(),
+                    _ => format!("{tries} tries failed"),
+                };
+                let error = error.hint(self.hint(kind, &why));
                 return Err(self.failed(error).into());
             }
             let pause = self.pause_before(tries + 1, throttled.and_then(|throttled| throttled.wait));

@@ -1,19 +1,25 @@
 //! The retry policy: which answers are worth another try, and when.
 //!
-//! Owns: the verdict on one attempt, as a pure function. Does not own: waiting, nor the deadline (`client`).
+//! Owns: the verdict on one attempt, as a pure function, and how many tries a source is worth ([`Patience`]). Does not
+//! own: waiting, nor the deadline (`client`).
 //!
 //! Every special case says why. Nothing but questions is ever sent (a POST is a search or a GraphQL query), so
 //! repeating is always safe.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::Rng;
+use tokio::time::Instant;
 use tripline_engine::ScanErrorKind;
 
 use super::quota::Quota;
 
 /// Tries in all.
-pub(crate) const TRIES: u32 = 4;
+const TRIES: u32 = 4;
+/// For how long after a request used up its tries the others are tried once: a source that is down costs each query one
+/// request and no pause, not four requests and a second.
+const DOWN_FOR: Duration = Duration::from_secs(60);
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(8);
 /// GitHub's secondary limits may come with nothing but a message; its documentation then asks for a minute.
@@ -64,6 +70,41 @@ fn says_rate_limit(message: &str) -> bool {
 pub(crate) fn backoff(next: u32, rng: &mut impl Rng) -> Duration {
     let ceiling = FIRST_BACKOFF.saturating_mul(1 << next.saturating_sub(2).min(10)).min(LONGEST_BACKOFF);
     ceiling.mul_f64(rng.random::<f64>())
+}
+
+/// How many tries a request is worth: fewer while the source is known to be down.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    /// When a request last used up its tries, if none succeeded since.
+    gave_up: Mutex<Option<Instant>>,
+}
+
+impl Patience {
+    /// The most tries of a request that failed in this way.
+    pub(crate) fn tries(&self, kind: ScanErrorKind) -> u32 {
+        let gave_up = *self.gave_up.lock().unwrap_or_else(PoisonError::into_inner);
+        match gave_up {
+            Some(at) if is_down(kind) && at.elapsed() < DOWN_FOR => 1,
+            _ => TRIES,
+        }
+    }
+
+    /// A request used up its tries.
+    pub(crate) fn used_up(&self, kind: ScanErrorKind) {
+        if is_down(kind) {
+            *self.gave_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+    }
+
+    /// The source answered.
+    pub(crate) fn answered(&self) {
+        *self.gave_up.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Whether such a failure says something about the whole source: it does not answer, or answers nothing but errors.
+fn is_down(kind: ScanErrorKind) -> bool {
+    matches!(kind, ScanErrorKind::Unavailable | ScanErrorKind::Connection)
 }
 
 #[cfg(test)]

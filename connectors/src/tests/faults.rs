@@ -87,6 +87,27 @@ async fn four_tries_are_the_most() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_source_that_is_down_is_tried_once_until_it_answers_or_a_minute_passed() {
+    let world = world();
+    world.toy.misbehave(vec![Reply::status(503); 5]);
+    ten(&world).await.unwrap_err();
+    let start = Instant::now();
+    let error = ten(&world).await.unwrap_err();
+    assert_eq!((world.toy.count(), start.elapsed()), (5, Duration::ZERO));
+    assert!(error.hint.unwrap().contains("tried once"));
+
+    // It answers once more: the next fault is a passing one again.
+    ten(&world).await.unwrap();
+    world.toy.misbehave([Reply::Drop, Reply::status(502)]);
+    assert_eq!(ten(&world).await.unwrap().retries, 2);
+
+    world.toy.misbehave(vec![Reply::status(503); 5]);
+    ten(&world).await.unwrap_err();
+    tokio::time::advance(Duration::from_secs(61)).await;
+    assert_eq!(ten(&world).await.unwrap().retries, 1, "that it was down is long ago");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_can_never_work_is_tried_once() {
     for (status, kind) in [
         (400, ScanErrorKind::BadRequest),

@@ -9,8 +9,10 @@ use super::{CopyState, TimeSpan};
 pub(super) struct Wanted {
     /// The stretch of time it is about.
     pub span: TimeSpan,
-    /// The query's clock.
+    /// What `now()` is in the query: in one about a window of the past, the end of that.
     pub now: DateTime<Utc>,
+    /// The clock when it is asked.
+    pub asked_at: DateTime<Utc>,
     /// How old the answer may be.
     pub freshness: TimeDelta,
     /// Whether it may need only a few of the rows.
@@ -49,23 +51,22 @@ pub(super) enum Route {
 
 /// Decides. Extending a copy may cost at most about twice what asking the source would.
 pub(super) fn route(state: &CopyState, kept: Kept, wanted: Wanted) -> Route {
-    let oldest = wanted.now - kept.window;
+    let oldest = wanted.asked_at - kept.window;
     if wanted.span.from < oldest {
         return Route::Source("the query goes back further than the copy's window");
     }
-    let until = wanted.span.until.min(wanted.now).max(wanted.span.from);
+    let until = wanted.span.until.min(wanted.asked_at).max(wanted.span.from);
     let asked = until - wanted.span.from;
     let missing = match state.covered.filter(|covered| covered.until > oldest) {
         None => Missing { newer: Some(wanted.span.from), older: None },
         Some(covered) => {
             let settled = covered.until - kept.overlap;
             let recent = state.refreshed_at.is_some_and(|at| {
-                let age = wanted.now - at;
                 let own = wanted.refreshed == Some(at);
                 let known = wanted.freshness > TimeDelta::zero() || own;
                 // What this process fetched for a query of a little later is newer than this one accepts.
-                let newest = if own { -wanted.freshness } else { TimeDelta::zero() };
-                known && (newest..=wanted.freshness).contains(&age)
+                let newest = if own { wanted.asked_at + wanted.freshness } else { wanted.asked_at };
+                known && wanted.now - wanted.freshness <= at && at <= newest
             });
             let fresh = recent || (until <= settled && !kept.changes);
             let older =
@@ -73,7 +74,7 @@ pub(super) fn route(state: &CopyState, kept: Kept, wanted: Wanted) -> Route {
             Missing { newer: (!fresh).then_some(settled.max(oldest)), older }
         }
     };
-    let newer = missing.newer.map_or(TimeDelta::zero(), |from| wanted.now - from);
+    let newer = missing.newer.map_or(TimeDelta::zero(), |from| wanted.asked_at - from);
     let older = missing.older.map_or(TimeDelta::zero(), TimeSpan::length);
     if missing.newer.is_none() && missing.older.is_none() {
         return Route::Copy(missing);
@@ -99,7 +100,7 @@ mod tests {
 
     fn wanted(from: i64, until: i64, now: i64) -> Wanted {
         let span = TimeSpan { from: at(from), until: at(until) };
-        Wanted { span, now: at(now), freshness: TimeDelta::zero(), limited: false, refreshed: None }
+        Wanted { span, now: at(now), asked_at: at(now), freshness: TimeDelta::zero(), limited: false, refreshed: None }
     }
 
     fn covering(from: i64, until: i64) -> CopyState {
@@ -134,13 +135,28 @@ mod tests {
         assert_eq!(route(&covering(0, 24), KEPT, stale), Route::Copy(Missing { newer: None, older: None }));
         // A query of a minute before is answered by what this process fetched for a later one.
         let minute = TimeDelta::minutes(1);
-        let before = Wanted { freshness: minute, now: at(25) - minute, ..wanted(1, 25, 25) };
+        let earlier = at(25) - minute;
+        let before = Wanted { freshness: minute, now: earlier, asked_at: earlier, ..wanted(1, 25, 25) };
         let fetched = covering(0, 25);
         let own = Wanted { refreshed: fetched.refreshed_at, ..before };
         assert_eq!(route(&fetched, KEPT, own), Route::Copy(Missing { newer: None, older: None }));
         assert_ne!(route(&fetched, KEPT, before), Route::Copy(Missing { newer: None, older: None }));
         let impatient = Wanted { freshness: TimeDelta::minutes(59), ..wanted(1, 25, 25) };
         assert!(matches!(route(&covering(0, 24), KEPT, impatient), Route::Copy(Missing { newer: Some(_), .. })));
+    }
+
+    #[test]
+    fn a_window_of_the_past_is_answered_by_what_was_fetched_since() {
+        let (fetched, changes) = (covering(0, 100), Kept { changes: true, ..KEPT });
+        let judged = Wanted { now: at(99), freshness: TimeDelta::minutes(1), ..wanted(98, 99, 101) };
+        assert_eq!(route(&fetched, changes, judged), Route::Copy(Missing { newer: None, older: None }));
+        // Fetched before the window had ended.
+        let missing = Missing { newer: Some(at(100) - KEPT.overlap), older: None };
+        assert_eq!(route(&fetched, changes, Wanted { now: at(101), ..judged }), Route::Copy(missing));
+        // What one of them fetches reaches up to the present, so that the next one finds it there.
+        let stale = Wanted { now: at(98), freshness: TimeDelta::minutes(1), ..wanted(96, 98, 101) };
+        let missing = Missing { newer: Some(at(97) - KEPT.overlap), older: None };
+        assert_eq!(route(&covering(0, 97), KEPT, stale), Route::Copy(missing));
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub struct CopiedTable {
     time: String,
     /// Name of a column by which the source can be asked for what changed.
     changed: Option<String>,
-    /// When this process last brought each copy up to date, by the clock of the query that did.
+    /// When this process last brought each copy up to date, by the clock when that was asked for.
     refreshed: Mutex<BTreeMap<CopyId, DateTime<Utc>>>,
 }
 
@@ -119,7 +119,7 @@ impl CopiedTable {
         for id in ids {
             let guard = self.store.lock(&id).await.map_err(|error| self.broken(&error))?;
             let state = self.store.state(&id, &self.shape).await.map_err(|error| self.broken(&error))?;
-            let now = run.query.now;
+            let now = run.query.asked_at;
             let state = match (span, state.covered) {
                 (Some(span), Some(covered)) => {
                     let span = TimeSpan { from: span.from.max(covered.from), until: span.until.min(covered.until) };
@@ -195,8 +195,9 @@ impl CopiedTable {
             Ok(asked) => asked,
             Err(reason) => return self.decline(run, reason),
         };
-        let (now, freshness, limited) = (run.query.now, run.query.freshness, request.limit.is_some());
-        let wanted = || Wanted { span, now, freshness, limited, refreshed: self.refreshed(&id) };
+        let (now, asked_at, freshness) = (run.query.now, run.query.asked_at, run.query.freshness);
+        let limited = request.limit.is_some();
+        let wanted = || Wanted { span, now, asked_at, freshness, limited, refreshed: self.refreshed(&id) };
         let kept = Kept { window: self.policy.window, overlap: self.policy.overlap, changes: self.changed.is_some() };
         let state = match self.store.state(&id, &self.shape).await {
             Ok(state) => state,
@@ -229,7 +230,7 @@ impl CopiedTable {
                 state
             }
         };
-        let as_of = state.refreshed_at.unwrap_or(run.query.now);
+        let as_of = state.refreshed_at.unwrap_or(run.query.asked_at);
         run.stats.note(format!("read from the local copy as of {}", as_of.format("%F %T UTC")));
         let order = request.sort.clone().or_else(|| self.inner.shape(&request.constraints).order);
         let descending = order.is_none_or(|key| key.descending);
@@ -283,7 +284,7 @@ impl CopiedTable {
         missing: Missing,
         run: &ScanRun,
     ) -> Result<CopyState, ScanError> {
-        let now = run.query.now;
+        let now = run.query.asked_at;
         if let Some(from) = missing.newer {
             // A copy that ends before what is missing is started anew.
             state = match state.covered.filter(|covered| covered.from <= from && from <= covered.until) {

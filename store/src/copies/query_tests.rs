@@ -256,6 +256,33 @@ async fn a_second_cycle_costs_only_what_is_new() {
 }
 
 #[tokio::test]
+async fn windows_that_are_judged_late_are_fetched_together() {
+    let house = House::new(false);
+    house.costs(DAY).await;
+    for hour in 24..48 {
+        house.add(1000 + hour, hours(hour) + TimeDelta::minutes(5));
+    }
+    house.clock.set(hours(48));
+    house.listing.scans.lock().unwrap().clear();
+    // The newest first, then those that were missed, by a clock that goes on meanwhile.
+    for (minutes, end) in std::iter::once(48).chain(25..49).enumerate() {
+        house.clock.set(hours(48) + TimeDelta::minutes(i64::try_from(minutes).unwrap()));
+        let window = |h: i64| hours(h).format("%FT%TZ").to_string();
+        let sql = format!(
+            "SELECT count(*) FILTER (WHERE at >= '{}') AS n FROM toy.rows WHERE at >= '{}' AND at < '{}'",
+            window(end - 1),
+            window(end - 24),
+            window(end)
+        );
+        let freshness = Duration::from_secs(60);
+        let options = QueryOptions { now: Some(hours(end)), freshness, ..QueryOptions::default() };
+        let result = house.engine.collect(&sql, options).await.unwrap();
+        assert_eq!(json_rows(&result.schema, &result.batches).unwrap()[0]["n"], 1, "window {end}");
+    }
+    assert_eq!(*house.listing.scans.lock().unwrap(), [(format!("{}..", 24 * 60 - 30), 27)]);
+}
+
+#[tokio::test]
 async fn a_row_that_comes_late_is_found_within_the_overlap() {
     let house = House::new(false);
     house.costs(DAY).await;

@@ -72,12 +72,7 @@ pub(super) struct Replayed {
 }
 
 /// Replays the history in `folder`; with `restart_every`, the product is ended and started again after so many cycles.
-pub(super) async fn replay(
-    folder: &Path,
-    truth: &Truth,
-    restart_every: Option<u32>,
-    tell: bool,
-) -> Result<Replayed, Failure> {
+pub(super) async fn replay(folder: &Path, truth: &Truth, restart_every: Option<u32>) -> Result<Replayed, Failure> {
     let first = truth.clock_start.duration_trunc(PERIOD).map_err(Failure::display)?;
     let options = SimulatorOptions {
         content: Content::DataDir(folder.to_owned()),
@@ -117,7 +112,7 @@ pub(super) async fn replay(
         replay.count().await?;
         tick += PERIOD;
         cycle += 1;
-        if tell && cycle.is_multiple_of(48) {
+        if cycle.is_multiple_of(48) {
             terminal::error_line(&format!("… {}", now.format("%F %R UTC")));
         }
         if restart_every.is_some_and(|every| every > 0 && cycle.is_multiple_of(every)) {
