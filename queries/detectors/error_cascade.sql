@@ -193,14 +193,15 @@ compared AS (
 -- More calls than chance makes of it.
 elevated AS MATERIALIZED (SELECT * FROM compared WHERE surprise > 0.75 * $sigmas),
 -- Which feature a burst belongs to: of those that are elevated, the one whose calls rose most just as the burst began,
--- against the calls of the hour before that and the usual ones.
+-- against the calls of the hour before that and the usual ones. What rises half an hour later is another matter.
 moved AS MATERIALIZED (
     SELECT
         bursts.minutes,
         bursts.issue_id,
         elevated.feature,
-        CAST(sum(CASE WHEN calls.start_time >= bursts.began THEN 1 ELSE 0 END) AS DOUBLE) AS after_,
-        greatest(max(date_part('epoch', $window_end::timestamptz - bursts.began) / 3600.0), 0.02)
+        CAST(sum(CASE WHEN calls.start_time >= bursts.began AND calls.start_time < bursts.began + INTERVAL '30 minutes'
+                      THEN 1 ELSE 0 END) AS DOUBLE) AS after_,
+        least(greatest(max(date_part('epoch', $window_end::timestamptz - bursts.began) / 3600.0), 0.02), 0.5)
             * greatest(max(elevated.ordinary_generations * 60.0 / elevated.minutes),
                 CASE WHEN max(date_part('epoch', bursts.began - $window_start::timestamptz)) >= 600.0
                      THEN sum(CASE WHEN calls.start_time < bursts.began THEN 1 ELSE 0 END)

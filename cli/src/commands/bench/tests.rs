@@ -109,7 +109,7 @@ fn renamed(from: &Path, to: &Path) {
 
 async fn replayed(folder: &Path, restart_every: Option<u32>) -> (Replayed, Value) {
     let truth = Truth::load(folder).unwrap();
-    let replayed = replay(folder, &truth, restart_every, false).await.unwrap();
+    let replayed = replay(folder, &truth, restart_every).await.unwrap();
     let mut tally = Tally::default();
     tally.add(&truth, replayed.episodes.clone());
     let table = serde_json::to_value(tally.table()).unwrap();
