@@ -9,13 +9,16 @@ use serde_json::Value;
 use tripline_store::NarrativeParts;
 
 use super::Story;
-use crate::investigate::suspects::{Kind, LIKELY, LiveBy, Suspect};
+use crate::investigate::suspects::{Kind, LIKELY, LiveBy, Part, Suspect};
 use crate::loops::Reach;
+use crate::messages::text::{cut, one_line};
 use crate::people::Watch;
 use crate::queries::spec::usd_text;
 
 /// Characters of a vendor's text at most.
 const QUOTED: usize = 80;
+/// Characters of a reason at most: two of them quote paths.
+const REASON: usize = 140;
 /// How far a change in the data may lie from the onset to be told with it.
 const NEAR: TimeDelta = TimeDelta::minutes(20);
 /// Scores that differ by less are alike.
@@ -35,7 +38,12 @@ pub fn parts(story: Story<'_>) -> NarrativeParts {
 /// A vendor's text: one line, shortened.
 fn quoted(text: &str) -> String {
     let line: String = text.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
-    if line.chars().count() <= QUOTED { line } else { line.chars().take(QUOTED - 1).chain(['…']).collect() }
+    cut(&line, QUOTED)
+}
+
+/// A reason on one line, long enough for most paths.
+fn reason(part: &Part) -> String {
+    cut(&one_line(&part.reason), REASON)
 }
 
 fn number(story: Story<'_>, field: &str) -> Option<f64> {
@@ -262,14 +270,15 @@ fn accused(suspect: &Suspect, next: Option<&Suspect>) -> String {
         LiveBy::Commit | LiveBy::NotDeployed => "committed",
         LiveBy::Seen => "first used",
     };
-    let reasons: Vec<&str> = suspect
+    // Each is shortened by itself: a long path in one of them must not cost the others.
+    let reasons: Vec<String> = suspect
         .parts
         .iter()
         .filter(|part| {
             part.name == "timing"
                 || (matches!(part.name, "links" | "names" | "reach" | "difference") && part.value > 0.0)
         })
-        .map(|part| part.reason.as_str())
+        .map(reason)
         .collect();
     let who = suspect.author.as_deref().map_or_else(String::new, |author| format!(" by {}", quoted(author)));
     let alike = next.filter(|next| suspect.score - next.score < CLOSE);
@@ -287,7 +296,7 @@ fn accused(suspect: &Suspect, next: Option<&Suspect>) -> String {
     format!(
         "{what}, {how} at {}, {verdict}: {}. Score {:.2}.",
         moment(suspect.live_at),
-        quoted(&reasons.join("; ")),
+        reasons.join("; "),
         suspect.score
     )
 }

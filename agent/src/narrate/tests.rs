@@ -362,6 +362,9 @@ fn drift_names_the_keys_that_are_missing_and_those_that_are_not_as_they_were() {
 fn a_template_has_four_parts_in_under_three_hundred_words() {
     let mut findings = findings();
     findings.suspects[0].message = "word ".repeat(500);
+    for name in ["links", "names"] {
+        findings.suspects[0].parts.push(Part { name, value: 0.9, weight: 0.2, reason: "a ".repeat(500) });
+    }
     findings.culprit = findings.suspects.first().cloned();
     for anomaly in stories() {
         let parts = template::parts(Story { anomaly: &anomaly, findings: &findings });
@@ -386,6 +389,20 @@ fn a_weak_suspect_is_called_a_lead_and_none_is_said_so() {
     assert!(cause(&findings).contains("No change stands out"));
     findings.suspects.clear();
     assert!(cause(&findings).contains("No commit that went live"));
+}
+
+#[test]
+fn a_long_path_in_one_reason_costs_no_other_reason() {
+    let (anomaly, mut findings) = (cascade(), findings());
+    let path = format!("{}retry.py", "deeply/nested/".repeat(5));
+    let part = |name, reason: String| Part { name, value: 0.9, weight: 0.2, reason };
+    findings.suspects[0].parts.push(part("links", format!("changes {path}, which the errors name")));
+    findings.suspects[0].parts.push(part("names", format!("changes {}, named like it", "x/".repeat(400))));
+    findings.suspects[0].parts.push(part("difference", "calls cost twice as much since".to_owned()));
+    findings.culprit = findings.suspects.first().cloned();
+    let cause = template::parts(Story { anomaly: &anomaly, findings: &findings }).likely_cause;
+    assert!(cause.contains(&format!("{path}, which the errors name;")), "{cause}");
+    assert!(cause.contains("calls cost twice as much since. Score") && cause.len() < 700, "{cause}");
 }
 
 #[test]
