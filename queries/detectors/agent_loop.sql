@@ -10,6 +10,7 @@
 -- severity: severity
 -- entity: trace_id
 -- onset: first_generation
+-- last_sign: last_generation
 -- cost: cost_usd
 -- json: histogram, runs
 -- action: kill_loop

@@ -20,6 +20,7 @@
 -- severity: severity
 -- entity: feature
 -- onset: onset
+-- last_sign: last_error
 -- cost: cost_usd
 -- json: issues
 -- action: create_issue

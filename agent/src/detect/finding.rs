@@ -1,13 +1,13 @@
 //! Findings: rows of a detector, read into what the rest of the agent works with.
 //!
-//! Owns: reading severity, entity, onset and cost from the columns that the header names. Must hold: the window and the
+//! Owns: reading severity, entity, onset, last sign and cost from the columns that the header names. Must hold: the window and the
 //! fingerprint come from the agent, never from a row.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tripline_engine::{QueryResult, json_rows};
-use tripline_store::{NewAnomaly, Severity, Window};
+use tripline_store::{LAST_SIGN, NewAnomaly, Severity, Window};
 
 use super::DetectError;
 use crate::queries::{DetectorSpec, SeverityRule};
@@ -33,6 +33,9 @@ pub struct Finding {
     /// When the condition began, where the detector can tell.
     #[serde(skip)]
     pub onset: Option<DateTime<Utc>>,
+    /// When the condition was last at work, where the detector can tell.
+    #[serde(skip)]
+    pub last_sign: Option<DateTime<Utc>>,
     /// What it cost in US dollars, where the detector can tell.
     #[serde(skip)]
     pub cost_usd: Option<f64>,
@@ -53,6 +56,9 @@ impl Finding {
     pub fn to_anomaly(&self, detected_at: DateTime<Utc>) -> NewAnomaly {
         let mut evidence = self.evidence.clone();
         evidence.insert("suggested_action".to_owned(), Value::from(self.suggested_action.clone()));
+        if let Some(last_sign) = self.last_sign {
+            evidence.insert(LAST_SIGN.to_owned(), Value::from(last_sign.to_rfc3339()));
+        }
         NewAnomaly {
             detector: self.detector.clone(),
             kind: self.kind.clone(),
@@ -84,6 +90,7 @@ pub(super) fn read(spec: &DetectorSpec, window: Window, result: &QueryResult) ->
     };
     let named = [("entity", &spec.entity)].into_iter().chain(severity);
     let named = named.chain(spec.onset.iter().map(|c| ("onset", c))).chain(spec.cost.iter().map(|c| ("cost", c)));
+    let named = named.chain(spec.last_sign.iter().map(|c| ("last_sign", c)));
     let named =
         named.chain(spec.fingerprint.iter().map(|c| ("fingerprint", c))).chain(spec.json.iter().map(|c| ("json", c)));
     for (key, column) in named {
@@ -122,7 +129,8 @@ fn read_row(spec: &DetectorSpec, window: Window, mut row: Map<String, Value>) ->
     let fingerprint: Vec<Value> =
         spec.fingerprint.iter().map(|column| row.get(column).cloned().unwrap_or(Value::Null)).collect();
     let description = spec.description.render(&with_entity(&row, &entity));
-    let onset = spec.onset.as_ref().and_then(|column| time(row.get(column)?));
+    let moment = |column: &Option<String>| column.as_ref().and_then(|column| time(row.get(column)?));
+    let (onset, last_sign) = (moment(&spec.onset), moment(&spec.last_sign));
     Ok(Finding {
         kind: spec.kind.clone(),
         severity,
@@ -132,6 +140,7 @@ fn read_row(spec: &DetectorSpec, window: Window, mut row: Map<String, Value>) ->
         description,
         suggested_action: spec.action.clone(),
         onset,
+        last_sign,
         cost_usd: spec.cost.as_ref().and_then(|column| row.get(column)?.as_f64()),
         fingerprint: spec.fingerprint_of(&fingerprint),
         detector: spec.name.clone(),

@@ -93,6 +93,8 @@ pub struct DetectorSpec {
     pub fingerprint: Vec<String>,
     /// The column that says when the condition began.
     pub onset: Option<String>,
+    /// The column that says when the condition was last at work.
+    pub last_sign: Option<String>,
     /// The column that says what it cost.
     pub cost: Option<String>,
     /// Text columns that hold JSON.
@@ -361,6 +363,7 @@ impl DetectorSpec {
             "entity",
             "fingerprint",
             "onset",
+            "last_sign",
             "cost",
             "json",
             "description",
@@ -402,6 +405,7 @@ impl DetectorSpec {
             entity,
             fingerprint,
             onset: value("onset"),
+            last_sign: value("last_sign"),
             cost: value("cost"),
             json: header.list("json"),
             description: TextTemplate::parse(&description.value)

@@ -65,7 +65,7 @@ pub async fn of_windows_that_overlap_only_what_is_new_in_them_costs(store: Store
         let mut next = finding("checkout", hour_from(minutes));
         next.cost_usd = Some(cost);
         if let Some(last) = last {
-            next.evidence = json!({"last_generation": hour_from(last).start.to_rfc3339()});
+            next.evidence = json!({"last_sign": hour_from(last).start.to_rfc3339()});
         }
         occur(&store, next).await.incident().cost_usd.unwrap()
     };

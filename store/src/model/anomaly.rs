@@ -35,14 +35,14 @@ pub struct NewAnomaly {
     pub onset: Option<DateTime<Utc>>,
 }
 
-/// Columns of detectors that say when the condition was last at work inside the window.
-const LAST_SIGNS: [&str; 2] = ["last_generation", "last_error"];
+/// The key of the evidence that says when the condition was last at work inside the window, where its detector tells.
+pub const LAST_SIGN: &str = "last_sign";
 
 impl NewAnomaly {
     /// When the condition was last at work: as its detector tells, else until the end of the window.
     #[must_use]
     pub fn last_sign(&self) -> DateTime<Utc> {
-        let told = LAST_SIGNS.iter().find_map(|column| self.evidence.get(column)?.as_str()?.parse().ok());
+        let told = self.evidence.get(LAST_SIGN).and_then(|at| at.as_str()?.parse().ok());
         told.map_or(self.window.end, |at: DateTime<Utc>| at.clamp(self.window.start, self.window.end))
     }
 }

@@ -42,6 +42,8 @@ async fn a_trace_with_more_generations_than_the_threshold_is_a_loop() {
     assert_eq!(finding.evidence["histogram"], json!({"retry \"x\"": 12, "plan": 3}));
     assert!((finding.evidence["cost_velocity_per_min"].as_f64().unwrap() - 0.3 / 14.0).abs() < 1e-9);
     assert_eq!(finding.onset, Some(at("2026-11-20T10:00:00Z")));
+    let kept = finding.to_anomaly(at("2026-11-20T12:00:00Z"));
+    assert_eq!(kept.last_sign(), at("2026-11-20T10:14:00Z"), "what the header names, not the window's end");
     assert!(finding.description.contains("15 generations"), "{}", finding.description);
 }
 
