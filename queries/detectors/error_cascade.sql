@@ -33,6 +33,8 @@
 -- counted once and a generation is counted once, however many issues it overlaps. Sentry's lifetime count is used only
 -- for an issue that was first seen in the window; an older issue is elevated against its own past rate, and against
 -- the traffic, since errors that rise only as there are more traces are no cascade.
+-- Which feature retries is told by what rose when the errors did. The two hours before the window are read for that: of
+-- errors that go on for longer than an hour the window no longer shows the beginning.
 
 WITH events AS (
     SELECT
@@ -41,7 +43,7 @@ WITH events AS (
         min(timestamp) AS happened_at
     FROM sentry.issue_events
     WHERE issue_id = ANY($issue_ids)
-      AND timestamp >= $window_start
+      AND timestamp >= $window_start::timestamptz - INTERVAL '2 hours'
       AND timestamp < $window_end
     GROUP BY issue_id, event_id
 ),
@@ -63,7 +65,7 @@ numbered AS (
     JOIN spans ON events.happened_at >= spans.span_start
 ),
 counted_in_hour AS (
-    SELECT issue_id, count(*) AS events FROM events GROUP BY issue_id
+    SELECT issue_id, count(*) AS events FROM events WHERE happened_at >= $window_start::timestamptz GROUP BY issue_id
 ),
 issue_events AS (
     SELECT
@@ -116,9 +118,31 @@ begun AS (
     SELECT issues.*, min(CASE WHEN minutes = 60 THEN active_from END) OVER (PARTITION BY issue_id) AS began
     FROM issues
 ),
+-- Where events began to come faster, looking back two hours further.
+looked_back AS (
+    SELECT
+        issue_id,
+        first_value(happened_at ORDER BY events_before - past_errors * hours, happened_at) AS rose
+    FROM (
+        SELECT
+            events.issue_id,
+            events.happened_at,
+            row_number() OVER (PARTITION BY events.issue_id ORDER BY events.happened_at, events.event_id) - 1 AS events_before,
+            date_part('epoch', events.happened_at - $window_start::timestamptz) / 3600.0 + 2.0 AS hours,
+            issues.past_errors
+        FROM events
+        JOIN issues ON issues.issue_id = events.issue_id AND issues.minutes = 60
+    ) AS counted_back
+    GROUP BY issue_id
+),
 bursts AS MATERIALIZED (
-    SELECT *
+    SELECT
+        begun.*,
+        -- What goes on as the window begins, began before it.
+        CASE WHEN begun.began < $window_start::timestamptz + INTERVAL '10 minutes'
+             THEN least(begun.began, looked_back.rose) ELSE begun.began END AS rose
     FROM begun
+    LEFT JOIN looked_back ON looked_back.issue_id = begun.issue_id
     WHERE errors >= $min_errors
       AND errors > $error_ratio * past_errors
       -- The square root makes the chance of so many the same for few and for many.
@@ -150,7 +174,7 @@ calls AS MATERIALIZED (
         date_part('epoch', $window_end::timestamptz - start_time) / 60.0 AS minutes_ago
     FROM langfuse.observations
     WHERE type = 'GENERATION'
-      AND start_time >= $window_start
+      AND start_time >= $window_start::timestamptz - INTERVAL '2 hours'
       AND start_time < $window_end
 ),
 by_span AS (
@@ -200,13 +224,14 @@ moved AS MATERIALIZED (
         bursts.minutes,
         bursts.issue_id,
         elevated.feature,
-        CAST(sum(CASE WHEN calls.start_time >= bursts.began AND calls.start_time < bursts.began + INTERVAL '30 minutes'
+        CAST(sum(CASE WHEN calls.start_time >= bursts.rose AND calls.start_time < bursts.rose + INTERVAL '30 minutes'
                       THEN 1 ELSE 0 END) AS DOUBLE) AS after_,
-        least(greatest(max(date_part('epoch', $window_end::timestamptz - bursts.began) / 3600.0), 0.02), 0.5)
+        least(greatest(max(date_part('epoch', $window_end::timestamptz - bursts.rose) / 3600.0), 0.02), 0.5)
             * greatest(max(elevated.ordinary_generations * 60.0 / elevated.minutes),
-                CASE WHEN max(date_part('epoch', bursts.began - $window_start::timestamptz)) >= 600.0
-                     THEN sum(CASE WHEN calls.start_time < bursts.began THEN 1 ELSE 0 END)
-                          / (max(date_part('epoch', bursts.began - $window_start::timestamptz)) / 3600.0)
+                CASE WHEN max(date_part('epoch', bursts.rose - $window_start::timestamptz)) >= 600.0 - 7200.0
+                     THEN sum(CASE WHEN calls.start_time < bursts.rose AND calls.start_time >= bursts.rose - INTERVAL '1 hour'
+                                   THEN 1 ELSE 0 END)
+                          / least(max(date_part('epoch', bursts.rose - $window_start::timestamptz)) / 3600.0 + 2.0, 1.0)
                      ELSE 0.0 END, 0.5) AS expected
     FROM bursts
     JOIN elevated ON elevated.minutes = bursts.minutes
