@@ -38,6 +38,9 @@ use run::Run;
 pub enum Persist {
     /// Baselines are kept for the next window.
     Baselines,
+    /// Hours of cost are kept. Schemas are not: the windows before this one are not judged yet, and what drifted in them would
+    /// become the contract.
+    CostHours,
     /// Nothing is written.
     Nothing,
 }

@@ -62,6 +62,8 @@ const CATCH_UP_FOR: TimeDelta = TimeDelta::minutes(1);
 /// comes back after a moment is asked again after a moment; one that is down for hours is not asked all the time.
 const RETRY_FIRST: TimeDelta = TimeDelta::seconds(15);
 const RETRY_MOST: TimeDelta = TimeDelta::minutes(5);
+/// After so many the wait is the longest there is.
+const MOST_DOUBLINGS: u32 = 8;
 
 /// After a run over sessions that broke off: one session that cannot be analysed must not hold up the others for long, nor be
 /// tried with every tick.
@@ -163,6 +165,17 @@ pub struct Jobs {
     /// The newest window of each job that was judged ahead of those before it.
     ahead: Arc<Mutex<HashMap<String, DateTime<Utc>>>>,
     stop: CancellationToken,
+}
+
+/// Why a run runs now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Everything before it is done.
+    Due,
+    /// It is the newest, and comes before others that are due; it stays due.
+    Ahead,
+    /// Somebody wants it.
+    ByHand,
 }
 
 /// How one run ended.
@@ -270,10 +283,15 @@ impl Jobs {
 
     async fn run_all(&self, now: DateTime<Utc>, wanted: fn(&JobSpec) -> bool) -> Result<Vec<JobRun>, JobError> {
         let specs = self.specs();
-        let jobs: Vec<_> =
-            specs.iter().filter(|spec| wanted(spec)).map(|spec| self.run_job(spec, now).boxed()).collect();
-        let runs: Vec<Result<Vec<JobRun>, JobError>> = stream::iter(jobs).buffered(AT_ONCE).collect().await;
-        Ok(runs.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+        let mut ran = Vec::new();
+        // The on-call brain sums up what the others found: it comes when they are done.
+        for last in [false, true] {
+            let turn = specs.iter().filter(|spec| wanted(spec) && matches!(spec.work, Work::OnCall) == last);
+            let jobs: Vec<_> = turn.map(|spec| self.run_job(spec, now).boxed()).collect();
+            let runs: Vec<Result<Vec<JobRun>, JobError>> = stream::iter(jobs).buffered(AT_ONCE).collect().await;
+            ran.extend(runs.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten());
+        }
+        Ok(ran)
     }
 
     /// Runs what is due at `now` of the jobs of sessions, one after the other: monitoring judges what processing derived.
@@ -334,7 +352,7 @@ impl Jobs {
             if self.stop.is_cancelled() || (far_behind && ctx.clock.now() - began >= CATCH_UP_FOR) {
                 break;
             }
-            let Some((run, partial)) = self.run(spec, tick, Some(tick)).await? else { break };
+            let Some((run, partial)) = self.run(spec, tick, Turn::Due).await? else { break };
             let status = run.status;
             runs.push(run);
             if status != JobStatus::Ok {
@@ -350,7 +368,7 @@ impl Jobs {
 
     /// Judges the newest window of a job before those that are due before it; it stays due.
     async fn run_ahead(&self, spec: &JobSpec, newest: DateTime<Utc>) -> Result<Option<JobRun>, JobError> {
-        let Some((run, _)) = self.run(spec, newest, None).await? else { return Ok(None) };
+        let Some((run, _)) = self.run(spec, newest, Turn::Ahead).await? else { return Ok(None) };
         if run.status == JobStatus::Ok {
             self.ahead.lock().unwrap_or_else(PoisonError::into_inner).insert(spec.name.clone(), newest);
         }
@@ -361,19 +379,34 @@ impl Jobs {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner).get(job) == Some(&tick)
     }
 
+    /// How many windows of a job are due and not judged.
+    async fn windows_due(&self, spec: &JobSpec, now: DateTime<Utc>) -> Result<usize, StoreError> {
+        let ctx = self.detectors.context();
+        let watermark = ctx.store.jobs.watermark(&ctx.scope, &spec.name).await?;
+        Ok(due::of(spec, watermark, now, TimeDelta::days(ctx.settings.get().catch_up_days)).ticks.len())
+    }
+
     /// Whether a job whose last run broke off is not to be tried again yet.
     async fn waits(&self, spec: &JobSpec, now: DateTime<Utc>) -> Result<bool, StoreError> {
         let ctx = self.detectors.context();
         let filter = JobRunFilter { job: Some(spec.name.clone()), ..JobRunFilter::default() };
-        let last = ctx.store.jobs.list(&ctx.scope, &filter, &PageRequest::first(1)).await?.items.into_iter().next();
-        Ok(last.is_some_and(|run| {
-            let broke_off = matches!(run.status, JobStatus::Gap | JobStatus::Failed | JobStatus::TimedOut);
+        let runs = ctx.store.jobs.list(&ctx.scope, &filter, &PageRequest::first(MOST_DOUBLINGS)).await?.items;
+        let broke_off = |run: &JobRun| matches!(run.status, JobStatus::Gap | JobStatus::Failed | JobStatus::TimedOut);
+        Ok(runs.first().is_some_and(|run| {
+            let broke_off_before =
+                runs.iter().take_while(|before| broke_off(before) && before.due_at == run.due_at).count();
+            // Attempts are counted by window; a job without one is tried again for its tick.
+            let attempt = match run.window {
+                Some(_) => run.attempt,
+                None => i64::try_from(broke_off_before).unwrap_or(i64::MAX),
+            };
+            let broke_off = broke_off(run);
             if broke_off && spec.is_of_sessions() {
                 return run.finished_at.is_some_and(|at| now < at + RETRY_SESSIONS);
             }
             let waits = |at| {
                 let next_tick = spec.schedule.next_after(at).is_some_and(|next| next <= now);
-                !next_tick && now < at + retry_after(run.attempt)
+                !next_tick && now < at + retry_after(attempt)
             };
             broke_off && run.finished_at.is_some_and(waits)
         }))
@@ -415,14 +448,9 @@ impl Jobs {
         Ok(Some(ctx.store.jobs.finish(&ctx.scope, &run.id, &self.holder, outcome, now).await?))
     }
 
-    /// Runs one job for one tick, under a lease. `None` when another run of it is alive. With `advance_to`, the watermark
-    /// follows when it went well.
-    async fn run(
-        &self,
-        spec: &JobSpec,
-        tick: DateTime<Utc>,
-        advance_to: Option<DateTime<Utc>>,
-    ) -> Result<Option<(JobRun, bool)>, JobError> {
+    /// Runs one job for one tick, under a lease. `None` when another run of it is alive. When it was its turn, the watermark
+    /// follows if it went well.
+    async fn run(&self, spec: &JobSpec, tick: DateTime<Utc>, turn: Turn) -> Result<Option<(JobRun, bool)>, JobError> {
         let ctx = self.detectors.context();
         let window = match spec.window {
             Some(length) => Some(Window::new(tick - length, tick)?),
@@ -443,7 +471,7 @@ impl Jobs {
                 detail: json!({}),
                 partial: false,
             },
-            ended = tokio::time::timeout(spec.timeout, self.work(spec, window, tick).instrument(span.clone())) => ended.unwrap_or_else(|_| Ended {
+            ended = tokio::time::timeout(spec.timeout, self.work(spec, window, tick, turn).instrument(span.clone())) => ended.unwrap_or_else(|_| Ended {
                 status: JobStatus::TimedOut,
                 error: Some(format!("it did not end within {} s", spec.timeout.as_secs())),
                 detail: json!({}),
@@ -452,9 +480,8 @@ impl Jobs {
             lost = self.keep_alive(&run) => Ended::failed(lost),
         };
         span.record("status", ended.status.to_string());
-        let by_schedule = advance_to.is_some();
-        let advance_to = advance_to.filter(|_| ended.status == JobStatus::Ok);
-        if by_schedule && spec.is_of_sessions() && ended.did_nothing() {
+        let advance_to = (turn == Turn::Due && ended.status == JobStatus::Ok).then_some(tick);
+        if turn == Turn::Due && spec.is_of_sessions() && ended.did_nothing() {
             ctx.store.jobs.discard(&ctx.scope, &run.id, &self.holder, advance_to).await?;
             return Ok(None);
         }
@@ -485,10 +512,11 @@ impl Jobs {
         }
     }
 
-    async fn work(&self, spec: &JobSpec, window: Option<Window>, tick: DateTime<Utc>) -> Ended {
+    async fn work(&self, spec: &JobSpec, window: Option<Window>, tick: DateTime<Utc>, turn: Turn) -> Ended {
         match (&spec.work, window) {
             (Work::Detect(detector), Some(window)) => {
-                let judgement = match self.detectors.judge(detector, window, Persist::Baselines).await {
+                let persist = if turn == Turn::Ahead { Persist::CostHours } else { Persist::Baselines };
+                let judgement = match self.detectors.judge(detector, window, persist).await {
                     Ok(judgement) => judgement,
                     Err(error) => return Ended::failed(error),
                 };
@@ -559,7 +587,7 @@ impl Jobs {
             Work::OnCall | Work::DriftPatrol | Work::SampleTraces => now,
             _ => spec.schedule.last_at(now).unwrap_or(now),
         };
-        match self.run(&spec, tick, None).await? {
+        match self.run(&spec, tick, Turn::ByHand).await? {
             Some((run, _)) => Ok(HandRun::Ran { run }),
             None => {
                 let ctx = self.detectors.context();

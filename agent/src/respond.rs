@@ -10,11 +10,12 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use tripline_store::{
     AnomalyFilter, Evidence, Gap, Incident, IncidentFilter, IncidentPolicy, IncidentStatus, IncidentUpsert,
@@ -101,7 +102,14 @@ pub struct Responder {
     investigator: Investigator,
     narrator: Arc<dyn Narrator>,
     governor: Arc<dyn Governor>,
+    /// Until when an incident that lacks a source is not investigated again, and for how long that was.
+    vain: Arc<Mutex<HashMap<String, (DateTime<Utc>, TimeDelta)>>>,
 }
+
+/// An incident that was investigated in vain while a source was missing waits before it is again: a source that is down for
+/// a day must not have the others asked for the same hundred times.
+const VAIN_FIRST: TimeDelta = TimeDelta::minutes(30);
+const VAIN_MOST: TimeDelta = TimeDelta::hours(1);
 
 impl std::fmt::Debug for Responder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -118,7 +126,7 @@ impl Responder {
         narrator: Arc<dyn Narrator>,
         governor: Arc<dyn Governor>,
     ) -> Self {
-        Self { ctx, investigator, narrator, governor }
+        Self { ctx, investigator, narrator, governor, vain: Arc::default() }
     }
 
     /// Governance, for the jobs that are its own.
@@ -218,7 +226,7 @@ impl Responder {
         for incident in open.items {
             let may_return = |gap: &Gap| !gap.reason.starts_with(NOT_CONFIGURED);
             let id = incident.id.to_string();
-            if !incident.gaps.iter().any(may_return) || response.opened.contains(&id) {
+            if !incident.gaps.iter().any(may_return) || response.opened.contains(&id) || self.waits(&id) {
                 continue;
             }
             let of_incident = AnomalyFilter { incident_id: Some(incident.id.clone()), ..AnomalyFilter::default() };
@@ -230,12 +238,29 @@ impl Responder {
             if findings.gaps.len() < incident.gaps.len() {
                 let incident = self.keep(&incident, &anomaly, &findings).await?;
                 self.governor.incident_updated(scope, &incident).await?;
+                self.vain.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
                 if !response.updated.contains(&id) {
                     response.updated.push(id);
                 }
+            } else {
+                self.was_vain(id);
             }
         }
         Ok(())
+    }
+
+    fn waits(&self, id: &str) -> bool {
+        let vain = self.vain.lock().unwrap_or_else(PoisonError::into_inner);
+        vain.get(id).is_some_and(|(until, _)| self.ctx.clock.now() < *until)
+    }
+
+    fn was_vain(&self, id: String) {
+        let now = self.ctx.clock.now();
+        let mut vain = self.vain.lock().unwrap_or_else(PoisonError::into_inner);
+        // Incidents that ended are forgotten with time.
+        vain.retain(|_, (until, _)| now < *until + TimeDelta::days(1));
+        let wait = vain.get(&id).map_or(VAIN_FIRST, |(_, before)| (*before * 2).min(VAIN_MOST));
+        vain.insert(id, (now + wait, wait));
     }
 
     /// The anomaly with the earliest onset that windows of the last day told: a later window sees less of the beginning.

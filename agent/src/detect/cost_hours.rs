@@ -63,7 +63,7 @@ pub(super) async fn load(
         let mut new = by_hour(spec, &fetched.tables)?;
         let missing: BTreeSet<_> = missing.into_iter().collect();
         let new: BTreeMap<_, _> = missing.iter().map(|hour| (*hour, new.remove(hour).unwrap_or_default())).collect();
-        if loader.persist == Persist::Baselines && complete {
+        if loader.persist != Persist::Nothing && complete {
             let observed = new.iter().map(|(hour, features)| CostHour {
                 hour_start: *hour,
                 complete: *hour + TimeDelta::hours(1) + settled_after <= loader.window.end,

@@ -66,6 +66,7 @@ pub(super) async fn load(loader: &Loader<'_>, spec: &BaselineSpec, length: TimeD
     let due = match loader.persist {
         // By hand, whatever the store lacks is derived.
         Persist::Nothing => true,
+        Persist::CostHours => captured.is_none(),
         Persist::Baselines => captured.is_none_or(|at| loader.window.start - at >= CAPTURE_EVERY),
     };
     if due {

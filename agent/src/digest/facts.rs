@@ -31,7 +31,7 @@ pub struct Facts {
 }
 
 /// The figures that are fields of a query's row with scope `total`, or of its only row.
-const TOTALS: [(&str, &str, &str); 12] = [
+const TOTALS: [(&str, &str, &str); 13] = [
     ("issues", "digest_errors", "issues"),
     ("new_issues", "digest_errors", "new_issues"),
     ("error_events", "digest_errors", "events"),
@@ -43,6 +43,7 @@ const TOTALS: [(&str, &str, &str); 12] = [
     ("incidents_opened", "digest_incidents", "opened"),
     ("incidents_open", "digest_incidents", "still_open"),
     ("incidents_cost_usd", "digest_incidents", "cost_usd"),
+    ("windows_unjudged", "digest_unjudged", "windows"),
     ("approvals_waiting", "digest_waiting", "approvals"),
 ];
 

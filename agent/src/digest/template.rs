@@ -115,11 +115,15 @@ fn broke(asked: &[Asked], facts: &Facts) -> Vec<String> {
         _ => bullets.extend(unknown(asked, "digest_errors", "Errors")),
     }
     match facts.number("incidents_opened") {
-        Some(0.0) => bullets.push("No incident was opened.".to_owned()),
+        Some(0.0) => bullets.push(match unjudged(asked, facts) {
+            Some(unjudged) => format!("No incident was found, but {unjudged}."),
+            None => "No incident was opened.".to_owned(),
+        }),
         Some(opened) => {
             let cost = facts.number("incidents_cost_usd").unwrap_or_default();
+            let unjudged = unjudged(asked, facts).map_or_else(String::new, |unjudged| format!("; {unjudged}"));
             bullets.push(format!(
-                "{}, which cost {}.",
+                "{}, which cost {}{unjudged}.",
                 counted(opened, "incident was opened", "incidents were opened"),
                 usd_text(cost)
             ));
@@ -136,6 +140,22 @@ fn broke(asked: &[Asked], facts: &Facts) -> Vec<String> {
         None => bullets.extend(unknown(asked, "digest_incidents", "Incidents")),
     }
     bullets
+}
+
+/// What could not be judged: no incident found there is no incident that was not there.
+fn unjudged(asked: &[Asked], facts: &Facts) -> Option<String> {
+    let Some(windows) = facts.number("windows_unjudged") else {
+        return Some("what could be judged is unknown".to_owned());
+    };
+    let detectors = scoped(asked, "digest_unjudged", "detector");
+    let names: Vec<String> = detectors.iter().take(5).map(|row| quoted(text(row, "detector"))).collect();
+    (windows > 0.0).then(|| {
+        format!(
+            "{} at least could not be judged completely, as sources were missing ({})",
+            counted(windows, "window", "windows"),
+            names.join(", ")
+        )
+    })
 }
 
 fn watch(asked: &[Asked], facts: &Facts) -> Vec<String> {
@@ -167,7 +187,10 @@ fn watch(asked: &[Asked], facts: &Facts) -> Vec<String> {
         _ => bullets.extend(unknown(asked, "digest_costs", "Cost of model calls")),
     }
     match facts.number("incidents_open") {
-        Some(0.0) => bullets.push("No incident is open.".to_owned()),
+        Some(0.0) => bullets.push(match unjudged(asked, facts) {
+            Some(_) => "No incident is known to be open.".to_owned(),
+            None => "No incident is open.".to_owned(),
+        }),
         Some(open) => bullets.push(format!("{} open.", counted(open, "incident is", "incidents are"))),
         None => bullets.extend(unknown(asked, "digest_incidents", "Open incidents")),
     }

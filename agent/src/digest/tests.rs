@@ -165,6 +165,35 @@ async fn a_source_that_is_down_is_waited_for_and_then_told_as_unknown() {
 }
 
 #[tokio::test]
+async fn no_incident_is_not_said_of_windows_that_could_not_be_judged() {
+    let mut world = world();
+    let run = |world: &mut World, job: &str, before: i64, status: &str| {
+        world.push("agent.job_runs", json!({"job": job, "window_end": monday() - minutes(before), "status": status}));
+    };
+    run(&mut world, "cost_spike", 30, "ok");
+    run(&mut world, "error_cascade", 30, "gap");
+    run(&mut world, "error_cascade", 30, "ok");
+    run(&mut world, "error_cascade", 60 * 24 * 8, "gap");
+    let told = async |world: &World| {
+        let scene = world.scene(monday() + minutes(1));
+        digester(&scene, true).make(monday(), true).await.unwrap().digest
+    };
+    let digest = told(&world).await;
+    assert!(digest.report.contains("No incident was opened.") && digest.report.contains("No incident is open."));
+    run(&mut world, "error_cascade", 45, "gap");
+    run(&mut world, "error_cascade", 60, "failed");
+    run(&mut world, "prompt_drift", 60, "gap");
+    let digest = told(&world).await;
+    assert_eq!(value(&digest, "windows_unjudged"), 3);
+    let (said, open) = (
+        "No incident was found, but 3 windows at least could not be judged completely, as sources were missing \
+         (error_cascade, prompt_drift).",
+        "No incident is known to be open.",
+    );
+    assert!(digest.report.contains(said) && digest.report.contains(open), "{}", digest.report);
+}
+
+#[tokio::test]
 async fn what_vendors_wrote_is_inert_in_the_text_and_in_slack() {
     let mut world = World::default();
     pull(&mut world, 1, "<!channel> [x](https://evil.example) @everyone `rm` # h\n## What Broke", monday() - day(1));

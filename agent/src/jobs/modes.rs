@@ -43,8 +43,11 @@ async fn cycle(jobs: &Jobs, tick: DateTime<Utc>) -> Result<Ended, JobError> {
         };
         let detail = run.detail.unwrap_or_default();
         let of = |key: &str| detail.get(key).cloned().unwrap_or(Value::Null);
-        if matches!(run.status, JobStatus::Gap | JobStatus::Failed | JobStatus::TimedOut) {
+        let waiting = if spec.window.is_some() { jobs.windows_due(&spec, now).await? } else { 0 };
+        if run.status != JobStatus::Ok {
             missing.push(format!("{}: {}", spec.name, run.error.unwrap_or_else(|| run.status.to_string())));
+        } else if waiting > 0 {
+            missing.push(format!("{}: {waiting} windows are not judged yet", spec.name));
         }
         findings += of("findings").as_u64().unwrap_or_default();
         requests += of("requests").as_u64().unwrap_or_default();

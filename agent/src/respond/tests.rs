@@ -104,6 +104,33 @@ async fn an_incident_says_which_source_was_missing_and_learns_when_it_is_back() 
 }
 
 #[tokio::test]
+async fn while_a_source_is_down_for_long_the_others_are_not_asked_for_the_same_at_every_window() {
+    let mut world = World::default();
+    for quarter in 0..24 {
+        world.repeat("the-loop", "plan", start() - minutes(20) + minutes(15 * quarter), 15);
+    }
+    let scene = world.scene(start());
+    let down = scene.over(world.engine(&scene.clock, &["slack"]));
+    let responder = down.responder(None);
+    let (mut tries, mut waited) = (0, Vec::new());
+    for quarter in 0..24 {
+        let at = start() + minutes(15 * quarter);
+        scene.clock.set(at);
+        let id = scene.incidents().await.first().map(|incident| incident.id.to_string());
+        // After an outage many windows are judged at the same time.
+        for _ in 0..2 {
+            let may_be_tried = id.as_ref().is_some_and(|id| !responder.waits(id));
+            let judgement = down.detectors.run_once("agent_loop", at, Persist::Nothing).await.unwrap();
+            responder.respond(&judgement).await.unwrap();
+            tries += usize::from(may_be_tried);
+            waited.extend(id.as_ref().map(|id| responder.waits(id)));
+        }
+    }
+    assert!(waited.iter().all(|waits| *waits), "each vain try is followed by a wait");
+    assert!((5..=8).contains(&tries), "{tries} investigations in six hours");
+}
+
+#[tokio::test]
 async fn a_window_with_a_gap_ends_no_incident() {
     let world = world();
     let scene = world.scene(start());

@@ -122,6 +122,10 @@ impl Sampler {
             gaps: read.gaps,
         };
         if !sampled.gaps.is_empty() {
+            if persist && read_until.is_none() {
+                // A first reading that fails: what it would have read is due all the same when the source is back.
+                store.jobs.advance(scope, READ_UNTIL, window_start).await?;
+            }
             return Ok(sampled);
         }
         // A trace that began before the window is known whole all the same.

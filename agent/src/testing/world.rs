@@ -104,6 +104,7 @@ const TABLES: &[(&str, &str, &str)] = &[
         "trace_id:t feature:t started_at:@ score:i reasons:t generation_count:i cost_usd:f sampled_at:@",
     ),
     ("agent", "approvals", "id:t status:t created_at:@ expires_at:@"),
+    ("agent", "job_runs", "job:t window_end:@ status:t"),
     (
         "pagerduty",
         "oncalls",
@@ -336,7 +337,8 @@ impl RemoteTable for Down {
     fn describe(&self, _: &ScanRequest) -> RequestPlan {
         RequestPlan { request: String::new(), requests: String::new(), pushed: Vec::new() }
     }
-    fn scan(self: Arc<Self>, _: ScanRequest, _: ScanRun) -> PageStream {
+    fn scan(self: Arc<Self>, _: ScanRequest, run: ScanRun) -> PageStream {
+        run.stats.add_request();
         let error = ScanError::new(&self.source, &self.name, ScanErrorKind::Unavailable, "told to be down").status(503);
         futures::stream::once(async move { Err(error) }).boxed()
     }

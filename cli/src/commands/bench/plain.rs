@@ -61,6 +61,7 @@ pub(super) fn episodes(folder: &Path, truth: &Truth) -> Result<Vec<Episode>, Fai
                 id: episodes.len().to_string(),
                 class: class.to_owned(),
                 entity,
+                opened: now,
                 first: now,
                 last: now,
                 culprit: suspects.first().cloned(),

@@ -3,7 +3,7 @@
 //! Must hold: what the product sees is what the vendors' stand-ins serve at that time; its state lies in a temporary
 //! folder; a restart keeps the state and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tripline_agent::investigate::suspects::LIKELY;
 use tripline_agent::settings::SyncSettings;
 use tripline_engine::{Environment, ManualClock};
 use tripline_simulator::{Content, SimulatorHandle, SimulatorOptions, start};
-use tripline_store::{Incident, IncidentFilter, OpenMode, PageRequest};
+use tripline_store::{Incident, IncidentFilter, JobStatus, OpenMode, PageRequest};
 
 use super::sampler::Sampled;
 use super::score::Episode;
@@ -92,7 +92,7 @@ pub(super) async fn replay(folder: &Path, truth: &Truth, restart_every: Option<u
         closed: Vec::new(),
         cycles: Vec::new(),
         calls: Calls::default(),
-        incomplete: 0,
+        incomplete: BTreeSet::new(),
     };
     let mut tick = first;
     let mut cycle = 0_u32;
@@ -102,8 +102,9 @@ pub(super) async fn replay(folder: &Path, truth: &Truth, restart_every: Option<u
         clock.set(now);
         replay.break_down(&truth.down(now)).await?;
         let ran = replay.server()?.jobs.run_due(now).await?;
-        let broken = ran.iter().filter(|run| run.error.is_some()).count();
-        replay.incomplete += broken as u64;
+        for run in ran.iter().filter(|run| run.status == JobStatus::Gap) {
+            replay.incomplete.extend(run.window.map(|window| (run.job.clone(), window.end)));
+        }
         for run in ran.iter().filter(|run| run.error.is_some() && truth.down(now).is_empty()) {
             let why = run.error.as_deref().unwrap_or_default();
             terminal::error_line(&format!("{} {}: {} {why}", now.format("%F %R"), run.job, run.status));
@@ -172,7 +173,8 @@ struct Replay {
     closed: Vec<Episode>,
     cycles: Vec<u64>,
     calls: Calls,
-    incomplete: u64,
+    /// Windows of detectors that were judged, at first, without a source.
+    incomplete: BTreeSet<(String, DateTime<Utc>)>,
 }
 
 impl Replay {
@@ -242,7 +244,7 @@ impl Replay {
         later.sort_unstable();
         self.calls.median_cycle = later.get(later.len() / 2).copied().unwrap_or_default();
         self.calls.largest_cycle = later.last().copied().unwrap_or_default();
-        Replayed { episodes: self.closed, calls: self.calls, sampler, incomplete_windows: self.incomplete }
+        Replayed { episodes: self.closed, calls: self.calls, sampler, incomplete_windows: self.incomplete.len() as u64 }
     }
 }
 
@@ -265,11 +267,14 @@ fn note(
     let suspects: Vec<String> =
         of_array.filter_map(|suspect| suspect.get("id").and_then(Value::as_str).map(str::to_owned)).collect();
     let culprit = incident.culprit_sha.clone().or_else(|| cause(&incident.suspects));
+    // A window that was judged long after its end tells of then.
+    let is_late = now - incident.window.end > PERIOD;
+    let (from, until) = if is_late { (incident.window.start, incident.window.end) } else { (now, now) };
     match open.get_mut(&id) {
         Some((episode, seen, reopened)) if *reopened == incident.reopened_count => {
             if *seen != incident.last_seen_at {
                 *seen = incident.last_seen_at;
-                episode.last = now;
+                episode.last = until.max(episode.last);
             }
             episode.suspects = suspects;
             episode.culprit = culprit;
@@ -279,8 +284,9 @@ fn note(
                 id: id.clone(),
                 class: incident.kind,
                 entity: incident.entity,
-                first: now,
-                last: now,
+                opened: now,
+                first: from,
+                last: until,
                 suspects,
                 culprit,
             };

@@ -11,13 +11,17 @@ use serde::Serialize;
 use super::truth::{CLASSES, Label, PERIOD, Truth};
 use crate::terminal;
 
-/// One time that an incident was open: from when it was first seen until it was last seen.
+/// One time that an incident was open.
 #[derive(Debug, Clone)]
 pub(super) struct Episode {
     /// What makes two episodes one incident.
     pub(super) id: String,
     pub(super) class: String,
     pub(super) entity: String,
+    /// When it was opened.
+    pub(super) opened: DateTime<Utc>,
+    /// From when until when it was seen. Of windows that were judged late (a source was down) it is their time that counts, not
+    /// when they were judged.
     pub(super) first: DateTime<Utc>,
     pub(super) last: DateTime<Utc>,
     /// Suspects, best first.
@@ -85,7 +89,7 @@ fn same_change(one: &str, other: &str) -> bool {
 impl Tally {
     /// Counts one history; `episodes` are what was found in it.
     pub(super) fn add(&mut self, truth: &Truth, mut episodes: Vec<Episode>) -> Vec<Verdict> {
-        episodes.sort_by_key(|episode| episode.first);
+        episodes.sort_by_key(|episode| episode.opened);
         let mut verdicts = Vec::new();
         let mut matched = BTreeSet::new();
         self.quiet_weeks += truth.quiet_weeks();
@@ -121,7 +125,7 @@ impl Tally {
             if let Some((_, first)) = mine.first() {
                 verdict.verdict = "found";
                 counts.found += 1;
-                let delay = (first.first - label.starts_at).num_seconds().max(0) as f64 / 60.0;
+                let delay = (first.opened - label.starts_at).num_seconds().max(0) as f64 / 60.0;
                 counts.delays_minutes.push(delay);
                 verdict.delay_minutes = Some(delay);
                 let distinct: BTreeSet<&str> = mine.iter().map(|(_, episode)| episode.id.as_str()).collect();
@@ -309,6 +313,7 @@ mod tests {
             id: id.to_owned(),
             class: class.to_owned(),
             entity: entity.to_owned(),
+            opened: at(first),
             first: at(first),
             last: at(first + 30),
             suspects: vec!["1111111".to_owned(), "abcdef0123".to_owned()],
@@ -332,6 +337,14 @@ mod tests {
             assert_eq!((line.recall, line.precision), (Some(0.0), Some(0.0)));
         }
         assert_eq!(all(vec![episode("1", "cost_spike", "f", 175)]).recall, Some(1.0));
+    }
+
+    #[test]
+    fn what_was_found_in_a_window_that_was_judged_late_is_found_after_a_long_delay() {
+        let mut late = episode("1", "cost_spike", "f", 110);
+        late.opened = at(700);
+        let line = all(vec![late]);
+        assert_eq!((line.recall, line.precision, line.median_delay_minutes), (Some(1.0), Some(1.0), Some(600.0)));
     }
 
     #[test]

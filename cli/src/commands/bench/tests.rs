@@ -138,6 +138,29 @@ async fn other_names_and_restarts_change_no_figure_and_no_listing_is_asked_twice
     each_listing_once(&two);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happened_while_its_source_was_down_is_found_when_it_is_back_and_its_windows_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    history(folder.path());
+    let path = folder.path().join("truth.json");
+    let mut truth: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let time = |value: &Value| value.as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+    let (starts, ends) = (time(&truth["incidents"][0]["starts_at"]), time(&truth["incidents"][0]["ends_at"]));
+    let back = ends + TimeDelta::minutes(60);
+    truth["outages"] = json!([{"source": "langfuse", "starts_at": starts - TimeDelta::minutes(20), "ends_at": back}]);
+    truth["clock_end"] = json!(back + TimeDelta::minutes(40));
+    fs::write(path, truth.to_string()).unwrap();
+
+    let (replayed, table) = replayed(folder.path(), None).await;
+    let all = table["classes"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!((&all["found"], &all["false_incidents"]), (&json!(1), &json!(0)), "{table}");
+    let delay = all["median_delay_minutes"].as_f64().unwrap();
+    assert!(delay >= (back - starts).num_minutes() as f64, "{delay} min");
+    // Every detector reads Langfuse; each of its windows is counted once, however often it was tried.
+    let cycles = u64::try_from((back - starts).num_minutes() / 15).unwrap();
+    assert!((cycles..=5 * (cycles + 3)).contains(&replayed.incomplete_windows), "{}", replayed.incomplete_windows);
+}
+
 fn each_listing_once(replayed: &Replayed) {
     let listings: BTreeMap<&String, &u64> = replayed.calls.second_cycle_by_path.iter().collect();
     for path in ["/issues/", "/observations", "/scores"] {
