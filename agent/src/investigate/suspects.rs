@@ -11,13 +11,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use serde_json::Value;
-use tripline_store::{EvidenceStatus, NewAnomaly};
+use tripline_store::{Evidence, EvidenceStatus, NewAnomaly};
 
 use super::gather::Gathered;
 use super::radius::{Likeness, Shown, likeness};
 use super::seen::{self, Seen};
-use super::{rows, text, time};
+use super::{NOT_CONFIGURED, rows, text, time};
 use crate::settings::Settings;
+
+#[cfg(test)]
+mod tests;
 
 /// A score from which on a suspect is called the likely cause; below it is a lead.
 pub const LIKELY: f64 = 0.6;
@@ -173,6 +176,8 @@ pub struct Facts {
     link_weight: f64,
     /// What broke, by its names.
     names: Vec<String>,
+    /// Evidence that is unknown, as its source could not be asked: what it would have said speaks for nobody.
+    unknown: BTreeSet<String>,
 }
 
 /// Whether the beginning is a call that went wrong; in the other classes it is estimated, from calls minutes apart.
@@ -351,8 +356,19 @@ impl Facts {
                 _ => 0.1,
             },
             names: names(anomaly),
+            unknown: gathered.iter().map(|g| &g.evidence).filter(|e| is_missing(e)).map(|e| e.name.clone()).collect(),
         }
     }
+
+    fn is_unknown(&self, evidence: &str) -> bool {
+        self.unknown.contains(evidence)
+    }
+}
+
+/// Whether evidence could not be had of a source that is there.
+fn is_missing(evidence: &Evidence) -> bool {
+    evidence.status == EvidenceStatus::Unknown
+        && !evidence.error.as_deref().is_some_and(|why| why.starts_with(NOT_CONFIGURED))
 }
 
 /// The feature, prompt or tool that broke; of a trace, what it calls.
@@ -420,7 +436,14 @@ pub fn rank(facts: &Facts) -> Vec<Suspect> {
     let commits = facts.commits.iter().enumerate();
     let mut suspects: Vec<Suspect> = commits.map(|(index, commit)| suspect(facts, commit, alike(index))).collect();
     sort(&mut suspects);
-    suspects.extend(seen::suspects(&facts.seen, facts.onset, &facts.names, &suspects));
+    let mut of_calls = seen::suspects(&facts.seen, facts.onset, &facts.names, &suspects);
+    if facts.is_unknown("commits") || facts.is_unknown("commit_files") {
+        // A commit that could not be read may have brought it along, or be the cause: it is a lead.
+        for suspect in &mut of_calls {
+            suspect.score = suspect.score.min(LIKELY - 0.01);
+        }
+    }
+    suspects.extend(of_calls);
     sort(&mut suspects);
     suspects
 }
@@ -436,17 +459,20 @@ fn sort(suspects: &mut [Suspect]) {
 }
 
 fn suspect(facts: &Facts, commit: &Commit, alike: Option<&Likeness>) -> Suspect {
+    let names =
+        |alike: &Likeness| Part { name: "names", value: alike.value, weight: 0.25, reason: alike.reason.clone() };
+    // What could not be read weighs all the same: a suspect of whom less is known is no likelier for that.
+    let or_unknown = |part: Option<Part>, evidence: &str, name, weight| {
+        let unknown = || Part { name, value: 0.0, weight, reason: format!("unknown: {evidence} could not be read") };
+        part.or_else(|| facts.is_unknown(evidence).then(unknown))
+    };
+    let calls = if facts.is_unknown("tool_calls") { "tool_calls" } else { "calls" };
     let mut parts = vec![timing(facts, commit)];
-    parts.extend(exposure(facts, commit));
-    parts.extend(deployed(facts, commit));
-    parts.extend(links(facts, commit));
-    parts.extend(alike.map(|alike| Part {
-        name: "names",
-        value: alike.value,
-        weight: 0.25,
-        reason: alike.reason.clone(),
-    }));
-    parts.extend(size(commit));
+    parts.extend(or_unknown(exposure(facts, commit), calls, "exposure", 0.2));
+    parts.extend(or_unknown(deployed(facts, commit), "deployments", "deployed", 0.2));
+    parts.extend(or_unknown(links(facts, commit), "issue_events", "links", facts.link_weight));
+    parts.extend(or_unknown(alike.map(names), "commit_files", "names", 0.25));
+    parts.extend(or_unknown(size(commit), "commit_files", "size", 0.05));
     let weight: f64 = parts.iter().map(|part| part.weight).sum();
     let sum: f64 = parts.iter().map(|part| part.weight * part.value).sum();
     let factor = factor(facts, commit);

@@ -75,7 +75,8 @@ pub(super) async fn patrol(jobs: &Jobs, tick: DateTime<Utc>) -> Result<Ended, Jo
     let mut whole = Ended { status: JobStatus::Ok, error: None, detail: json!({}), partial: false };
     let mut judged = Vec::new();
     for (detector, window) in drift_windows(jobs, tick)? {
-        let judgement = jobs.detectors.judge(&detector, window, Persist::Baselines).await?;
+        // Schemas are captured in the order of windows, which this one may be ahead of.
+        let judgement = jobs.detectors.judge(&detector, window, Persist::CostHours).await?;
         let response =
             jobs.responder.respond(&judgement).await.map_err(|error| JobError::Quality(error.to_string()))?;
         let one = ended(&judgement, &response);

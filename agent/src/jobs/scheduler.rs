@@ -8,6 +8,8 @@
 
 use std::sync::Arc;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
@@ -18,6 +20,9 @@ use super::{JobError, Jobs, sessions};
 
 /// How often it is looked whether something is due, at least: an injected clock has ticks of its own.
 const SWEEP: &str = "*/15 * * * * *";
+
+/// Looks that may be under way at once: of one job one run is alive all the same.
+const LOOKS: usize = 3;
 
 /// Runs jobs until it is told to stop.
 #[derive(Debug)]
@@ -69,8 +74,24 @@ pub async fn start(jobs: Jobs) -> Result<JobsHandle, JobSchedulerError> {
         }
     });
     let task = tokio::spawn(async move {
-        while rung(&stopped, &tick).await {
-            told(jobs.run_windows_due(jobs.detectors.context().clock.now()).await);
+        let mut looks = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                biased;
+                goes_on = rung(&stopped, &tick) => {
+                    if !goes_on {
+                        break;
+                    }
+                    // A job that hangs on its source is alive; the others are due all the same.
+                    if looks.len() < LOOKS {
+                        looks.push(jobs.run_windows_due(jobs.detectors.context().clock.now()));
+                    }
+                }
+                Some(ran) = looks.next() => told(ran),
+            }
+        }
+        while let Some(ran) = looks.next().await {
+            told(ran);
         }
         if let Err(error) = scheduler.shutdown().await {
             tracing::warn!(%error, "the scheduler did not stop cleanly");

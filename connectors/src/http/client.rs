@@ -61,6 +61,9 @@ struct Throttled {
 /// A refusal for longer than this is no passing one: it holds the whole source, whatever else the vendor accepts.
 const PASSING: Duration = Duration::from_secs(10);
 
+/// A source that did not answer for so long when the query's time was over is to blame for it.
+const HUNG: Duration = Duration::from_secs(10);
+
 /// Why there is no answer.
 #[derive(Debug, Clone)]
 pub(crate) enum Failure {
@@ -335,7 +338,8 @@ impl SourceClient {
                 None => self.transport.get(sent.clone(), headers),
                 Some(body) => self.transport.post(sent.clone(), headers, body.clone()),
             };
-            let outcome = query.guard(source, ask.table, &asked, exchange).await?;
+            let outcome = query.guard(source, ask.table, &asked, exchange).await;
+            let outcome = outcome.map_err(|error| self.hung(error, started.elapsed()))?;
             let number = turn.number;
             drop(turn);
             let (kind, status, detail, throttled) = match outcome {
@@ -545,6 +549,15 @@ impl SourceClient {
     }
 
     /// Remembers the failure for people who watch.
+    /// A query that ended while the source kept it waiting: for long, and the source is as good as down.
+    fn hung(&self, error: ScanError, waited: Duration) -> ScanError {
+        if error.kind != ScanErrorKind::Deadline || waited < HUNG {
+            return error;
+        }
+        self.patience.used_up(ScanErrorKind::Connection);
+        self.failed(error)
+    }
+
     fn failed(&self, error: ScanError) -> ScanError {
         let now = self.clock.now();
         self.note_health(|health| health.last_failure = Some((now, error.to_string())));
