@@ -4,8 +4,8 @@
 //! clock that calls it ([`scheduler`]). Does not own: what a job does (detect, respond, govern).
 //!
 //! Must hold: of one job one run is alive at a time, in whatever process; a window is judged once completely or stays due;
-//! windows are judged in order, but for the newest of a job that is far behind, which comes first; a window older than the catch-up is recorded as skipped, never forgotten; which windows are
-//! due follows from the injected clock alone.
+//! windows are judged in order, but for the newest of a job that is far behind, which comes first; a window older than the
+//! catch-up is recorded as skipped, never forgotten; which windows are due follows from the injected clock alone.
 
 pub mod due;
 mod modes;

@@ -102,8 +102,15 @@ pub struct Responder {
     investigator: Investigator,
     narrator: Arc<dyn Narrator>,
     governor: Arc<dyn Governor>,
-    /// Until when an incident that lacks a source is not investigated again, and for how long that was.
-    vain: Arc<Mutex<HashMap<String, (DateTime<Utc>, TimeDelta)>>>,
+    /// Incidents, by id, that lack a source and were investigated in vain.
+    vain: Arc<Mutex<HashMap<String, Vain>>>,
+}
+
+/// Until when an incident is not investigated again, and how long a wait that is.
+#[derive(Debug, Clone, Copy)]
+struct Vain {
+    until: DateTime<Utc>,
+    wait: TimeDelta,
 }
 
 /// An incident that was investigated in vain while a source was missing waits before it is again: a source that is down for
@@ -251,16 +258,16 @@ impl Responder {
 
     fn waits(&self, id: &str) -> bool {
         let vain = self.vain.lock().unwrap_or_else(PoisonError::into_inner);
-        vain.get(id).is_some_and(|(until, _)| self.ctx.clock.now() < *until)
+        vain.get(id).is_some_and(|vain| self.ctx.clock.now() < vain.until)
     }
 
     fn was_vain(&self, id: String) {
         let now = self.ctx.clock.now();
         let mut vain = self.vain.lock().unwrap_or_else(PoisonError::into_inner);
         // Incidents that ended are forgotten with time.
-        vain.retain(|_, (until, _)| now < *until + TimeDelta::days(1));
-        let wait = vain.get(&id).map_or(VAIN_FIRST, |(_, before)| (*before * 2).min(VAIN_MOST));
-        vain.insert(id, (now + wait, wait));
+        vain.retain(|_, vain| now < vain.until + TimeDelta::days(1));
+        let wait = vain.get(&id).map_or(VAIN_FIRST, |before| (before.wait * 2).min(VAIN_MOST));
+        vain.insert(id, Vain { until: now + wait, wait });
     }
 
     /// The anomaly with the earliest onset that windows of the last day told: a later window sees less of the beginning.
