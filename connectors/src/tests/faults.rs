@@ -87,6 +87,21 @@ async fn four_tries_are_the_most() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_source_that_keeps_a_query_waiting_to_its_end_is_seen_to_fail() {
+    let mut world = world();
+    let health = |world: &World| world.connectors.source("toy").unwrap().health().last_failure;
+    // A query of few seconds says little about the source.
+    for (seconds, is_told) in [(2, false), (20, true)] {
+        world.timeout = Duration::from_secs(seconds);
+        world.toy.misbehave([Reply::Hang]);
+        assert_eq!(ten(&world).await.unwrap_err().kind, ScanErrorKind::Deadline);
+        assert_eq!(health(&world).is_some(), is_told, "{seconds} s");
+    }
+    world.toy.misbehave([Reply::status(503)]);
+    assert!(ten(&world).await.unwrap_err().hint.unwrap().contains("tried once"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_source_that_is_down_is_tried_once_until_it_answers_or_a_minute_passed() {
     let world = world();
     world.toy.misbehave(vec![Reply::status(503); 5]);
