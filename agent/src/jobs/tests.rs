@@ -217,6 +217,50 @@ async fn what_other_sources_say_now_does_not_wait_for_the_missing_one() {
     assert_eq!(scene.incidents().await.len(), 1, "{later:?}");
 }
 
+async fn brain_at(scene: &Scene, jobs: &Jobs, at: DateTime<Utc>) -> Vec<JobRun> {
+    scene.clock.set(at);
+    jobs.run_due_of("on_call_brain", at).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_job_without_windows_waits_longer_each_time_while_a_source_is_down() {
+    let world = world();
+    let scene = world.scene(start());
+    let down = scene.over(world.engine(&scene.clock, &["langfuse"]));
+    let jobs = down.jobs(None);
+    assert!(brain_at(&down, &jobs, start()).await.is_empty(), "it begins with its next tick");
+    let mut tried = Vec::new();
+    // From one tick to the next.
+    for seconds in (0..13 * 60).step_by(15) {
+        let ran = brain_at(&down, &jobs, start() + minutes(16) + TimeDelta::seconds(seconds)).await;
+        tried.extend(ran.into_iter().map(|run| (seconds, run.status)));
+    }
+    assert!(tried.iter().all(|(_, status)| *status == JobStatus::Gap), "{tried:?}");
+    let waits: Vec<i64> = tried.windows(2).map(|two| two[1].0 - two[0].0).collect();
+    assert_eq!(waits, [15, 30, 60, 120, 240, 300], "{tried:?}");
+}
+
+#[tokio::test]
+async fn the_brain_is_not_well_while_a_detector_is_not_done() {
+    let scene = world().scene(start());
+    let jobs = scene.jobs(None);
+    brain_at(&scene, &jobs, start()).await;
+    let at = start() + minutes(15);
+    let new = NewJobRun {
+        job: "agent_loop".to_owned(),
+        window: None,
+        due_at: at,
+        holder: "another".to_owned(),
+        lease_for: Duration::from_secs(60),
+    };
+    scene.ctx.store.jobs.begin(&scene.ctx.scope, new, at).await.unwrap();
+    let [run] = &brain_at(&scene, &jobs, at).await[..] else { panic!() };
+    assert_eq!((run.status, run.error.as_deref()), (JobStatus::Gap, Some("agent_loop: running")));
+    // Its lease runs out: it is judged, and all is known.
+    let [run] = &brain_at(&scene, &jobs, at + minutes(2)).await[..] else { panic!() };
+    assert_eq!((run.status, run.error.as_deref()), (JobStatus::Ok, None));
+}
+
 #[tokio::test]
 async fn of_one_job_one_run_is_alive() {
     let scene = world().scene(start());
