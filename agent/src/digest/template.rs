@@ -151,7 +151,7 @@ fn unjudged(asked: &[Asked], facts: &Facts) -> Option<String> {
     let names: Vec<String> = detectors.iter().take(5).map(|row| quoted(text(row, "detector"))).collect();
     (windows > 0.0).then(|| {
         format!(
-            "{} at least could not be judged completely, as sources were missing ({})",
+            "{} at least could not be judged completely ({})",
             counted(windows, "window", "windows"),
             names.join(", ")
         )

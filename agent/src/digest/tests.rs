@@ -186,8 +186,7 @@ async fn no_incident_is_not_said_of_windows_that_could_not_be_judged() {
     let digest = told(&world).await;
     assert_eq!(value(&digest, "windows_unjudged"), 3);
     let (said, open) = (
-        "No incident was found, but 3 windows at least could not be judged completely, as sources were missing \
-         (error_cascade, prompt_drift).",
+        "No incident was found, but 3 windows at least could not be judged completely (error_cascade, prompt_drift).",
         "No incident is known to be open.",
     );
     assert!(digest.report.contains(said) && digest.report.contains(open), "{}", digest.report);

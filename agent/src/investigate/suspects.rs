@@ -25,6 +25,12 @@ mod tests;
 /// A score from which on a suspect is called the likely cause; below it is a lead.
 pub const LIKELY: f64 = 0.6;
 
+/// Weights of parts that weigh also where they are unknown.
+const EXPOSURE: f64 = 0.2;
+const DEPLOYED: f64 = 0.2;
+const NAMES: f64 = 0.25;
+const SIZE: f64 = 0.05;
+
 /// What kind of change it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -460,7 +466,7 @@ fn sort(suspects: &mut [Suspect]) {
 
 fn suspect(facts: &Facts, commit: &Commit, alike: Option<&Likeness>) -> Suspect {
     let names =
-        |alike: &Likeness| Part { name: "names", value: alike.value, weight: 0.25, reason: alike.reason.clone() };
+        |alike: &Likeness| Part { name: "names", value: alike.value, weight: NAMES, reason: alike.reason.clone() };
     // What could not be read weighs all the same: a suspect of whom less is known is no likelier for that.
     let or_unknown = |part: Option<Part>, evidence: &str, name, weight| {
         let unknown = || Part { name, value: 0.0, weight, reason: format!("unknown: {evidence} could not be read") };
@@ -468,11 +474,11 @@ fn suspect(facts: &Facts, commit: &Commit, alike: Option<&Likeness>) -> Suspect 
     };
     let calls = if facts.is_unknown("tool_calls") { "tool_calls" } else { "calls" };
     let mut parts = vec![timing(facts, commit)];
-    parts.extend(or_unknown(exposure(facts, commit), calls, "exposure", 0.2));
-    parts.extend(or_unknown(deployed(facts, commit), "deployments", "deployed", 0.2));
+    parts.extend(or_unknown(exposure(facts, commit), calls, "exposure", EXPOSURE));
+    parts.extend(or_unknown(deployed(facts, commit), "deployments", "deployed", DEPLOYED));
     parts.extend(or_unknown(links(facts, commit), "issue_events", "links", facts.link_weight));
-    parts.extend(or_unknown(alike.map(names), "commit_files", "names", 0.25));
-    parts.extend(or_unknown(size(commit), "commit_files", "size", 0.05));
+    parts.extend(or_unknown(alike.map(names), "commit_files", "names", NAMES));
+    parts.extend(or_unknown(size(commit), "commit_files", "size", SIZE));
     let weight: f64 = parts.iter().map(|part| part.weight).sum();
     let sum: f64 = parts.iter().map(|part| part.weight * part.value).sum();
     let factor = factor(facts, commit);
@@ -530,7 +536,12 @@ fn exposure(facts: &Facts, commit: &Commit) -> Option<Part> {
     let calls = facts.calls.as_ref()?;
     let between = calls.iter().filter(|at| **at >= commit.landed.live_at && **at < facts.onset).count();
     let value = good_calls(i64::try_from(between).unwrap_or(i64::MAX));
-    Some(Part { name: "exposure", value, weight: 0.2, reason: format!("{between} calls between it and the onset") })
+    Some(Part {
+        name: "exposure",
+        value,
+        weight: EXPOSURE,
+        reason: format!("{between} calls between it and the onset"),
+    })
 }
 
 /// Whether it went live by a deployment, by itself or with others. Nothing is said where deployments are not known.
@@ -543,7 +554,7 @@ fn deployed(facts: &Facts, commit: &Commit) -> Option<Part> {
         (_, true) => (1.0, "deployed as the head"),
         (_, false) => (0.8, "deployed with later commits"),
     };
-    Some(Part { name: "deployed", value, weight: 0.2, reason: reason.to_owned() })
+    Some(Part { name: "deployed", value, weight: DEPLOYED, reason: reason.to_owned() })
 }
 
 /// Whether the errors that began with the incident point at it: by file, or by release.
@@ -571,7 +582,7 @@ fn size(commit: &Commit) -> Option<Part> {
     let files = commit.files.as_ref()?;
     let lines: i64 = files.iter().map(|(_, lines)| lines).sum();
     let value = rounded(((1 + lines.max(0)) as f64).ln() / 501_f64.ln()).min(1.0);
-    Some(Part { name: "size", value, weight: 0.05, reason: format!("{lines} lines in {} files", files.len()) })
+    Some(Part { name: "size", value, weight: SIZE, reason: format!("{lines} lines in {} files", files.len()) })
 }
 
 /// Less for what rarely breaks a running system, by the kinds of its files alone.
